@@ -1,0 +1,1 @@
+//! What does the operator type? Words in, calls out.

@@ -1,0 +1,265 @@
+//! What happened: one list for the reason, its counter and its sentence.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Serialize;
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident, $text:literal, $sentence:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum $name { $(#[doc = $sentence] $variant,)* }
+
+        impl $name {
+            /// Every reason, in the order of its counters.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The reason as it stands in counters, events and `--json`.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            /// The reason as a sentence for people.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$variant => $sentence,)* }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a packet or a datagram went no further.
+    DropReason {
+        // Datagrams from the underlay, before a key is known.
+        NotIke, "not-ike", "the datagram is neither IKE, nor ESP, nor a NAT keepalive";
+        ShortEsp, "short-esp", "the ESP packet is shorter than its header, IV and checksum";
+        ReservedSpi, "reserved-spi", "the SPI is between 1 and 255, which is reserved";
+        UnknownSpi, "unknown-spi", "no SA has this SPI";
+        WrongEncapsulation, "wrong-encapsulation", "the packet came raw for an SA in UDP, or the other way round";
+        TooLongDatagram, "too-long-datagram", "the datagram is longer than any that could be ours";
+        // ESP.
+        Replayed, "replayed", "this sequence number has been received before";
+        TooOld, "too-old", "the sequence number lies left of the replay window";
+        ZeroSequence, "zero-sequence", "sequence number zero is never sent";
+        Forged, "forged", "the integrity check failed";
+        BadPadding, "bad-padding", "the padding is longer than the packet, or its bytes are not 1, 2, 3";
+        BadNextHeader, "bad-next-header", "what is inside is neither IPv4 nor IPv6";
+        Dummy, "dummy", "a dummy packet (next header 59), made to be dropped";
+        HardLimit, "hard-limit", "the SA has reached its hard limit";
+        SequenceExhausted, "sequence-exhausted", "the next sequence number would wrap";
+        // Inner packets, both directions.
+        BadIpHeader, "bad-ip-header", "the inner IP header is malformed or disagrees with the length";
+        BadIpChecksum, "bad-ip-checksum", "the inner IPv4 header checksum is wrong";
+        IpOptions, "ip-options", "IP options and extension headers are not carried";
+        InnerFragment, "inner-fragment", "fragments inside the tunnel are not carried";
+        BadSource, "bad-source", "the inner source or destination is loopback, multicast, broadcast or unspecified";
+        BadTransport, "bad-transport", "the TCP, UDP or ICMP header is malformed";
+        Selector, "selector", "the inner packet does not match the selectors of its SA";
+        EcnDrop, "ecn-drop", "congestion was marked outside on a packet that does not take part in ECN";
+        TtlExpired, "ttl-expired", "the TTL or hop limit ran out";
+        TooBig, "too-big", "the packet does not fit the path, and must not be fragmented";
+        NoSa, "no-sa", "the tunnel is down";
+        NotOurs, "not-ours", "no tunnel protects this destination";
+        // Policy.
+        NoRule, "no-rule", "no rule allows it";
+        WrongDirection, "wrong-direction", "a rule allows this flow, but only the other side may open it";
+        BadTcpFlags, "bad-tcp-flags", "this combination of TCP flags is never legal";
+        NoConnection, "no-connection", "a TCP segment that belongs to no known connection";
+        OutOfState, "out-of-state", "the TCP segment is not legal in the state of its connection";
+        IcmpNotError, "icmp-not-error", "an ICMP message other than an error is not allowed";
+        IcmpNoFlow, "icmp-no-flow", "the ICMP error quotes no live flow";
+        FlowTableFull, "flow-table-full", "the flow table is full";
+        // The machine.
+        QueueFull, "queue-full", "a queue inside the gateway was full";
+        SendFailed, "send-failed", "the kernel refused the datagram";
+    }
+}
+
+reasons! {
+    /// Why an IKE datagram or exchange went no further.
+    IkeReason {
+        Malformed, "malformed", "the message does not follow RFC 7296";
+        WrongVersion, "wrong-version", "the major version is not 2";
+        UnknownIkeSpi, "unknown-ike-spi", "no IKE SA has these SPIs";
+        UnknownPeer, "unknown-peer", "no tunnel has this peer address";
+        Reflected, "reflected", "the message is our own, sent back";
+        BadFlags, "bad-flags", "the initiator or response flag does not fit";
+        OutsideWindow, "outside-window", "the message ID lies outside the window";
+        RepeatedResponse, "repeated-response", "the response has been processed before";
+        Retransmitted, "retransmitted", "a request that was answered before: the same answer goes out again";
+        IntegrityFailed, "integrity-failed", "the integrity check of the SK payload failed";
+        UnexpectedExchange, "unexpected-exchange", "this exchange is not legal in this state";
+        MissingPayload, "missing-payload", "a payload that the exchange needs is missing";
+        CriticalPayload, "critical-payload", "an unknown payload has the critical bit set";
+        BadCookie, "bad-cookie", "the cookie is not one that this endpoint gave out";
+        TooManyHalfOpen, "too-many-half-open", "too many negotiations are under way";
+        NoProposalChosen, "no-proposal-chosen", "no proposal of the peer is one of ours";
+        InvalidKe, "invalid-ke", "the key exchange value does not fit its group";
+        AuthenticationFailed, "authentication-failed", "the peer could not prove who it is";
+        WrongIdentity, "wrong-identity", "the peer proved to be somebody else";
+        TsUnacceptable, "ts-unacceptable", "the peer's traffic selectors are not covered by the rules";
+        Fragment, "fragment", "a message fragment does not fit the others";
+        TimedOut, "timed-out", "the peer did not answer";
+        PeerError, "peer-error", "the peer answered with an error";
+    }
+}
+
+/// What is told to `portcullis monitor` and to the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// An IKE SA was authenticated.
+    IkeUp {
+        /// Tunnel by name.
+        tunnel: String,
+        /// Its SPIs, in hexadecimal.
+        spis: [String; 2],
+        /// Its suite.
+        suite: String,
+        /// Whether we opened it.
+        initiator: bool,
+        /// Our end.
+        local: SocketAddr,
+        /// The peer's end.
+        remote: SocketAddr,
+        /// From the first message to this event.
+        handshake_ms: f64_millis::Millis,
+    },
+    /// An IKE SA has ended.
+    IkeDown {
+        /// Tunnel by name.
+        tunnel: String,
+        /// Its SPIs, in hexadecimal.
+        spis: [String; 2],
+        /// Why.
+        reason: String,
+    },
+    /// A child SA carries traffic.
+    ChildUp {
+        /// Tunnel by name.
+        tunnel: String,
+        /// Our SPI and the peer's.
+        spis: [String; 2],
+        /// Its suite.
+        suite: String,
+        /// Our side.
+        local: String,
+        /// The peer's side.
+        remote: String,
+        /// `udp` or `raw`.
+        encapsulation: String,
+    },
+    /// A child SA has ended.
+    ChildDown {
+        /// Tunnel by name.
+        tunnel: String,
+        /// Our SPI and the peer's.
+        spis: [String; 2],
+        /// Why.
+        reason: String,
+    },
+    /// A negotiation failed; it is tried again if the tunnel is to be up.
+    NegotiationFailed {
+        /// Tunnel by name.
+        tunnel: String,
+        /// Which exchange.
+        exchange: String,
+        /// Why.
+        reason: IkeReason,
+        /// What was offered against what, for people.
+        detail: String,
+    },
+    /// An IKE datagram was refused; repeats are counted, not repeated.
+    IkeRefused {
+        /// From where.
+        remote: SocketAddr,
+        /// Why.
+        reason: IkeReason,
+        /// How many like it since the last such event.
+        count: u64,
+    },
+    /// A flow was opened by a rule.
+    FlowOpened {
+        /// Tunnel by name.
+        tunnel: String,
+        /// Rule by name.
+        rule: String,
+        /// The clause it stands for.
+        clause: String,
+        /// Who talks to whom.
+        flow: FlowKey,
+    },
+    /// A packet was refused; one event for a flow, repeats are counted.
+    Refused {
+        /// Tunnel by name, where one is known.
+        tunnel: Option<String>,
+        /// Rule by name, where one is near.
+        rule: Option<String>,
+        /// Why.
+        reason: DropReason,
+        /// Whether it was on its way out.
+        outbound: bool,
+        /// Who talks to whom.
+        flow: FlowKey,
+        /// How many like it since the last such event.
+        count: u64,
+    },
+    /// The configuration was loaded again.
+    Reloaded {
+        /// Digest of the active policy.
+        policy: String,
+    },
+    /// The configuration was refused; the running one stays.
+    ReloadRefused {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Five-tuple of an inner packet, source first. For ICMP the ports are type and code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct FlowKey {
+    /// IP protocol.
+    pub protocol: u8,
+    /// Source address.
+    pub source: IpAddr,
+    /// Source port.
+    pub source_port: u16,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Destination port.
+    pub destination_port: u16,
+}
+
+mod f64_millis {
+    use serde::Serialize;
+    use std::time::Duration;
+
+    /// A duration that prints as milliseconds with three decimals.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Millis(pub Duration);
+
+    impl Serialize for Millis {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_f64((self.0.as_secs_f64() * 1e6).round() / 1e3)
+        }
+    }
+}
+
+pub use f64_millis::Millis;

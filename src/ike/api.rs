@@ -1,0 +1,76 @@
+//! What goes into the endpoint and what comes out of it.
+
+use std::net::SocketAddr;
+
+use crate::event::Event;
+use crate::ids::TunnelId;
+use crate::sa::command::SadCommand;
+use crate::sa::event::SadEvent;
+use crate::time::Instant;
+
+/// Something that happened outside.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A datagram came in on port 500, or on port 4500 behind the non-ESP marker (which is taken off here already).
+    Datagram {
+        /// The address and port it was sent to.
+        local: SocketAddr,
+        /// Where it came from.
+        remote: SocketAddr,
+        /// The IKE message.
+        bytes: &'a [u8],
+    },
+    /// The data path has something to say.
+    Sad(SadEvent),
+    /// The operator wants the tunnel up.
+    Up(TunnelId),
+    /// The operator wants the tunnel down: delete sent, and no attempt until `Up`.
+    Down(TunnelId),
+    /// The process ends: every SA is deleted, nothing is started again.
+    Shutdown,
+    /// `poll_output` asked to be woken at this time.
+    Timeout,
+}
+
+/// Something to be done outside, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a datagram. If either port is 4500 the runtime puts the non-ESP marker in front (RFC 3948 §2.2).
+    Transmit {
+        /// The address and port it leaves from.
+        local: SocketAddr,
+        /// Where it goes.
+        remote: SocketAddr,
+        /// The IKE message.
+        bytes: Vec<u8>,
+    },
+    /// Send the one-byte NAT keepalive (RFC 3948 §2.3).
+    Keepalive {
+        /// From.
+        local: SocketAddr,
+        /// To.
+        remote: SocketAddr,
+    },
+    /// Change the SAD. Whatever `Transmit` follows waits until the data path has confirmed it.
+    Sad(SadCommand),
+    /// Tell the operator.
+    Event(Event),
+    /// Key material for Wireshark's tables; only produced if key logging was switched on.
+    KeyLog(KeyLog),
+    /// Nothing more: call again with `Timeout` at this time, or with whatever happens before.
+    Timeout(Option<Instant>),
+}
+
+/// The keys of one SA as Wireshark's `ikev2_decryption_table` and `esp_sa` want them. Hexadecimal, one CSV line.
+pub enum KeyLog {
+    /// A line of `ikev2_decryption_table`.
+    Ike(String),
+    /// A line of `esp_sa`.
+    Esp(String),
+}
+
+impl std::fmt::Debug for KeyLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyLog(..)")
+    }
+}

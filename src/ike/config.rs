@@ -1,0 +1,81 @@
+//! What the endpoint needs to know of each tunnel. Built by `config`, replaced as a whole on reload.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::crypto::suite::{EspSuite, IkeSuite};
+use crate::ids::{ShapeId, TunnelId};
+use crate::policy::selector::TrafficSelector;
+use crate::sa::lifetime::Lifetime;
+use crate::secret::Secret;
+use crate::wire::ike::payload::Id;
+
+/// All tunnels.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The tunnels, in the order of the file.
+    pub tunnels: Vec<Arc<TunnelConfig>>,
+    /// From how many half-open IKE SAs on a cookie is asked for (RFC 7296 §2.6); `None` for the default.
+    pub cookie_threshold: Option<usize>,
+}
+
+/// One tunnel.
+#[derive(Debug)]
+pub struct TunnelConfig {
+    /// Its number.
+    pub id: TunnelId,
+    /// Its name, for events.
+    pub name: String,
+    /// Our address.
+    pub local: IpAddr,
+    /// The peer's address.
+    pub peer: IpAddr,
+    /// Who we say we are.
+    pub local_id: Id,
+    /// Who the peer must prove to be.
+    pub peer_id: Id,
+    /// The pre-shared key.
+    pub psk: Secret,
+    /// IKE proposals in order of preference.
+    pub ike: Vec<IkeSuite>,
+    /// ESP proposals in order of preference.
+    pub esp: Vec<EspSuite>,
+    /// Whether suites below AES-256 may be chosen: only under an agreement of kind `lab`.
+    pub lab: bool,
+    /// The child SAs that the rules ask for.
+    pub children: Vec<ChildConfig>,
+    /// When to bring it up.
+    pub start: Start,
+    /// Pretend to be behind a NAT, so that ESP travels in UDP.
+    pub force_encapsulation: bool,
+    /// Width of the replay window.
+    pub replay_window: u32,
+    /// Probe the peer after this long without a packet from it (RFC 7296 §2.4).
+    pub liveness: Duration,
+    /// Limits of a child SA.
+    pub lifetime: Lifetime,
+}
+
+/// One child SA that the rules ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChildConfig {
+    /// Its number within the policy.
+    pub shape: ShapeId,
+    /// Our side.
+    pub local: TrafficSelector,
+    /// The peer's side.
+    pub remote: TrafficSelector,
+}
+
+/// When a tunnel is brought up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At start, and again whenever it goes down.
+    #[default]
+    Always,
+    /// When a packet matches a rule.
+    OnDemand,
+    /// When the operator says so.
+    Manual,
+}

@@ -1,0 +1,1 @@
+//! What does this flow really speak? Connection tracking; deep inspection has its place here.

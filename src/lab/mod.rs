@@ -1,0 +1,1 @@
+//! How is a small network made for demo and tests? Namespaces, an MQ conversation, captures.

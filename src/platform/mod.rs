@@ -1,0 +1,1 @@
+//! Which syscall, which device? The only room with `unsafe`, the clock and OS randomness.

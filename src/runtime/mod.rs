@@ -1,0 +1,3 @@
+//! Which thread? The control loop, the workers, the control socket.
+
+pub mod protocol;

@@ -1,0 +1,68 @@
+//! What `portcullis` commands and the running gateway say to each other: one JSON object a line over the control socket.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A request, one line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Everything `status` and `sa` show.
+    Status,
+    /// Bring a tunnel up.
+    Up {
+        /// Its name.
+        tunnel: String,
+    },
+    /// Take a tunnel down until `Up`.
+    Down {
+        /// Its name.
+        tunnel: String,
+    },
+    /// Load the configuration file again.
+    Reload,
+    /// Events from now on, one a line, until the client hangs up.
+    Monitor,
+}
+
+/// The answer to a request: one line, or the first of many for `Monitor`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// It could not be done.
+    Refused {
+        /// Why, in a sentence.
+        error: String,
+    },
+    /// `Status`.
+    Status(Box<Status>),
+    /// Done.
+    Done {
+        /// Always true.
+        ok: bool,
+    },
+}
+
+/// What the gateway says of itself. Field names are stable: scripts read them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the running binary.
+    pub version: String,
+    /// Process ID.
+    pub pid: u32,
+    /// Seconds since start.
+    pub uptime_s: u64,
+    /// Digest of the active policy.
+    pub policy: String,
+    /// The TUN device.
+    pub tun: String,
+    /// The tunnels, `ike::status::TunnelStatus` with `agreement`, `kind` and `counters` beside it.
+    pub tunnels: Vec<serde_json::Value>,
+    /// Packets and bytes by rule: `{"mq": {"packets_out": 1, ...}}`.
+    pub rules: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Dropped packets by reason, only those above zero.
+    pub drops: BTreeMap<String, u64>,
+    /// Refused IKE datagrams by reason, only those above zero.
+    pub ike_refused: BTreeMap<String, u64>,
+}

@@ -1,0 +1,29 @@
+//! What IKE tells the data path to do.
+
+use super::child::{Encapsulation, InboundSpec, OutboundSpec};
+use super::spi::Spi;
+use crate::ids::TunnelId;
+
+/// One change of the SAD (RFC 4301 §4.4.2). Applied in order; a message that IKE emits after a command leaves only
+/// once the data path has confirmed the command.
+#[derive(Debug)]
+pub enum SadCommand {
+    /// Receive with this SA from now on.
+    InstallInbound(Box<InboundSpec>),
+    /// Send with this SA from now on, in place of an older one of the same shape.
+    InstallOutbound(Box<OutboundSpec>),
+    /// Forget the inbound SA.
+    RemoveInbound(Spi),
+    /// Forget the outbound SA that is paired with this inbound one.
+    RemoveOutbound {
+        /// The SPI of the inbound half.
+        inbound: Spi,
+    },
+    /// The peer moved (RFC 7296 §2.23): all SAs of the tunnel send there.
+    Redirect {
+        /// The tunnel.
+        tunnel: TunnelId,
+        /// Where to.
+        encapsulation: Encapsulation,
+    },
+}
