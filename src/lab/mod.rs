@@ -1,1 +1,3 @@
 //! How is a small network made for demo and tests? Namespaces, an MQ conversation, captures.
+
+pub mod demo;
