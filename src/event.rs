@@ -139,7 +139,7 @@ pub enum Event {
         /// The peer's end.
         remote: SocketAddr,
         /// From the first message to this event.
-        handshake_ms: f64_millis::Millis,
+        handshake_ms: Millis,
     },
     /// An IKE SA has ended.
     IkeDown {
