@@ -1,6 +1,12 @@
 //! Key exchange (RFC 7296 §2.7, RFC 6989): each peer's value is checked before it is used.
+//!
+//! A private value is used once: `agree` consumes it. RFC 6989 §2.3 asks for more checks from those who use one again.
+//! The groups themselves: X25519 here, `ecp` and `modp`.
+
+use x25519_dalek::{PublicKey, StaticSecret};
 
 use super::suite::Group;
+use super::{ecp, modp};
 use crate::entropy::Entropy;
 use crate::secret::Secret;
 
@@ -12,15 +18,39 @@ pub struct BadPublicValue;
 /// Our half of one exchange, used once.
 pub struct KeyPair {
     group: Group,
+    private: Private,
     public: Vec<u8>,
+}
+
+enum Private {
+    Curve25519(StaticSecret),
+    Ecp(ecp::Private),
+    Modp(modp::Private),
 }
 
 impl KeyPair {
     /// Makes a fresh private value from `entropy` alone, so that a seed repeats the exchange.
     #[must_use]
     pub fn generate(group: Group, entropy: &mut dyn Entropy) -> Self {
-        let _ = entropy;
-        todo!("{group:?}")
+        let (private, public) = match group {
+            Group::Modp2048 | Group::Modp3072 | Group::Modp4096 => {
+                let private = modp::Private::generate(group, entropy);
+                let public = private.public();
+                (Private::Modp(private), public)
+            }
+            Group::Ecp256 | Group::Ecp384 | Group::Ecp521 => {
+                let private = ecp::Private::generate(group, entropy);
+                let public = private.public();
+                (Private::Ecp(private), public)
+            }
+            Group::Curve25519 => {
+                // RFC 8031 §2: 32 random bytes; X25519 itself clamps them (RFC 7748 §5).
+                let private = StaticSecret::from(entropy.array::<32>());
+                let public = PublicKey::from(&private).as_bytes().to_vec();
+                (Private::Curve25519(private), public)
+            }
+        };
+        Self { group, private, public }
     }
 
     /// The method.
@@ -37,6 +67,59 @@ impl KeyPair {
 
     /// The shared secret with the owner of `peer`'s value; leading zeros kept (RFC 7296 §2.14).
     pub fn agree(self, peer: &[u8]) -> Result<Secret, BadPublicValue> {
-        todo!("{peer:?}")
+        if peer.len() != self.group.public_len() {
+            return Err(BadPublicValue);
+        }
+        match self.private {
+            Private::Modp(private) => private.agree(peer),
+            Private::Ecp(private) => private.agree(peer),
+            Private::Curve25519(private) => {
+                let peer = <[u8; 32]>::try_from(peer).map_err(|_| BadPublicValue)?;
+                let shared = private.diffie_hellman(&PublicKey::from(peer));
+                // RFC 7748 §6.1 lets both sides check for the all-zero value that a point of small order gives, and
+                // RFC 8031 §3 lets the exchange fail then; the check looks at every byte whatever the value.
+                if shared.was_contributory() { Ok(Secret::copy_of(shared.as_bytes())) } else { Err(BadPublicValue) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::SeededEntropy;
+
+    pub(super) const GROUPS: [Group; 7] = [
+        Group::Modp2048,
+        Group::Modp3072,
+        Group::Modp4096,
+        Group::Ecp256,
+        Group::Ecp384,
+        Group::Ecp521,
+        Group::Curve25519,
+    ];
+
+    #[test]
+    fn both_sides_reach_the_same_secret_in_every_group() {
+        for group in GROUPS {
+            let (a, b) = pairs(group, 1, 2);
+            let (public_a, public_b) = (a.public().to_vec(), b.public().to_vec());
+            assert_eq!(public_a.len(), group.public_len(), "{group:?}");
+            assert_ne!(public_a, public_b, "{group:?}");
+            let (secret_a, secret_b) = (a.agree(&public_b).expect("valid"), b.agree(&public_a).expect("valid"));
+            assert_eq!(secret_a, secret_b, "{group:?}");
+        }
+    }
+
+    #[test]
+    fn a_seed_repeats_the_exchange() {
+        for group in GROUPS {
+            let (a, b) = pairs(group, 7, 7);
+            assert_eq!(a.public(), b.public(), "{group:?}");
+        }
+    }
+
+    fn pairs(group: Group, a: u64, b: u64) -> (KeyPair, KeyPair) {
+        (KeyPair::generate(group, &mut SeededEntropy::new(a)), KeyPair::generate(group, &mut SeededEntropy::new(b)))
     }
 }

@@ -3,7 +3,9 @@
 
 pub mod aead;
 pub mod cbc_hmac;
+mod ecp;
 pub mod kex;
+mod modp;
 pub mod prf;
 pub mod self_test;
 pub mod suite;

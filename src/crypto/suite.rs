@@ -137,6 +137,22 @@ impl Mac {
     }
 }
 
+impl Group {
+    /// Length of a public value in a KE payload: RFC 7296 §3.4 (the prime's length), RFC 5903 §7 (x and y), RFC 8031 §2.
+    #[must_use]
+    pub const fn public_len(self) -> usize {
+        match self {
+            Self::Modp2048 => 256,
+            Self::Modp3072 => 384,
+            Self::Modp4096 => 512,
+            Self::Ecp256 => 2 * 32,
+            Self::Ecp384 => 2 * 48,
+            Self::Ecp521 => 2 * 66,
+            Self::Curve25519 => 32,
+        }
+    }
+}
+
 impl PrfAlg {
     /// Output length, which is also the preferred key length (RFC 4868 §2.1.2).
     #[must_use]
