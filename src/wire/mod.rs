@@ -2,3 +2,4 @@
 
 pub mod ike;
 pub mod reader;
+pub mod writer;

@@ -81,3 +81,39 @@ impl<'a> Reader<'a> {
         std::mem::take(&mut self.bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_read_in_network_byte_order_and_in_turn() {
+        let bytes = [1, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 5, 6, 7];
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(reader.u8(), Ok(1));
+        assert_eq!(reader.u16(), Ok(2));
+        assert_eq!(reader.u32(), Ok(3));
+        assert_eq!(reader.u64(), Ok(4));
+        assert_eq!(reader.array(), Ok([5, 6]));
+        assert_eq!(reader.left(), 1);
+        assert_eq!(reader.rest(), [7]);
+        assert!(reader.is_empty());
+    }
+
+    #[test]
+    fn a_read_past_the_end_says_what_it_lacked_and_consumes_nothing() {
+        let mut reader = Reader::new(&[1, 2, 3]);
+        assert_eq!(reader.u32(), Err(Truncated { needed: 4, left: 3 }));
+        assert_eq!(reader.take(usize::MAX), Err(Truncated { needed: usize::MAX, left: 3 }));
+        assert_eq!(reader.u16(), Ok(0x0102));
+    }
+
+    #[test]
+    fn a_sub_reader_cannot_leave_its_part() {
+        let mut reader = Reader::new(&[1, 2, 3]);
+        let mut part = reader.sub(2).expect("two bytes are there");
+        assert_eq!(part.rest(), [1, 2]);
+        assert_eq!(part.u8(), Err(Truncated { needed: 1, left: 0 }));
+        assert_eq!(reader.rest(), [3]);
+    }
+}
