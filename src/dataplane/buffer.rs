@@ -90,6 +90,12 @@ impl Batch {
         Some(&mut self.slab[start..start + room])
     }
 
+    /// All vacant slots in order, for a call that fills several at once; each is then taken by [`push`](Self::push).
+    pub fn vacant_slots(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        let (taken, room) = (self.packets.len(), self.room());
+        self.slab.chunks_exact_mut(self.stride).skip(taken).map(move |slot| &mut slot[HEADROOM..HEADROOM + room])
+    }
+
     /// Takes the first `len` bytes of the vacant slot as a packet.
     pub fn push(&mut self, len: usize, segment: u16, path: Option<Path>) {
         debug_assert!(!self.is_full() && len <= self.room());

@@ -9,6 +9,8 @@ pub struct Protected {
     pub network: ipnet::IpNet,
     /// The source address of the route, where the gateway itself is the local host of a rule.
     pub source: Option<IpAddr>,
+    /// What its tunnel's path allows inside; `None` takes [`Desired::mtu`].
+    pub mtu: Option<u32>,
 }
 
 /// Everything that stands in the kernel on our behalf.
@@ -16,7 +18,7 @@ pub struct Protected {
 pub struct Desired {
     /// Name of the TUN device.
     pub tun: String,
-    /// The routes' MTU by network is the smallest that its tunnel's path allows.
+    /// The MTU of routes that have none of their own.
     pub mtu: u32,
     /// What is protected.
     pub protected: Vec<Protected>,
