@@ -78,6 +78,7 @@ reasons! {
         NotOurs, "not-ours", "no tunnel protects this destination";
         // Policy.
         NoRule, "no-rule", "no rule allows it";
+        TunnelDisabled, "tunnel-disabled", "a rule allows it, but its tunnel is switched off";
         WrongDirection, "wrong-direction", "a rule allows this flow, but only the other side may open it";
         BadTcpFlags, "bad-tcp-flags", "this combination of TCP flags is never legal";
         NoConnection, "no-connection", "a TCP segment that belongs to no known connection";

@@ -1,5 +1,12 @@
 //! Which bytes does X have? Views of packets, values of messages; no state, no I/O.
 
+pub mod checksum;
+pub mod icmp;
 pub mod ike;
+pub mod ip;
+pub mod ipv4;
+pub mod ipv6;
 pub mod reader;
 pub mod writer;
+pub mod tcp;
+pub mod udp;
