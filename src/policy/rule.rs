@@ -42,8 +42,7 @@ impl Rule {
     /// The ports that count: those of the rule, else those of its service. In ascending order, each once.
     #[must_use]
     pub fn effective_ports(&self) -> Vec<u16> {
-        let mut ports =
-            if self.ports.is_empty() { self.service.default_ports().to_vec() } else { self.ports.clone() };
+        let mut ports = if self.ports.is_empty() { self.service.default_ports().to_vec() } else { self.ports.clone() };
         ports.sort_unstable();
         ports.dedup();
         ports

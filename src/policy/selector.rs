@@ -70,20 +70,12 @@ impl TrafficSelector {
 impl From<TsRange> for TrafficSelector {
     fn from(range: TsRange) -> Self {
         match range {
-            TsRange::V4 { protocol, start_port, end_port, start, end } => Self {
-                protocol,
-                first_port: start_port,
-                last_port: end_port,
-                start: start.into(),
-                end: end.into(),
-            },
-            TsRange::V6 { protocol, start_port, end_port, start, end } => Self {
-                protocol,
-                first_port: start_port,
-                last_port: end_port,
-                start: start.into(),
-                end: end.into(),
-            },
+            TsRange::V4 { protocol, start_port, end_port, start, end } => {
+                Self { protocol, first_port: start_port, last_port: end_port, start: start.into(), end: end.into() }
+            }
+            TsRange::V6 { protocol, start_port, end_port, start, end } => {
+                Self { protocol, first_port: start_port, last_port: end_port, start: start.into(), end: end.into() }
+            }
         }
     }
 }

@@ -7,6 +7,6 @@ pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod reader;
-pub mod writer;
 pub mod tcp;
 pub mod udp;
+pub mod writer;
