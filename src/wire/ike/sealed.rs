@@ -157,3 +157,122 @@ fn padding_len(inner_len: usize, block_len: usize) -> usize {
     let last = inner_len.saturating_add(1) % block_len;
     if last == 0 { 0 } else { block_len - last }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::ike::header::Flags;
+    use crate::wire::ike::message::Message;
+    use crate::wire::ike::numbers::ExchangeType;
+    use crate::wire::ike::payload::{Encrypted, EncryptedFragment, Payload};
+
+    const GCM: CipherShape = CipherShape { iv_len: 8, block_len: 1, icv_len: 16 };
+    const CBC: CipherShape = CipherShape { iv_len: 16, block_len: 16, icv_len: 24 };
+
+    fn header() -> Header {
+        Header {
+            initiator_spi: 1,
+            responder_spi: 2,
+            next_payload: PayloadType::NONE,
+            major: 2,
+            minor: 0,
+            exchange: ExchangeType::IKE_AUTH,
+            flags: Flags { initiator: true, version: false, response: false },
+            message_id: 1,
+            length: 0,
+        }
+    }
+
+    #[test]
+    fn an_aead_message_has_every_byte_where_the_rfc_puts_it() {
+        let laid = lay_out(&header(), PayloadType::IDI, &[0xaa; 5], None, GCM).expect("short");
+        assert_eq!(laid.bytes.len(), 28 + 4 + 8 + 6 + 16);
+        assert_eq!(laid.parts.associated, 0..32);
+        assert_eq!(laid.parts.iv, 32..40);
+        assert_eq!(laid.parts.ciphertext, 40..46);
+        assert_eq!(laid.parts.icv, 46..62);
+        assert_eq!(laid.bytes[28..32], [35, 0, 0, 34]);
+        assert_eq!(laid.bytes[40..46], [0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0]);
+        let header = Header::decode(&laid.bytes).expect("long enough");
+        assert_eq!((header.next_payload, header.length), (PayloadType::SK, 62));
+    }
+
+    #[test]
+    fn a_cbc_message_is_padded_to_whole_blocks() {
+        for (inner, padding) in [(0, 15), (14, 1), (15, 0), (16, 15), (31, 0)] {
+            let laid = lay_out(&header(), PayloadType::IDI, &vec![1; inner], None, CBC).expect("short");
+            assert_eq!(laid.parts.ciphertext.len(), inner + padding + 1);
+            assert_eq!(usize::from(laid.bytes[laid.parts.ciphertext.end - 1]), padding);
+        }
+    }
+
+    #[test]
+    fn only_the_first_fragment_names_the_first_inner_payload() {
+        for (number, announced) in [(1, PayloadType::IDI), (2, PayloadType::NONE)] {
+            let fragment = FragmentNumber { number, total: 2 };
+            let laid = lay_out(&header(), PayloadType::IDI, &[1, 2, 3], Some(fragment), GCM).expect("short");
+            let message = Message::decode(&laid.bytes).expect("well-formed");
+            let expected =
+                EncryptedFragment { first_inner: announced, number, total: 2, content: 36..laid.bytes.len() };
+            assert_eq!(message.payloads, [Payload::Skf(expected)]);
+            assert_eq!(parts(&(36..laid.bytes.len()), GCM), Some(laid.parts));
+        }
+    }
+
+    #[test]
+    fn content_that_is_too_short_or_no_whole_block_has_no_parts() {
+        assert_eq!(parts(&(32..32 + 8 + 16), GCM), None);
+        assert_eq!(parts(&(32..32 + 8 + 1 + 16), GCM).map(|parts| parts.ciphertext), Some(40..41));
+        assert_eq!(parts(&(32..40), GCM), None);
+        assert_eq!(parts(&(32..32 + 16 + 15 + 24), CBC), None);
+        assert_eq!(parts(&(32..32 + 16 + 16 + 24), CBC).map(|parts| parts.ciphertext), Some(48..64));
+    }
+
+    #[test]
+    fn a_message_that_does_not_fit_the_length_field_is_refused() {
+        let largest = 65_535 - 4 - 8 - 1 - 16;
+        assert!(lay_out(&header(), PayloadType::IDI, &vec![0; largest], None, GCM).is_ok());
+        let refused = lay_out(&header(), PayloadType::IDI, &vec![0; largest + 1], None, GCM);
+        assert_eq!(refused.err(), Some(TooLong(65_536)));
+    }
+
+    #[test]
+    fn padding_is_taken_off_by_its_length_alone() {
+        assert_eq!(strip_padding(&[1, 2, 9, 9, 2]), Ok(&[1, 2][..]));
+        assert_eq!(strip_padding(&[0]), Ok(&[][..]));
+        assert_eq!(strip_padding(&[7, 7, 2]), Ok(&[][..]));
+        assert_eq!(strip_padding(&[7, 3]), Err(Malformed::Padding { pad_length: 3, have: 2 }));
+        assert_eq!(strip_padding(&[]), Err(Malformed::Padding { pad_length: 0, have: 0 }));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_laid_out_is_found_again(
+            inner in proptest::collection::vec(any::<u8>(), 0..600),
+            cbc in any::<bool>(),
+        ) {
+            let shape = if cbc { CBC } else { GCM };
+            let laid = lay_out(&header(), PayloadType::SA, &inner, None, shape).expect("short");
+            let message = Message::decode(&laid.bytes).expect("well-formed");
+            let content = 32..laid.bytes.len();
+            prop_assert_eq!(message.payloads, [Payload::Sk(Encrypted { first_inner: PayloadType::SA, content: content.clone() })]);
+            let found = parts(&content, shape).expect("long enough");
+            prop_assert_eq!(&found, &laid.parts);
+            prop_assert_eq!(strip_padding(&laid.bytes[found.ciphertext]), Ok(&inner[..]));
+        }
+
+        #[test]
+        fn the_room_for_inner_bytes_is_exact(limit in 0..3000_usize, fragmented in any::<bool>(), cbc in any::<bool>()) {
+            let shape = if cbc { CBC } else { GCM };
+            let fragment = fragmented.then_some(FragmentNumber { number: 1, total: 1 });
+            let len_of = |inner: usize| {
+                lay_out(&header(), PayloadType::SA, &vec![0; inner], fragment, shape).expect("short").bytes.len()
+            };
+            let room = inner_room(limit, fragmented, shape);
+            prop_assert!(room == 0 || len_of(room) <= limit);
+            prop_assert!(len_of(room + 1) > limit);
+        }
+    }
+}

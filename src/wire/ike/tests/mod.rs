@@ -1,3 +1,8 @@
-//! Tests of the codec as a whole: hand-built bytes, arbitrary values, arbitrary bytes, and mutants of valid messages.
+//! Tests of the codec as a whole: hand-built bytes, what must be refused, arbitrary values and bytes, mutants of valid
+//! messages, and the most expensive input.
 
+mod arbitrary;
+mod cost;
 mod golden;
+mod mutants;
+mod refused;
