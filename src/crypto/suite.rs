@@ -1,7 +1,9 @@
 //! Algorithms by name, and the suites that a proposal is made of.
 //!
-//! The written form is the one that operators of IPsec gateways know: `aes256gcm16-prfsha384-ecp384`,
-//! `aes256-sha384-ecp384`, `aes256gcm16-ecp384-esn`.
+//! Here are the words, their lengths (RFC 4106, 4868, 5903, 7634, 8031) and their numbers at IANA; how an operator
+//! writes a suite is in `written`.
+
+use crate::wire::ike::numbers::{Encr, Integ, KeMethod, Prf};
 
 /// Encryption for SK payloads and ESP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,6 +119,26 @@ impl Cipher {
     pub const fn is_aes256(self) -> bool {
         matches!(self, Self::Aes256Gcm16 | Self::Aes256Cbc)
     }
+
+    /// The transform's number and its Key Length attribute: RFC 7296 §3.3.5 gives one to AES and none to ChaCha20, whose
+    /// key has one length (RFC 7634 §4).
+    #[must_use]
+    pub const fn encr(self) -> (Encr, Option<u16>) {
+        match self {
+            Self::Aes256Gcm16 => (Encr::AES_GCM_16, Some(256)),
+            Self::Aes128Gcm16 => (Encr::AES_GCM_16, Some(128)),
+            Self::ChaCha20Poly1305 => (Encr::CHACHA20_POLY1305, None),
+            Self::Aes256Cbc => (Encr::AES_CBC, Some(256)),
+        }
+    }
+
+    /// The cipher with this number and Key Length attribute, if it is one of ours.
+    #[must_use]
+    pub fn from_encr(encr: Encr, key_bits: Option<u16>) -> Option<Self> {
+        [Self::Aes256Gcm16, Self::Aes256Cbc, Self::Aes128Gcm16, Self::ChaCha20Poly1305]
+            .into_iter()
+            .find(|cipher| cipher.encr() == (encr, key_bits))
+    }
 }
 
 impl Mac {
@@ -135,6 +157,32 @@ impl Mac {
     pub const fn icv_len(self) -> usize {
         self.key_len() / 2
     }
+
+    /// The transform's number.
+    #[must_use]
+    pub const fn integ(self) -> Integ {
+        match self {
+            Self::HmacSha256 => Integ::HMAC_SHA2_256_128,
+            Self::HmacSha384 => Integ::HMAC_SHA2_384_192,
+            Self::HmacSha512 => Integ::HMAC_SHA2_512_256,
+        }
+    }
+
+    /// The integrity algorithm with this number, if it is one of ours.
+    #[must_use]
+    pub fn from_integ(integ: Integ) -> Option<Self> {
+        [Self::HmacSha256, Self::HmacSha384, Self::HmacSha512].into_iter().find(|mac| mac.integ() == integ)
+    }
+
+    /// The PRF over the same hash: what a written suite means that names no other.
+    #[must_use]
+    pub const fn prf(self) -> PrfAlg {
+        match self {
+            Self::HmacSha256 => PrfAlg::HmacSha256,
+            Self::HmacSha384 => PrfAlg::HmacSha384,
+            Self::HmacSha512 => PrfAlg::HmacSha512,
+        }
+    }
 }
 
 impl Group {
@@ -151,16 +199,93 @@ impl Group {
             Self::Curve25519 => 32,
         }
     }
+
+    /// The transform's number.
+    #[must_use]
+    pub const fn method(self) -> KeMethod {
+        match self {
+            Self::Modp2048 => KeMethod::MODP_2048,
+            Self::Modp3072 => KeMethod::MODP_3072,
+            Self::Modp4096 => KeMethod::MODP_4096,
+            Self::Ecp256 => KeMethod::ECP_256,
+            Self::Ecp384 => KeMethod::ECP_384,
+            Self::Ecp521 => KeMethod::ECP_521,
+            Self::Curve25519 => KeMethod::CURVE25519,
+        }
+    }
+
+    /// The group with this number, if it is one of ours.
+    #[must_use]
+    pub fn from_method(method: KeMethod) -> Option<Self> {
+        use Group::{Curve25519, Ecp256, Ecp384, Ecp521, Modp2048, Modp3072, Modp4096};
+        [Modp2048, Modp3072, Modp4096, Ecp256, Ecp384, Ecp521, Curve25519]
+            .into_iter()
+            .find(|group| group.method() == method)
+    }
 }
 
 impl PrfAlg {
     /// Output length, which is also the preferred key length (RFC 4868 §2.1.2).
     #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a length of output, not of a collection")]
     pub const fn len(self) -> usize {
         match self {
             Self::HmacSha256 => 32,
             Self::HmacSha384 => 48,
             Self::HmacSha512 => 64,
         }
+    }
+
+    /// The transform's number.
+    #[must_use]
+    pub const fn number(self) -> Prf {
+        match self {
+            Self::HmacSha256 => Prf::HMAC_SHA2_256,
+            Self::HmacSha384 => Prf::HMAC_SHA2_384,
+            Self::HmacSha512 => Prf::HMAC_SHA2_512,
+        }
+    }
+
+    /// The PRF with this number, if it is one of ours.
+    #[must_use]
+    pub fn from_number(number: Prf) -> Option<Self> {
+        [Self::HmacSha256, Self::HmacSha384, Self::HmacSha512].into_iter().find(|prf| prf.number() == number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::provider::{ALGORITHMS, Choice};
+
+    #[test]
+    fn every_number_leads_back_to_its_algorithm() {
+        for row in &ALGORITHMS {
+            match row.choice {
+                Choice::Cipher(cipher) => {
+                    let (encr, key_bits) = cipher.encr();
+                    assert_eq!(Cipher::from_encr(encr, key_bits), Some(cipher));
+                }
+                Choice::Mac(mac) => assert_eq!(Mac::from_integ(mac.integ()), Some(mac)),
+                Choice::Prf(prf) => assert_eq!(PrfAlg::from_number(prf.number()), Some(prf)),
+                Choice::Group(group) => assert_eq!(Group::from_method(group.method()), Some(group)),
+            }
+        }
+    }
+
+    #[test]
+    fn no_other_number_leads_to_an_algorithm() {
+        let groups = (0..=u16::MAX).filter(|number| Group::from_method(KeMethod(*number)).is_some());
+        assert_eq!(groups.collect::<Vec<_>>(), [14, 15, 16, 19, 20, 21, 31]);
+        let macs = (0..=u16::MAX).filter(|number| Mac::from_integ(Integ(*number)).is_some());
+        assert_eq!(macs.collect::<Vec<_>>(), [12, 13, 14]);
+        let prfs = (0..=u16::MAX).filter(|number| PrfAlg::from_number(Prf(*number)).is_some());
+        assert_eq!(prfs.collect::<Vec<_>>(), [5, 6, 7]);
+        let lengths = [None, Some(0), Some(128), Some(192), Some(256), Some(512)];
+        let ciphers = (0..=u16::MAX)
+            .flat_map(|number| lengths.map(|bits| (number, bits)))
+            .filter(|(number, bits)| Cipher::from_encr(Encr(*number), *bits).is_some());
+        let expected = [(12, Some(256)), (20, Some(128)), (20, Some(256)), (28, None)];
+        assert_eq!(ciphers.collect::<Vec<_>>(), expected, "AES without a length, or with another, is refused");
     }
 }
