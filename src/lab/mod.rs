@@ -1,3 +1,5 @@
 //! How is a small network made for demo and tests? Namespaces, an MQ conversation, captures.
 
 pub mod demo;
+pub mod mq_segment;
+pub mod mq_session;
