@@ -80,11 +80,11 @@ impl Writer {
 
     /// Fills in a length with what has been written since. A length above 65535 becomes 65535: what this endpoint
     /// builds is far below, and a peer refuses such a message where a panic would have stopped the gateway.
+    #[expect(clippy::needless_pass_by_value, reason = "a length is filled in once")]
     pub fn close(&mut self, open: OpenLength) {
-        let OpenLength { field, counted_from } = open;
-        let length = self.bytes.len().saturating_sub(counted_from);
+        let length = self.bytes.len().saturating_sub(open.counted_from);
         let value = u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes();
-        if let Some(place) = self.bytes.get_mut(field..).and_then(<[u8]>::first_chunk_mut::<2>) {
+        if let Some(place) = self.bytes.get_mut(open.field..).and_then(<[u8]>::first_chunk_mut::<2>) {
             *place = value;
         }
     }
