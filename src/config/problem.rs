@@ -1,0 +1,213 @@
+//! What is wrong with a file: each problem with its place, a label on the exact value and a way to mend it.
+//!
+//! The text that a problem shows is a copy in which every inline secret has been blotted out (see `redact`), byte for
+//! byte, so that places stay where they are.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
+
+/// A place in the file, in bytes.
+pub(super) type Span = Range<usize>;
+
+/// One error or warning.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    message: String,
+    severity: Severity,
+    labels: Vec<(Span, String)>,
+    help: Option<String>,
+    source: Option<Arc<NamedSource<String>>>,
+}
+
+impl Problem {
+    /// What is wrong, in a sentence, without its place.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// How to mend it.
+    #[must_use]
+    pub fn mend(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    /// Line and column of the first label, counted from one.
+    #[must_use]
+    pub fn place(&self) -> Option<(usize, usize)> {
+        let (span, _) = self.labels.first()?;
+        let before = self.source.as_ref()?.inner().get(..span.start)?;
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Some((before.matches('\n').count() + 1, before.get(line_start..)?.chars().count() + 1))
+    }
+
+    /// The problem with its lines of the file, as it is shown to people.
+    #[must_use]
+    pub fn render(&self, colour: bool) -> String {
+        let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+        let mut out = String::new();
+        let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_width(110);
+        match handler.render_report(&mut out, self) {
+            Ok(()) => out,
+            Err(fmt::Error) => self.to_string(),
+        }
+    }
+}
+
+/// `LINE:COLUMN: message (mend)`, for a log line.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl Diagnostic for Problem {
+    fn severity(&self) -> Option<Severity> {
+        Some(self.severity)
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        if self.labels.is_empty() {
+            return None;
+        }
+        self.source.as_deref().map(|source| source as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        Some(Box::new(self.labels.iter().map(|(span, text)| {
+            LabeledSpan::new(Some(text.clone()), span.start, span.end.saturating_sub(span.start))
+        })))
+    }
+}
+
+/// Why a configuration does not load: every error that was found, and the warnings beside them.
+#[derive(Debug)]
+pub struct ConfigError {
+    /// The file.
+    pub path: PathBuf,
+    /// The errors, in the order of the file; at least one.
+    pub errors: Vec<Problem>,
+    /// What would only have been warned of.
+    pub warnings: Vec<Problem>,
+}
+
+impl ConfigError {
+    /// An error that has no place in the file, because the file could not even be read.
+    pub(super) fn unreadable(path: &Path, message: String, mend: &str) -> Self {
+        let problem = Problem {
+            message,
+            severity: Severity::Error,
+            labels: Vec::new(),
+            help: Some(mend.to_owned()),
+            source: None,
+        };
+        Self { path: path.to_owned(), errors: vec![problem], warnings: Vec::new() }
+    }
+
+    /// All errors with their lines of the file, as they are shown to people.
+    #[must_use]
+    pub fn render(&self, colour: bool) -> String {
+        self.errors.iter().map(|problem| problem.render(colour)).collect()
+    }
+}
+
+/// One line, for a log: the first error with its place, and how many more there are.
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some(first) = self.errors.first() {
+            if let Some((line, column)) = first.place() {
+                write!(f, ":{line}:{column}")?;
+            }
+            write!(f, ": {first}")?;
+        }
+        match self.errors.len() {
+            0 | 1 => Ok(()),
+            n => write!(f, " (and {} more)", n - 1),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Diagnostic for ConfigError {
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
+        Some(Box::new(self.errors.iter().map(|problem| problem as &dyn Diagnostic)))
+    }
+}
+
+/// Problems while they are being collected.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl Problems {
+    /// Notes an error; the handle takes further labels and the mend.
+    pub(super) fn error(&mut self, span: &Span, message: impl Into<String>, label: impl Into<String>) -> Noted<'_> {
+        Self::note(&mut self.errors, Severity::Error, span, message.into(), label.into())
+    }
+
+    /// Notes a warning.
+    pub(super) fn warning(&mut self, span: &Span, message: impl Into<String>, label: impl Into<String>) -> Noted<'_> {
+        Self::note(&mut self.warnings, Severity::Warning, span, message.into(), label.into())
+    }
+
+    fn note<'a>(
+        list: &'a mut Vec<Problem>,
+        severity: Severity,
+        span: &Span,
+        message: String,
+        label: String,
+    ) -> Noted<'a> {
+        list.push(Problem { message, severity, labels: vec![(span.clone(), label)], help: None, source: None });
+        Noted(list.last_mut().expect("one was pushed in the line above"))
+    }
+
+    /// Whether nothing forbids going on.
+    pub(super) fn is_clean(&self) -> bool {
+        self.errors.is_empty()
+    }
+
+    /// Gives every problem its text, in the order of the file: the warnings if there is no error, else the refusal.
+    pub(super) fn finish(mut self, path: &Path, shown: String) -> Result<Vec<Problem>, ConfigError> {
+        let source = Arc::new(NamedSource::new(path.display().to_string(), shown));
+        for list in [&mut self.errors, &mut self.warnings] {
+            list.sort_by_key(|problem| problem.labels.first().map_or(0, |(span, _)| span.start));
+            for problem in list {
+                problem.source = Some(Arc::clone(&source));
+            }
+        }
+        if self.errors.is_empty() {
+            return Ok(self.warnings);
+        }
+        Err(ConfigError { path: path.to_owned(), errors: self.errors, warnings: self.warnings })
+    }
+}
+
+/// A problem that was just noted.
+pub(super) struct Noted<'a>(&'a mut Problem);
+
+impl Noted<'_> {
+    /// Another place that has to do with it.
+    pub(super) fn also(self, span: &Span, label: impl Into<String>) -> Self {
+        self.0.labels.push((span.clone(), label.into()));
+        self
+    }
+
+    /// How to mend it.
+    pub(super) fn mend(self, help: impl Into<String>) {
+        self.0.help = Some(help.into());
+    }
+}

@@ -1,0 +1,89 @@
+//! Blots inline secrets out of the text that error messages show.
+//!
+//! A file that fails to load is the most likely one to be pasted into a ticket, and its lines are shown with each
+//! error. Two nets: the parsed tables (every string under `auth` that is not a reference, whatever its key is called),
+//! and the bare text, for files that do not even parse. What is blotted out becomes `*`, byte for byte.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::Span;
+
+/// `text` with every inline secret blotted out. `document` is what could be parsed of it.
+pub(super) fn redact(text: &str, document: &Spanned<DeTable<'_>>) -> String {
+    let mut shown = text.as_bytes().to_vec();
+    for span in spans_of_secrets(text) {
+        blot(&mut shown, &span);
+    }
+    let mut stack: Vec<(&Spanned<DeValue<'_>>, bool)> =
+        document.get_ref().iter().map(|(key, value)| (value, is_telling(key.get_ref()))).collect();
+    while let Some((value, telling)) = stack.pop() {
+        match value.get_ref() {
+            DeValue::String(content) if is_inline(content) || (telling && !is_reference(content)) => {
+                blot(&mut shown, &value.span());
+            }
+            DeValue::Integer(_) if telling => blot(&mut shown, &value.span()),
+            DeValue::Table(table) => {
+                stack.extend(table.iter().map(|(key, value)| (value, telling || is_telling(key.get_ref()))));
+            }
+            DeValue::Array(array) => stack.extend(array.iter().map(|value| (value, telling))),
+            _ => {}
+        }
+    }
+    // Only whole bytes within a character were replaced if a span was wrong; then nothing is shown at all.
+    String::from_utf8(shown).unwrap_or_else(|_| "*".repeat(text.len()))
+}
+
+/// Whether what stands under this key may be a secret.
+fn is_telling(key: &str) -> bool {
+    let key = key.to_lowercase();
+    key != "weak_psk" && ["auth", "secret", "psk", "password", "key"].iter().any(|word| key.contains(word))
+}
+
+fn is_reference(content: &str) -> bool {
+    content == "psk" || content.starts_with("file:") || content.starts_with("credential:")
+}
+
+fn is_inline(content: &str) -> bool {
+    let content = content.trim_start();
+    ["hex:", "base64:"].iter().any(|scheme| content.get(..scheme.len()).is_some_and(|c| c.eq_ignore_ascii_case(scheme)))
+}
+
+/// The secrets of a text that need not be TOML: what follows `hex:` and `base64:`, and what follows a key that may
+/// hold a secret, to the end of the line (of the text, where a multi-line string begins).
+fn spans_of_secrets(text: &str) -> Vec<Span> {
+    let lower = text.to_ascii_lowercase();
+    let mut spans = Vec::new();
+    let line_end = |from: usize| lower[from..].find('\n').map_or(lower.len(), |at| from + at);
+    for scheme in ["hex:", "base64:"] {
+        for (at, _) in lower.match_indices(scheme) {
+            // `keyid:` and `dn:` take hexadecimal without this word, so nothing else is hit.
+            let from = at + scheme.len();
+            let to = lower[from..].find(['"', '\'', '\n']).map_or(lower.len(), |end| from + end);
+            spans.push(from..to);
+        }
+    }
+    for word in ["secret", "password"] {
+        for (at, _) in lower.match_indices(word) {
+            let rest = &lower[at + word.len()..];
+            let trimmed = rest.trim_start_matches(['"', '\'', ' ', '\t']);
+            let Some(value) = trimmed.strip_prefix('=') else { continue };
+            let from = lower.len() - value.len();
+            let value = value.trim_start();
+            if is_reference(value.trim_start_matches(['"', '\''])) {
+                continue;
+            }
+            let many = value.starts_with("\"\"\"") || value.starts_with("'''");
+            spans.push(from..if many { lower.len() } else { line_end(from) });
+        }
+    }
+    spans
+}
+
+fn blot(shown: &mut [u8], span: &Span) {
+    for byte in shown.get_mut(span.clone()).unwrap_or_default() {
+        if !byte.is_ascii_whitespace() {
+            *byte = b'*';
+        }
+    }
+}

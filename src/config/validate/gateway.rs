@@ -1,0 +1,54 @@
+//! `[gateway]`: where things lie on this machine.
+
+use std::path::PathBuf;
+
+use crate::config::problem::Problems;
+use crate::config::raw::{self, At, bounded};
+use crate::config::GatewaySettings;
+
+/// Checks the section; it may be left out as a whole.
+pub(super) fn check(raw: &raw::Gateway, problems: &mut Problems) -> Option<GatewaySettings> {
+    let state_dir = path("state_dir", raw.state_dir.as_ref(), "/var/lib/portcullis", problems);
+    let control_socket = path("control_socket", raw.control_socket.as_ref(), "/run/portcullis/control.sock", problems);
+    if let (Some(socket), Some(value)) = (&control_socket, &raw.control_socket)
+        // sun_path of a Unix socket holds 108 bytes, the closing zero included.
+        && socket.as_os_str().len() > 107
+    {
+        problems.error(&value.span(), "the path of the control socket is too long", "this path").mend("use at most 107 bytes");
+    }
+    let tun = raw.tun.as_ref().map_or_else(|| Some("portcullis0".to_owned()), |name| device(name, problems));
+    let mtu = match &raw.mtu {
+        // RFC 8200 §5: no link below IPv6 may carry less than 1280 bytes; IPv4 alone would do with 576.
+        Some(mtu) => Some(bounded("mtu", mtu, 576..=9000, problems)?),
+        None => None,
+    };
+    Some(GatewaySettings { state_dir: state_dir?, control_socket: control_socket?, tun: tun?, mtu })
+}
+
+fn path(key: &str, value: Option<&At<String>>, default: &str, problems: &mut Problems) -> Option<PathBuf> {
+    let Some(value) = value else { return Some(PathBuf::from(default)) };
+    let path = PathBuf::from(value.get_ref());
+    if path.is_absolute() {
+        return Some(path);
+    }
+    problems
+        .error(&value.span(), format!("`{key}` is not an absolute path"), "this path")
+        .mend(format!("write it from the root on, such as {default}"));
+    None
+}
+
+fn device(name: &At<String>, problems: &mut Problems) -> Option<String> {
+    let text = name.get_ref();
+    // IFNAMSIZ is 16, the closing zero included; `%` would be a pattern to the kernel.
+    let holds = text.len() <= 15
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        && !text.starts_with(['.', '-'])
+        && !["all", "default", "lo"].contains(&text.as_str());
+    if holds {
+        return Some(text.clone());
+    }
+    problems
+        .error(&name.span(), "`tun` is not the name of a network device", "this name")
+        .mend("use up to 15 letters, digits, `-`, `_` and `.`, such as portcullis0");
+    None
+}

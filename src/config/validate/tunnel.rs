@@ -1,0 +1,333 @@
+//! `[tunnel.NAME]`: one peer, what we prove to each other, and what protects the packets.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::{Resolve, choice, find, name_holds};
+use crate::config::identity;
+use crate::config::presets;
+use crate::config::problem::{Problems, Span};
+use crate::config::raw::{self, At, Named, bounded, printable};
+use crate::config::secrets::Psk;
+use crate::config::strength::{REFUSED_BELOW, WARNED_BELOW};
+use crate::config::Agreement;
+use crate::crypto::suite::{Cipher, EspSuite, IkeSuite};
+use crate::ike::config::Start;
+use crate::policy::rule::SelectorMode;
+use crate::wire::ike::payload::Id;
+
+/// RFC 4303 §3.4.3 asks for at least 32 and prefers 64; a fast path that reorders needs far more.
+const REPLAY_WINDOW: u32 = 4096;
+/// Silence after which the peer is probed.
+const LIVENESS: Duration = Duration::from_secs(30);
+
+/// A tunnel that holds.
+#[derive(Debug)]
+pub(in crate::config) struct Tunnel {
+    pub(in crate::config) name: String,
+    pub(in crate::config) agreement: String,
+    pub(in crate::config) lab: bool,
+    pub(in crate::config) local: IpAddr,
+    pub(in crate::config) peer: IpAddr,
+    pub(in crate::config) local_id: Id,
+    pub(in crate::config) peer_id: Id,
+    pub(in crate::config) psk: Psk,
+    pub(in crate::config) ike: Vec<IkeSuite>,
+    pub(in crate::config) esp: Vec<EspSuite>,
+    pub(in crate::config) start: Start,
+    pub(in crate::config) force_encapsulation: bool,
+    pub(in crate::config) selectors: SelectorMode,
+    pub(in crate::config) replay_window: u32,
+    pub(in crate::config) liveness: Duration,
+}
+
+/// Checks one tunnel by itself.
+pub(super) fn check(
+    named: &Named<raw::Tunnel>,
+    raw_agreements: &[Named<raw::Agreement>],
+    agreements: &[Option<Agreement>],
+    resolve: Resolve<'_>,
+    problems: &mut Problems,
+) -> Option<Tunnel> {
+    let raw = &named.body;
+    let name_holds = name_holds("a tunnel", &named.name, problems);
+    let agreement = raw
+        .agreement
+        .as_ref()
+        .and_then(|name| find("agreement", name, raw_agreements, problems))
+        .and_then(|position| agreements.get(position)?.as_ref());
+    let (local, peer) = ends(raw, problems);
+    let local_id = identity_of("local_id", raw.local_id.as_ref(), local, problems);
+    let peer_id = identity_of("peer_id", raw.peer_id.as_ref(), peer, problems);
+    let psk = psk(raw, resolve, problems);
+    let suites = suites(named, agreement, problems);
+    let start = match &raw.start {
+        Some(start) => {
+            let words = [("always", Start::Always), ("on-demand", Start::OnDemand), ("manual", Start::Manual)];
+            choice("start", start, &words, problems)
+        }
+        None => Some(Start::Always),
+    };
+    let force_encapsulation = match &raw.encapsulation {
+        Some(word) => choice("encapsulation", word, &[("auto", false), ("forced", true)], problems),
+        None => Some(false),
+    };
+    let selectors = match &raw.selectors {
+        Some(word) => {
+            choice("selectors", word, &[("host", SelectorMode::Host), ("service", SelectorMode::Service)], problems)
+        }
+        None => Some(SelectorMode::Host),
+    };
+    let replay_window = match &raw.replay_window {
+        // RFC 4303 §2.2.1 makes the receiver guess the high bits of an extended number from its window: with no
+        // window there is no guess, so zero ("no anti-replay") does not exist here.
+        Some(window) => bounded("replay_window", window, 64..=65_536, problems),
+        None => Some(REPLAY_WINDOW),
+    };
+    let liveness = match &raw.liveness {
+        Some(seconds) => bounded("liveness", seconds, 5..=3600, problems).map(Duration::from_secs),
+        None => Some(LIVENESS),
+    };
+    let (ike, esp) = suites?;
+    let agreement = agreement?;
+    name_holds.then_some(())?;
+    Some(Tunnel {
+        name: named.name.get_ref().clone(),
+        agreement: agreement.name.clone(),
+        lab: agreement.lab,
+        local: local?,
+        peer: peer?,
+        local_id: local_id?,
+        peer_id: peer_id?,
+        psk: psk?,
+        ike,
+        esp,
+        start: start?,
+        force_encapsulation: force_encapsulation?,
+        selectors: selectors?,
+        replay_window: replay_window?,
+        liveness: liveness?,
+    })
+}
+
+/// Checks the tunnels beside each other: a datagram must tell which tunnel it belongs to.
+pub(super) fn check_together(raw: &[Named<raw::Tunnel>], tunnels: &[Option<Tunnel>], problems: &mut Problems) {
+    for (i, (named, tunnel)) in raw.iter().zip(tunnels).enumerate() {
+        let Some(tunnel) = tunnel else { continue };
+        let earlier = raw.iter().zip(tunnels).take(i);
+        for (first, other) in earlier.filter_map(|(first, other)| Some((first, other.as_ref()?))) {
+            if (other.local, other.peer) == (tunnel.local, tunnel.peer)
+                && let (Some(here), Some(there)) = (&named.body.peer, &first.body.peer)
+            {
+                problems
+                    .error(
+                        &here.span(),
+                        format!("tunnels `{}` and `{}` join the same two addresses", other.name, tunnel.name),
+                        "this peer",
+                    )
+                    .also(&there.span(), "is that of this tunnel too")
+                    .mend("make one tunnel of them: a tunnel takes any number of rules");
+            }
+        }
+    }
+}
+
+fn ends(raw: &raw::Tunnel, problems: &mut Problems) -> (Option<IpAddr>, Option<IpAddr>) {
+    let local = raw.local.as_ref().and_then(|value| host(value, "local", problems));
+    let peer = raw.peer.as_ref().and_then(|value| host(value, "peer", problems));
+    if let (Some(local), Some(peer), Some(here), Some(there)) = (local, peer, &raw.local, &raw.peer) {
+        let (message, mend) = if local.is_ipv4() != peer.is_ipv4() {
+            ("`local` and `peer` are of different address families", "write two IPv4 or two IPv6 addresses")
+        } else if local == peer {
+            ("`local` and `peer` are the same address", "`peer` is the other gateway's address")
+        } else {
+            return (Some(local), Some(peer));
+        };
+        problems.error(&there.span(), message, "the peer").also(&here.span(), "this gateway").mend(mend);
+        return (None, None);
+    }
+    (local, peer)
+}
+
+/// The address of one host in the underlay.
+fn host(value: &At<String>, key: &str, problems: &mut Problems) -> Option<IpAddr> {
+    let parsed: Result<IpAddr, _> = value.get_ref().parse();
+    let (message, mend) = match parsed {
+        Ok(address) if address.is_unspecified() || address.is_multicast() || is_broadcast(address) => {
+            (format!("`{key}` is not the address of a host"), "write the address of one gateway".to_owned())
+        }
+        Ok(address) => return Some(address),
+        Err(_) => (
+            format!("`{key}` is not an address"),
+            "write an IPv4 or IPv6 address, such as 203.0.113.5; names are not looked up, because whoever answers \
+             the look-up would choose the peer"
+                .to_owned(),
+        ),
+    };
+    problems.error(&value.span(), message, "this value").mend(mend);
+    None
+}
+
+fn is_broadcast(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(address) if address.is_broadcast())
+}
+
+fn identity_of(
+    key: &str,
+    value: Option<&At<String>>,
+    default: Option<IpAddr>,
+    problems: &mut Problems,
+) -> Option<Id> {
+    let Some(value) = value else { return default.map(identity::of_address) };
+    match identity::parse(value.get_ref()) {
+        Ok(id) => Some(id),
+        Err(mend) => {
+            problems.error(&value.span(), format!("`{key}` is not an identity"), "this value").mend(mend);
+            None
+        }
+    }
+}
+
+fn psk(raw: &raw::Tunnel, resolve: Resolve<'_>, problems: &mut Problems) -> Option<Psk> {
+    let auth = raw.auth.as_ref()?.get_ref();
+    if let Some(method) = &auth.method {
+        choice("method", method, &[("psk", ())], problems)?;
+    }
+    let secret = auth.secret.as_ref()?;
+    let psk = match resolve(secret.get_ref()) {
+        Ok(psk) => psk,
+        Err(unusable) => {
+            problems.error(&secret.span(), unusable.message, "this secret").mend(unusable.mend);
+            return None;
+        }
+    };
+    judge_strength(psk.bits, &secret.span(), raw.weak_psk.as_ref(), problems);
+    Some(psk)
+}
+
+fn judge_strength(bits: u32, secret: &Span, weak_psk: Option<&At<String>>, problems: &mut Problems) {
+    let mend = "`portcullis genpsk` makes a key of 256 bits; both sides must change it together";
+    match weak_psk {
+        Some(reason) if bits < REFUSED_BELOW => problems
+            .warning(secret, format!("the pre-shared key is weak: about {bits} bits"), "this secret")
+            .also(&reason.span(), "is used for this reason")
+            .mend(mend),
+        Some(reason) => problems
+            .warning(
+                &reason.span(),
+                format!("`weak_psk` is not needed: the key has about {bits} bits"),
+                "may be taken out",
+            )
+            .mend(format!("it is for keys below {REFUSED_BELOW} bits")),
+        None if bits < REFUSED_BELOW => problems
+            .error(
+                secret,
+                format!("the pre-shared key is too weak: about {bits} bits where {REFUSED_BELOW} are asked for"),
+                "this secret",
+            )
+            .mend(format!("{mend}; if the peer will not change it, add `weak_psk = \"the reason\"` to the tunnel")),
+        None if bits < WARNED_BELOW => problems
+            .warning(
+                secret,
+                format!("the pre-shared key has about {bits} bits, fewer than the {WARNED_BELOW} of the ciphers"),
+                "this secret",
+            )
+            .mend(mend),
+        None => {}
+    }
+}
+
+type Suites = (Vec<IkeSuite>, Vec<EspSuite>);
+
+fn suites(named: &Named<raw::Tunnel>, agreement: Option<&Agreement>, problems: &mut Problems) -> Option<Suites> {
+    let raw = &named.body;
+    if let Some(preset) = &raw.preset {
+        for (key, list) in [("ike", &raw.ike), ("esp", &raw.esp)] {
+            if let Some(list) = list {
+                problems
+                    .error(&list.span(), format!("`{key}` and `preset` exclude each other"), "this list")
+                    .also(&preset.span(), "this preset has lists of its own")
+                    .mend("keep one of them");
+            }
+        }
+        let found = presets::find(preset.get_ref());
+        if found.is_none() {
+            let known = presets::names();
+            let noted = problems.error(
+                &preset.span(),
+                format!("there is no preset \"{}\"", printable(preset.get_ref())),
+                "not a preset",
+            );
+            match raw::nearest(preset.get_ref(), known.iter().copied()) {
+                Some(near) => noted.mend(format!("did you mean \"{near}\"?")),
+                None => noted.mend(format!("the presets are {}", known.join(", "))),
+            }
+        }
+        return found;
+    }
+    let ike = list("ike", raw.ike.as_ref(), named, problems);
+    let esp = list("esp", raw.esp.as_ref(), named, problems);
+    let (ike, esp): (Vec<(Span, IkeSuite)>, Vec<(Span, EspSuite)>) = (ike?, esp?);
+    if let Some(agreement) = agreement
+        && !agreement.lab
+    {
+        let ciphers = ike.iter().map(|(span, suite)| (span, suite.cipher));
+        for (span, cipher) in ciphers.chain(esp.iter().map(|(span, suite)| (span, suite.cipher))) {
+            aes256_only(span, cipher, &agreement.name, problems);
+        }
+    }
+    let plain = |list: Vec<(Span, IkeSuite)>| list.into_iter().map(|(_, suite)| suite).collect();
+    Some((plain(ike), esp.into_iter().map(|(_, suite)| suite).collect()))
+}
+
+fn list<T: FromStr<Err: std::fmt::Display> + PartialEq>(
+    key: &str,
+    value: Option<&At<Vec<At<String>>>>,
+    named: &Named<raw::Tunnel>,
+    problems: &mut Problems,
+) -> Option<Vec<(Span, T)>> {
+    let Some(value) = value else {
+        problems
+            .error(
+                &named.name.span(),
+                format!("[tunnel.{}] has neither `{key}` nor `preset`", named.name.get_ref()),
+                format!("`{key}` is missing here"),
+            )
+            .mend(match key {
+                "ike" => "add ike = [\"aes256gcm16-prfsha384-ecp384\"], or a preset",
+                _ => "add esp = [\"aes256gcm16-ecp384-esn\", \"aes256gcm16-ecp384\"], or a preset",
+            });
+        return None;
+    };
+    let mut suites: Vec<(Span, T)> = Vec::new();
+    for text in value.get_ref() {
+        match text.get_ref().parse() {
+            Ok(suite) if suites.iter().any(|(_, other)| *other == suite) => problems
+                .error(&text.span(), format!("`{key}` names this suite twice"), "again")
+                .mend("take one of them out"),
+            Ok(suite) => suites.push((text.span(), suite)),
+            Err(error) => problems
+                .error(&text.span(), format!("`{key}` has no such suite: {error}"), "this suite")
+                .mend(match key {
+                    "ike" => "write cipher-prf-group or cipher-hash-group, such as aes256gcm16-prfsha384-ecp384 or \
+                              aes256-sha384-ecp384",
+                    _ => "write cipher[-hash][-group][-esn], such as aes256gcm16-ecp384-esn or aes256-sha256-modp2048",
+                }),
+        }
+    }
+    (suites.len() == value.get_ref().len()).then_some(suites)
+}
+
+fn aes256_only(span: &Span, cipher: Cipher, agreement: &str, problems: &mut Problems) {
+    if cipher.is_aes256() {
+        return;
+    }
+    problems
+        .error(
+            span,
+            format!("agreement `{agreement}` asks for AES 256 bit (CBP §2a), for IKE and for ESP"),
+            "this suite is not AES-256",
+        )
+        .mend("use aes256gcm16 or aes256; other ciphers are for agreements of kind = \"lab\"");
+}
