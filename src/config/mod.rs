@@ -4,16 +4,39 @@
 //! error with a label and a way to mend it) -> `compile` (what the endpoint, the policy and the guard take).
 //! The keys and their meaning: `docs/CONFIG.md`. Left out: what a peer sends (`ike`), what the kernel holds (`guard`).
 
+mod compile;
+mod identity;
+mod presets;
+mod problem;
+mod raw;
+mod redact;
+mod secrets;
+pub mod strength;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ipnet::IpNet;
+use toml::de::DeTable;
+
 use crate::guard::desired::Protected;
 use crate::ids::TunnelId;
 use crate::ike;
+use crate::policy::Snapshot;
+use problem::Problems;
+
+pub use problem::{ConfigError, Problem};
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "/etc/portcullis/portcullis.toml";
+
+/// No configuration file is longer than this.
+const MAX_FILE: u64 = 1 << 20;
 
 /// A configuration that holds: everything the other rooms need of it.
 #[derive(Debug)]
@@ -28,8 +51,33 @@ pub struct Loaded {
     pub tunnels: Vec<TunnelInfo>,
     /// What the IKE endpoint takes.
     pub ike: Arc<ike::config::Config>,
-    /// What the guard keeps from leaking: the remote side of every rule.
-    pub protected: Vec<Protected>,
+    /// What may pass.
+    pub policy: Arc<Snapshot>,
+    /// What loads, but should be looked at.
+    pub warnings: Vec<Problem>,
+}
+
+impl Loaded {
+    /// What the guard keeps from leaking: the remote side of every rule. A route carries a source address where the
+    /// local host of its rule is one of the gateway's `own` addresses.
+    #[must_use]
+    pub fn protected(&self, own: &[IpAddr]) -> Vec<Protected> {
+        let mut protected: BTreeMap<IpNet, Protected> = BTreeMap::new();
+        for rule in self.policy.rules() {
+            let source = own.iter().copied().find(|address| rule.local().contains(&IpNet::from(*address)));
+            for network in rule.remote() {
+                let entry = protected.entry(*network).or_insert(Protected { network: *network, source, mtu: None });
+                entry.source = entry.source.or(source);
+            }
+        }
+        protected.into_values().collect()
+    }
+
+    /// The agreement of a tunnel.
+    #[must_use]
+    pub fn agreement(&self, name: &str) -> Option<&Agreement> {
+        self.agreements.iter().find(|agreement| agreement.name == name)
+    }
 }
 
 /// `[gateway]`.
@@ -100,18 +148,93 @@ pub struct TunnelInfo {
     pub psk_bits: u32,
 }
 
-/// Why a configuration does not load.
-#[derive(Debug)]
-pub struct ConfigError;
-
 /// Reads and checks a configuration file.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
-    let _ = path;
-    todo!("raw, validate, compile")
+    parse(path, &read(path)?, &secrets::resolve, None)
 }
 
 /// Like [`load`], but tunnels and rules that keep their name keep their number in `previous`.
 pub fn reload(path: &Path, previous: &Loaded) -> Result<Loaded, ConfigError> {
-    let _ = (path, previous);
-    todo!("raw, validate, compile")
+    parse(path, &read(path)?, &secrets::resolve, Some(previous))
+}
+
+/// Like [`load`], but follows no reference to a secret: for questions about the rules, which anybody may ask who can
+/// read the file. No tunnel can be brought up with it.
+pub fn load_rules(path: &Path) -> Result<Loaded, ConfigError> {
+    parse(path, &read(path)?, &secrets::pretend, None)
+}
+
+/// What a fuzzer feeds: any bytes either load or are refused with a rendered error; nothing outside is touched.
+pub fn fuzz(data: &[u8]) {
+    let path = Path::new("fuzz.toml");
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match parse(path, text, &secrets::pretend, None) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                assert!(!warning.render(false).is_empty());
+            }
+            // What was loaded once can be loaded again over itself, and nothing changes its number.
+            let again = parse(path, text, &secrets::pretend, Some(&loaded)).expect("it was loaded a moment ago");
+            assert_eq!(again.tunnels, loaded.tunnels);
+            assert_eq!(again.policy.rules(), loaded.policy.rules());
+        }
+        Err(refused) => assert!(!refused.errors.is_empty() && !refused.render(false).is_empty()),
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |error: io::Error| {
+        let mend = match error.kind() {
+            io::ErrorKind::NotFound => "name the file, or create it; docs/CONFIG.md shows one to begin with",
+            io::ErrorKind::PermissionDenied => "run as the user who may read it",
+            _ => "name a readable file",
+        };
+        ConfigError::unreadable(path, format!("cannot read {}: {error}", path.display()), mend)
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE {
+        let message = format!("{} is longer than {MAX_FILE} bytes", path.display());
+        return Err(ConfigError::unreadable(path, message, "name a configuration file"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        // The bytes themselves may hold a secret: only the place is told.
+        let at = error.utf8_error().valid_up_to();
+        let message = format!("{} is not UTF-8 text: byte {at} begins no character", path.display());
+        ConfigError::unreadable(path, message, "save it as UTF-8")
+    })
+}
+
+fn parse(
+    path: &Path,
+    text: &str,
+    resolve: validate::Resolve<'_>,
+    previous: Option<&Loaded>,
+) -> Result<Loaded, ConfigError> {
+    let mut problems = Problems::default();
+    let (document, syntax) = DeTable::parse_recoverable(text);
+    for error in &syntax {
+        let span = error.span().unwrap_or(0..0);
+        problems
+            .error(&span, format!("this is not TOML: {}", error.message().lines().next().unwrap_or_default()), "here")
+            .mend("docs/CONFIG.md shows how each section is written; https://toml.io explains the language");
+    }
+    let shown = redact::redact(text, &document);
+    // What the parser guessed after a syntax error would only bring complaints that are not true.
+    let checked = if syntax.is_empty() {
+        let file = raw::read(&document, &mut problems);
+        validate::check(&file, resolve, &mut problems)
+    } else {
+        None
+    };
+    let loaded = checked.map(|checked| compile::compile(path, checked, previous));
+    if let Some(Err(error)) = &loaded {
+        problems.error(&(0..0), error.to_string(), "in this file").mend("change the rules that are named");
+    }
+    let warnings = problems.finish(path, shown)?;
+    match loaded {
+        Some(Ok(loaded)) => Ok(Loaded { warnings, ..loaded }),
+        _ => unreachable!("what was not compiled has left a problem behind"),
+    }
 }

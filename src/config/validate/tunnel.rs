@@ -14,7 +14,7 @@ use crate::config::strength::{REFUSED_BELOW, WARNED_BELOW};
 use crate::config::Agreement;
 use crate::crypto::suite::{Cipher, EspSuite, IkeSuite};
 use crate::ike::config::Start;
-use crate::policy::rule::SelectorMode;
+use crate::policy::SelectorMode;
 use crate::wire::ike::payload::Id;
 
 /// RFC 4303 §3.4.3 asks for at least 32 and prefers 64; a fast path that reorders needs far more.

@@ -1,0 +1,142 @@
+//! From a checked file to what the other rooms take: the endpoint's tunnels, the policy, the names for people.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::validate::{Checked, Rule, Tunnel};
+use super::{Loaded, TunnelInfo};
+use crate::ids::{RuleId, TunnelId};
+use crate::ike::config::{ChildConfig, Config, TunnelConfig};
+use crate::policy::{self, CompileError, Snapshot, TunnelPolicy};
+use crate::sa::lifetime::Lifetime;
+
+/// Compiles. What keeps its name keeps its number in `previous`.
+pub(super) fn compile(path: &Path, checked: Checked, previous: Option<&Loaded>) -> Result<Loaded, CompileError> {
+    let old_tunnels = previous.map(|loaded| loaded.tunnels.iter().map(|tunnel| (tunnel.name.as_str(), tunnel.id.0)));
+    let tunnel_ids = number(checked.tunnels.iter().map(|tunnel| tunnel.name.as_str()), old_tunnels);
+    let old_rules = previous.map(|loaded| loaded.policy.rules().iter().map(|rule| (rule.name.as_str(), rule.id.0)));
+    let rule_ids = number(checked.rules.iter().map(|rule| rule.name.as_str()), old_rules);
+
+    let policies = checked
+        .tunnels
+        .iter()
+        .zip(&tunnel_ids)
+        .map(|(tunnel, id)| TunnelPolicy {
+            id: TunnelId(*id),
+            name: tunnel.name.clone(),
+            selectors: tunnel.selectors,
+            enabled: true,
+        })
+        .collect();
+    let rules = checked
+        .rules
+        .into_iter()
+        .zip(rule_ids)
+        .filter_map(|(rule, id)| {
+            let (tunnel, tunnel_id) = (checked.tunnels.get(rule.tunnel)?, tunnel_ids.get(rule.tunnel)?);
+            Some(compile_rule(rule, RuleId(id), tunnel, TunnelId(*tunnel_id)))
+        })
+        .collect();
+    let policy = Snapshot::compile(rules, policies, previous.map(|loaded| &*loaded.policy))?;
+
+    let mut infos = Vec::new();
+    let mut configs = Vec::new();
+    for (tunnel, id) in checked.tunnels.into_iter().zip(tunnel_ids) {
+        let id = TunnelId(id);
+        infos.push(TunnelInfo {
+            id,
+            name: tunnel.name.clone(),
+            agreement: tunnel.agreement.clone(),
+            kind: if tunnel.lab { "lab" } else { "agreement" },
+            local: tunnel.local,
+            peer: tunnel.peer,
+            psk_bits: tunnel.psk.bits,
+        });
+        let children = policy
+            .shapes(id)
+            .iter()
+            .map(|shape| ChildConfig { shape: shape.id, local: shape.local, remote: shape.remote })
+            .collect();
+        configs.push(Arc::new(compile_tunnel(tunnel, id, children)));
+    }
+    Ok(Loaded {
+        path: path.to_owned(),
+        gateway: checked.gateway,
+        agreements: checked.agreements,
+        tunnels: infos,
+        ike: Arc::new(Config { tunnels: configs, cookie_threshold: None }),
+        policy: Arc::new(policy),
+        warnings: Vec::new(),
+    })
+}
+
+/// A number for each name: that of `old` where it had one, else the lowest that is free.
+fn number<'a>(
+    names: impl Iterator<Item = &'a str>,
+    old: Option<impl Iterator<Item = (&'a str, u16)>>,
+) -> Vec<u16> {
+    let old: BTreeMap<&str, u16> = old.into_iter().flatten().collect();
+    // A number that was in use is not given to another name in the same step, so that counters never change hands.
+    let mut free = (0..=u16::MAX).filter(|id| !old.values().any(|used| used == id));
+    names
+        .map(|name| match old.get(name) {
+            Some(id) => *id,
+            None => free.next().expect("a file of 65,536 tunnels or rules is longer than `MAX_FILE` allows"),
+        })
+        .collect()
+}
+
+fn compile_rule(rule: Rule, id: RuleId, tunnel: &Tunnel, tunnel_id: TunnelId) -> policy::Rule {
+    policy::Rule {
+        id,
+        name: rule.name,
+        tunnel: tunnel_id,
+        agreement: tunnel.agreement.clone(),
+        clause: rule.clause,
+        from: rule.from,
+        to: rule.to,
+        service: rule.service,
+        ports: rule.ports,
+        direction: rule.direction,
+    }
+}
+
+fn compile_tunnel(tunnel: Tunnel, id: TunnelId, children: Vec<ChildConfig>) -> TunnelConfig {
+    TunnelConfig {
+        id,
+        name: tunnel.name,
+        local: tunnel.local,
+        peer: tunnel.peer,
+        local_id: tunnel.local_id,
+        peer_id: tunnel.peer_id,
+        psk: tunnel.psk.key,
+        lifetime: lifetime(tunnel.esp.iter().any(|suite| suite.esn)),
+        ike: tunnel.ike,
+        esp: tunnel.esp,
+        lab: tunnel.lab,
+        children,
+        start: tunnel.start,
+        force_encapsulation: tunnel.force_encapsulation,
+        replay_window: tunnel.replay_window,
+        liveness: tunnel.liveness,
+    }
+}
+
+/// RFC 4303 §3.3.3: a sequence number never wraps. Without ESN that leaves 2^32 - 1 packets; where ESN is offered, what
+/// is negotiated decides, and the data path holds an SA without ESN to 2^32 - 1 by itself. The other limits are those
+/// of gateways in the field: 8 hours, and for one key of AES far fewer than 2^48 bytes.
+fn lifetime(esn: bool) -> Lifetime {
+    let hard_packets = if esn { 1 << 40 } else { u64::from(u32::MAX) };
+    let hard_bytes = 1 << 46;
+    let hard_time = Duration::from_hours(8);
+    Lifetime {
+        soft_packets: hard_packets / 8 * 7,
+        hard_packets,
+        soft_bytes: hard_bytes / 8 * 7,
+        hard_bytes,
+        soft_time: hard_time / 8 * 7,
+        hard_time,
+    }
+}
