@@ -73,10 +73,7 @@ pub(super) fn compile(path: &Path, checked: Checked, previous: Option<&Loaded>) 
 }
 
 /// A number for each name: that of `old` where it had one, else the lowest that is free.
-fn number<'a>(
-    names: impl Iterator<Item = &'a str>,
-    old: Option<impl Iterator<Item = (&'a str, u16)>>,
-) -> Vec<u16> {
+fn number<'a>(names: impl Iterator<Item = &'a str>, old: Option<impl Iterator<Item = (&'a str, u16)>>) -> Vec<u16> {
     let old: BTreeMap<&str, u16> = old.into_iter().flatten().collect();
     // A number that was in use is not given to another name in the same step, so that counters never change hands.
     let mut free = (0..=u16::MAX).filter(|id| !old.values().any(|used| used == id));

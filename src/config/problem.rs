@@ -84,9 +84,11 @@ impl Diagnostic for Problem {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        Some(Box::new(self.labels.iter().map(|(span, text)| {
-            LabeledSpan::new(Some(text.clone()), span.start, span.end.saturating_sub(span.start))
-        })))
+        Some(Box::new(
+            self.labels.iter().map(|(span, text)| {
+                LabeledSpan::new(Some(text.clone()), span.start, span.end.saturating_sub(span.start))
+            }),
+        ))
     }
 }
 

@@ -346,10 +346,7 @@ impl<'a> Found<'a, '_> {
         None
     }
 
-    fn list<T>(
-        self,
-        read: fn(&str, &At<DeValue<'_>>, &mut Problems) -> Option<At<T>>,
-    ) -> Option<At<Vec<At<T>>>> {
+    fn list<T>(self, read: fn(&str, &At<DeValue<'_>>, &mut Problems) -> Option<At<T>>) -> Option<At<Vec<At<T>>>> {
         let value = self.value?;
         let DeValue::Array(array) = value.get_ref() else {
             self.problems
@@ -443,8 +440,10 @@ pub(super) fn bounded<T: TryFrom<i64>>(
     {
         return Some(number);
     }
-    problems
-        .error(&value.span(), format!("`{key}` is out of bounds"), "this number")
-        .mend(format!("choose a number from {} to {}", bounds.start(), bounds.end()));
+    problems.error(&value.span(), format!("`{key}` is out of bounds"), "this number").mend(format!(
+        "choose a number from {} to {}",
+        bounds.start(),
+        bounds.end()
+    ));
     None
 }

@@ -53,7 +53,10 @@ pub(super) fn resolve(reference: &str) -> Result<Psk, Unusable> {
     }
     if let Some(text) = reference.strip_prefix("base64:") {
         let key = STANDARD.decode(text).map_err(|_| {
-            unusable("what follows `base64:` is not base64", "write standard base64 with its padding, as `base64` prints it")
+            unusable(
+                "what follows `base64:` is not base64",
+                "write standard base64 with its padding, as `base64` prints it",
+            )
         })?;
         return from_bytes(key);
     }
@@ -99,7 +102,10 @@ fn from_credential(name: &str) -> Result<Psk, Unusable> {
 
 fn from_file(path: &Path) -> Result<Psk, Unusable> {
     if !path.is_absolute() {
-        return Err(unusable("the path of the secret is not absolute", "write it from the root on: file:/etc/portcullis/.."));
+        return Err(unusable(
+            "the path of the secret is not absolute",
+            "write it from the root on: file:/etc/portcullis/..",
+        ));
     }
     read(path, true)
 }
@@ -107,13 +113,15 @@ fn from_file(path: &Path) -> Result<Psk, Unusable> {
 fn read(path: &Path, check_mode: bool) -> Result<Psk, Unusable> {
     let shown = path.display();
     // Without O_NONBLOCK a named pipe in the place of the file would hold the gateway for ever.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path).map_err(|error| {
-        unusable(
-            format!("cannot read {shown}: {error}"),
-            format!("create it: (umask 077 && portcullis genpsk > {shown}); the peer needs the same key"),
-        )
-    })?;
-    let metadata = file.metadata().map_err(|error| unusable(format!("cannot look at {shown}: {error}"), "check the file"))?;
+    let file =
+        File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path).map_err(|error| {
+            unusable(
+                format!("cannot read {shown}: {error}"),
+                format!("create it: (umask 077 && portcullis genpsk > {shown}); the peer needs the same key"),
+            )
+        })?;
+    let metadata =
+        file.metadata().map_err(|error| unusable(format!("cannot look at {shown}: {error}"), "check the file"))?;
     if !metadata.is_file() {
         return Err(unusable(format!("{shown} is not a regular file"), "name the file that holds the key"));
     }
@@ -137,7 +145,10 @@ fn read(path: &Path, check_mode: bool) -> Result<Psk, Unusable> {
         return Err(unusable(format!("{shown} is empty"), "`portcullis genpsk` makes its content"));
     }
     if content.len() > MAX_LEN {
-        return Err(unusable(format!("{shown} is longer than {MAX_LEN} bytes"), "name the file that holds nothing but the key"));
+        return Err(unusable(
+            format!("{shown} is longer than {MAX_LEN} bytes"),
+            "name the file that holds nothing but the key",
+        ));
     }
     let psk = Psk { key: Secret::copy_of(&content), bits: strength::of_text(&content) };
     content.zeroize();
@@ -161,9 +172,13 @@ mod tests {
 
     #[test]
     fn exactly_one_trailing_newline_is_stripped() {
-        for (content, expected) in
-            [(&b"key"[..], &b"key"[..]), (b"key\n", b"key"), (b"key\r\n", b"key"), (b"key\n\n", b"key\n"), (b" key ", b" key ")]
-        {
+        for (content, expected) in [
+            (&b"key"[..], &b"key"[..]),
+            (b"key\n", b"key"),
+            (b"key\r\n", b"key"),
+            (b"key\n\n", b"key\n"),
+            (b" key ", b" key "),
+        ] {
             let (_directory, reference) = file(content, 0o600);
             assert_eq!(resolve(&reference).unwrap().key.expose(), expected);
         }

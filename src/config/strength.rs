@@ -182,7 +182,9 @@ mod tests {
             text += u32::from(of_text(base64::engine::general_purpose::STANDARD.encode(key).as_bytes()) >= 248);
             hex += u32::from(of_text(hex::encode(key).as_bytes()) >= 240);
             bytes += u32::from(of_bytes(&key) >= 248);
-            phrase += u32::from(of_text(&base64::engine::general_purpose::STANDARD.encode(&key[..18]).as_bytes()[..24]) >= 112);
+            phrase += u32::from(
+                of_text(&base64::engine::general_purpose::STANDARD.encode(&key[..18]).as_bytes()[..24]) >= 112,
+            );
         }
         assert!(text > 490 && hex > 490 && bytes > 490 && phrase > 480, "{text} {hex} {bytes} {phrase}");
     }

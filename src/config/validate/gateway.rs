@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::config::GatewaySettings;
 use crate::config::problem::Problems;
 use crate::config::raw::{self, At, bounded};
-use crate::config::GatewaySettings;
 
 /// Checks the section; it may be left out as a whole.
 pub(super) fn check(raw: &raw::Gateway, problems: &mut Problems) -> Option<GatewaySettings> {
@@ -14,7 +14,9 @@ pub(super) fn check(raw: &raw::Gateway, problems: &mut Problems) -> Option<Gatew
         // sun_path of a Unix socket holds 108 bytes, the closing zero included.
         && socket.as_os_str().len() > 107
     {
-        problems.error(&value.span(), "the path of the control socket is too long", "this path").mend("use at most 107 bytes");
+        problems
+            .error(&value.span(), "the path of the control socket is too long", "this path")
+            .mend("use at most 107 bytes");
     }
     let tun = raw.tun.as_ref().map_or_else(|| Some("portcullis0".to_owned()), |name| device(name, problems));
     let mtu = match &raw.mtu {

@@ -34,8 +34,11 @@ pub(super) struct Checked {
 pub(super) fn check(file: &raw::File, resolve: Resolve<'_>, problems: &mut Problems) -> Option<Checked> {
     let gateway = gateway::check(&file.gateway, problems);
     let agreements: Vec<_> = file.agreements.iter().map(|named| agreement::check(named, problems)).collect();
-    let tunnels: Vec<_> =
-        file.tunnels.iter().map(|named| tunnel::check(named, &file.agreements, &agreements, resolve, problems)).collect();
+    let tunnels: Vec<_> = file
+        .tunnels
+        .iter()
+        .map(|named| tunnel::check(named, &file.agreements, &agreements, resolve, problems))
+        .collect();
     tunnel::check_together(&file.tunnels, &tunnels, problems);
     let rules: Vec<_> =
         file.rules.iter().map(|(span, rule)| rule::check(span, rule, &file.tunnels, &tunnels, problems)).collect();
@@ -81,7 +84,11 @@ fn unique<'a>(what: &str, names: impl Iterator<Item = &'a At<String>>, problems:
     for name in names {
         if let Some(first) = seen.get(name.get_ref().as_str()) {
             problems
-                .error(&name.span(), format!("two of the {what}s are called `{}`", printable(name.get_ref())), "this one")
+                .error(
+                    &name.span(),
+                    format!("two of the {what}s are called `{}`", printable(name.get_ref())),
+                    "this one",
+                )
                 .also(&first.span(), "and this one")
                 .mend("give one of them another name: counters and events are kept by name");
         } else {

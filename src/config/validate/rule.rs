@@ -100,15 +100,7 @@ pub(super) fn check(
 
 fn service(raw: &raw::Rule, under: Option<&tunnel::Tunnel>, problems: &mut Problems) -> Option<Service> {
     let word = raw.service.as_ref()?;
-    let all = [
-        Service::Mq,
-        Service::Sftp,
-        Service::Smtp,
-        Service::Tls,
-        Service::Tcp,
-        Service::Udp,
-        Service::Echo,
-    ];
+    let all = [Service::Mq, Service::Sftp, Service::Smtp, Service::Tls, Service::Tcp, Service::Udp, Service::Echo];
     let service = choice("service", word, &all.map(|service| (service.as_str(), service)), problems)?;
     if let Some(tunnel) = under
         && service.is_lab()
@@ -203,7 +195,11 @@ fn hosts(
         let Some(net) = host(key, text, allow_network.is_some(), problems) else { continue };
         if let Some(other) = nets.iter().find(|other| other.contains(&net) || net.contains(*other)) {
             problems
-                .error(&text.span(), format!("`{key}` names {net} twice"), format!("{other} stands in this list already"))
+                .error(
+                    &text.span(),
+                    format!("`{key}` names {net} twice"),
+                    format!("{other} stands in this list already"),
+                )
                 .mend("take one of them out");
             continue;
         }
@@ -289,7 +285,8 @@ pub(super) fn check_against_underlay(
                     if !net.contains(&address) {
                         continue;
                     }
-                    let message = format!("the {whose} address {address} of tunnel `{}` lies inside {net}", tunnel.name);
+                    let message =
+                        format!("the {whose} address {address} of tunnel `{}` lies inside {net}", tunnel.name);
                     let noted = problems.error(&text.span(), message, "this is to be reached through a tunnel");
                     let noted = match written {
                         Some(written) => noted.also(&written.span(), "and the tunnel itself would need this"),

@@ -5,13 +5,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{Resolve, choice, find, name_holds};
+use crate::config::Agreement;
 use crate::config::identity;
 use crate::config::presets;
 use crate::config::problem::{Problems, Span};
 use crate::config::raw::{self, At, Named, bounded, printable};
 use crate::config::secrets::Psk;
 use crate::config::strength::{REFUSED_BELOW, WARNED_BELOW};
-use crate::config::Agreement;
 use crate::crypto::suite::{Cipher, EspSuite, IkeSuite};
 use crate::ike::config::Start;
 use crate::policy::SelectorMode;
@@ -173,12 +173,7 @@ fn is_broadcast(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(address) if address.is_broadcast())
 }
 
-fn identity_of(
-    key: &str,
-    value: Option<&At<String>>,
-    default: Option<IpAddr>,
-    problems: &mut Problems,
-) -> Option<Id> {
+fn identity_of(key: &str, value: Option<&At<String>>, default: Option<IpAddr>, problems: &mut Problems) -> Option<Id> {
     let Some(value) = value else { return default.map(identity::of_address) };
     match identity::parse(value.get_ref()) {
         Ok(id) => Some(id),
@@ -310,8 +305,10 @@ fn list<T: FromStr<Err: std::fmt::Display> + PartialEq>(
             Err(error) => problems
                 .error(&text.span(), format!("`{key}` has no such suite: {error}"), "this suite")
                 .mend(match key {
-                    "ike" => "write cipher-prf-group or cipher-hash-group, such as aes256gcm16-prfsha384-ecp384 or \
-                              aes256-sha384-ecp384",
+                    "ike" => {
+                        "write cipher-prf-group or cipher-hash-group, such as aes256gcm16-prfsha384-ecp384 or \
+                              aes256-sha384-ecp384"
+                    }
                     _ => "write cipher[-hash][-group][-esn], such as aes256gcm16-ecp384-esn or aes256-sha256-modp2048",
                 }),
         }
