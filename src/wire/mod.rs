@@ -1,11 +1,13 @@
 //! Which bytes does X have? Views of packets, values of messages; no state, no I/O.
 
 pub mod checksum;
+pub mod esp;
 pub mod icmp;
 pub mod ike;
 pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
+pub mod natt;
 pub mod reader;
 pub mod tcp;
 pub mod udp;
