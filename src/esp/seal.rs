@@ -20,7 +20,7 @@ impl Transform {
         let packet = &mut slab[start..end];
 
         let (header, rest) = packet.split_at_mut(HEADER_LEN);
-        header.copy_from_slice(&EspHeader { spi, sequence: sequence as u32 }.encode());
+        header.copy_from_slice(&EspHeader { spi: spi.get(), sequence: sequence as u32 }.encode());
         let (iv, rest) = rest.split_at_mut(self.shape.iv_len);
         let (plaintext, icv) = rest.split_at_mut(rest.len() - self.shape.icv_len);
         write_trailer(&mut plaintext[payload_len..], next_header);

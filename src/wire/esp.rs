@@ -4,7 +4,6 @@
 
 use super::reader::Reader;
 use crate::event::DropReason;
-use crate::sa::spi::Spi;
 
 /// SPI and sequence number.
 pub const HEADER_LEN: usize = 8;
@@ -21,8 +20,8 @@ pub const NEXT_NONE: u8 = 59;
 /// What stands in front of every ESP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EspHeader {
-    /// The receiver's name for the SA.
-    pub spi: Spi,
+    /// The receiver's name for the SA; never one of the reserved ones when it was parsed.
+    pub spi: u32,
     /// The low half of the sequence number; all of it without ESN.
     pub sequence: u32,
 }
@@ -33,14 +32,13 @@ impl EspHeader {
         let mut reader = Reader::new(packet);
         let (Ok(spi), Ok(sequence)) = (reader.u32(), reader.u32()) else { return Err(DropReason::ShortEsp) };
         // RFC 4303 §2.1: 1 through 255 are reserved by IANA, and zero must not be sent on the wire.
-        let spi = Spi::new(spi).ok_or(DropReason::ReservedSpi)?;
-        Ok(Self { spi, sequence })
+        if spi > 255 { Ok(Self { spi, sequence }) } else { Err(DropReason::ReservedSpi) }
     }
 
     /// The eight bytes as they stand on the wire.
     #[must_use]
     pub fn encode(self) -> [u8; HEADER_LEN] {
-        ((u64::from(self.spi.get()) << 32) | u64::from(self.sequence)).to_be_bytes()
+        ((u64::from(self.spi) << 32) | u64::from(self.sequence)).to_be_bytes()
     }
 }
 
@@ -80,7 +78,7 @@ mod tests {
 
     #[test]
     fn the_header_survives_encoding() {
-        let header = EspHeader { spi: Spi::new(0xC0DE_0001).unwrap(), sequence: 0x0102_0304 };
+        let header = EspHeader { spi: 0xC0DE_0001, sequence: 0x0102_0304 };
         assert_eq!(header.encode(), [0xC0, 0xDE, 0, 1, 1, 2, 3, 4]);
         assert_eq!(EspHeader::parse(&header.encode()), Ok(header));
     }

@@ -1,0 +1,204 @@
+//! Counts of what passed and what did not: by reason, by rule, by tunnel. They never fall: not when keys change, and not
+//! when the policy is loaded again.
+//!
+//! One worker writes, anybody reads at any time: each count is an atomic that its one writer loads and stores, which
+//! costs what a plain integer costs and needs neither lock nor copy.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+
+use crate::event::DropReason;
+use crate::ids::{RuleId, TunnelId};
+use crate::time::Instant;
+
+/// A count with one writer.
+#[derive(Debug, Default)]
+pub struct Tally(AtomicU64);
+
+impl Tally {
+    /// Adds `more`. Only the worker that owns the count may.
+    pub(super) fn add(&self, more: u64) {
+        self.set(self.get().wrapping_add(more));
+    }
+
+    pub(super) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The count.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one rule or one tunnel has carried and refused. Bytes are those of inner packets.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Packets sealed.
+    pub packets_out: Tally,
+    /// Their bytes.
+    pub bytes_out: Tally,
+    /// Packets opened and let in.
+    pub packets_in: Tally,
+    /// Their bytes.
+    pub bytes_in: Tally,
+    /// Packets refused, either way.
+    pub refused: Tally,
+    /// Flows opened (rules only).
+    pub flows: Tally,
+    /// When the last authenticated packet came (tunnels only), in the nanoseconds of [`Instant`].
+    pub last_inbound: Tally,
+}
+
+impl Traffic {
+    pub(super) fn count_out(&self, bytes: usize) {
+        self.packets_out.add(1);
+        self.bytes_out.add(bytes as u64);
+    }
+
+    pub(super) fn count_in(&self, bytes: usize) {
+        self.packets_in.add(1);
+        self.bytes_in.add(bytes as u64);
+    }
+
+    /// When the last authenticated packet came, if one has.
+    #[must_use]
+    pub fn last_inbound(&self) -> Option<Instant> {
+        Some(self.last_inbound.get()).filter(|&nanos| nanos > 0).map(Instant::from_nanos)
+    }
+}
+
+type Rows = Vec<Arc<Traffic>>;
+
+/// What anybody may read.
+#[derive(Debug)]
+pub struct Counters {
+    drops: [Tally; DropReason::ALL.len()],
+    rules: ArcSwap<Rows>,
+    tunnels: ArcSwap<Rows>,
+    /// NAT keepalives received.
+    pub keepalives: Tally,
+    /// ICMP errors and resets sent inwards.
+    pub replies: Tally,
+    /// Refusals and opened flows that found no room in the table of records.
+    pub unrecorded: Tally,
+}
+
+impl Counters {
+    /// How many packets were dropped for `reason`.
+    #[must_use]
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize].get()
+    }
+
+    /// The reasons that occurred, with their counts.
+    pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> {
+        DropReason::ALL.iter().map(|&reason| (reason, self.dropped(reason))).filter(|&(_, count)| count > 0)
+    }
+
+    /// What a rule has carried; `None` before its first packet or policy.
+    #[must_use]
+    pub fn rule(&self, rule: RuleId) -> Option<Arc<Traffic>> {
+        self.rules.load().get(usize::from(rule.0)).cloned()
+    }
+
+    /// What a tunnel has carried; `None` before its first packet.
+    #[must_use]
+    pub fn tunnel(&self, tunnel: TunnelId) -> Option<Arc<Traffic>> {
+        self.tunnels.load().get(usize::from(tunnel.0)).cloned()
+    }
+}
+
+/// The worker's end.
+pub(super) struct CounterWriter {
+    shared: Arc<Counters>,
+    rules: Arc<Rows>,
+    tunnels: Arc<Rows>,
+}
+
+impl CounterWriter {
+    pub(super) fn new() -> Self {
+        let rows = || (Arc::new(Rows::new()), Arc::new(Rows::new()));
+        let (rules, tunnels) = rows();
+        let shared = Arc::new(Counters {
+            drops: std::array::from_fn(|_| Tally::default()),
+            rules: ArcSwap::new(rules.clone()),
+            tunnels: ArcSwap::new(tunnels.clone()),
+            keepalives: Tally::default(),
+            replies: Tally::default(),
+            unrecorded: Tally::default(),
+        });
+        Self { shared, rules, tunnels }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Counters> {
+        &self.shared
+    }
+
+    pub(super) fn drop(&self, reason: DropReason, count: u64) {
+        self.shared.drops[reason as usize].add(count);
+    }
+
+    /// The row of a rule; made at its first use, which no packet but the first of a rule pays for.
+    pub(super) fn rule(&mut self, rule: RuleId) -> &Traffic {
+        let at = usize::from(rule.0);
+        if at >= self.rules.len() {
+            self.rules = grow(&self.rules, at, &self.shared.rules);
+        }
+        &self.rules[at]
+    }
+
+    /// The row of a tunnel, likewise.
+    pub(super) fn tunnel(&mut self, tunnel: TunnelId) -> &Traffic {
+        let at = usize::from(tunnel.0);
+        if at >= self.tunnels.len() {
+            self.tunnels = grow(&self.tunnels, at, &self.shared.tunnels);
+        }
+        &self.tunnels[at]
+    }
+}
+
+/// A longer table of the same rows, for the worker and for the readers.
+fn grow(rows: &Rows, at: usize, shared: &ArcSwap<Rows>) -> Arc<Rows> {
+    let mut longer = Rows::with_capacity(at + 1);
+    longer.extend(rows.iter().cloned());
+    longer.resize_with(at + 1, Arc::default);
+    let longer = Arc::new(longer);
+    shared.store(longer.clone());
+    longer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_survive_the_growth_of_their_table() {
+        let mut writer = CounterWriter::new();
+        let shared = writer.shared().clone();
+        assert!(shared.rule(RuleId(3)).is_none());
+        writer.rule(RuleId(3)).count_out(100);
+        let held = shared.rule(RuleId(3)).unwrap();
+        writer.rule(RuleId(900)).count_in(7);
+        writer.rule(RuleId(3)).count_out(50);
+        for row in [held, shared.rule(RuleId(3)).unwrap()] {
+            assert_eq!((row.packets_out.get(), row.bytes_out.get()), (2, 150));
+        }
+        assert_eq!(shared.rule(RuleId(900)).unwrap().bytes_in.get(), 7);
+        assert_eq!(shared.rule(RuleId(899)).unwrap().packets_in.get(), 0);
+    }
+
+    #[test]
+    fn only_reasons_that_occurred_are_listed() {
+        let writer = CounterWriter::new();
+        writer.drop(DropReason::Forged, 2);
+        writer.drop(DropReason::SendFailed, 1);
+        assert_eq!(
+            writer.shared().drops().collect::<Vec<_>>(),
+            [(DropReason::Forged, 2), (DropReason::SendFailed, 1)]
+        );
+    }
+}

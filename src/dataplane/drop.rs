@@ -1,0 +1,222 @@
+//! Which flow was refused, and how often? A bounded table: the first hit is told at once, repeats are counted.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use ahash::RandomState;
+
+use crate::event::{DropReason, FlowKey};
+use crate::ids::{RuleId, TunnelId};
+use crate::time::Instant;
+
+/// Refused flows that are remembered at a time.
+const SLOTS: usize = 1024;
+/// How many slots one flow may lie in.
+const WAYS: usize = 4;
+/// Records that wait to be read.
+const QUEUE: usize = 1024;
+/// Repeats are told at most this often.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Something to be told to the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A flow was refused.
+    Refused(Refused),
+    /// A flow was opened by a rule.
+    FlowOpened {
+        /// Its tunnel.
+        tunnel: TunnelId,
+        /// The rule.
+        rule: RuleId,
+        /// Who talks to whom.
+        flow: FlowKey,
+    },
+}
+
+/// A refused flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its tunnel, where one is known.
+    pub tunnel: Option<TunnelId>,
+    /// The rule nearest to it.
+    pub rule: Option<RuleId>,
+    /// Why.
+    pub reason: DropReason,
+    /// Whether it was on its way out.
+    pub outbound: bool,
+    /// Who talks to whom.
+    pub flow: FlowKey,
+    /// How many packets since the last record of the same flow and reason.
+    pub count: u64,
+}
+
+struct Slot {
+    refused: Refused,
+    told: Instant,
+}
+
+/// Refused flows and records about them. Allocated once.
+pub struct Records {
+    slots: Box<[Option<Slot>]>,
+    queue: VecDeque<Record>,
+    hash: RandomState,
+    unrecorded: u64,
+}
+
+impl Records {
+    /// An empty table.
+    #[must_use]
+    pub fn new(hash: RandomState) -> Self {
+        let slots = std::iter::repeat_with(|| None).take(SLOTS).collect();
+        Self { slots, queue: VecDeque::with_capacity(QUEUE), hash, unrecorded: 0 }
+    }
+
+    /// Notes a refused packet; `refused.count` says how many at once.
+    pub fn refused(&mut self, now: Instant, refused: Refused) {
+        let home = self.hash.hash_one((refused.flow, refused.reason, refused.outbound)) as usize % (SLOTS / WAYS) * WAYS;
+        let ways = &mut self.slots[home..home + WAYS];
+        let same = |slot: &Slot| {
+            (slot.refused.flow, slot.refused.reason, slot.refused.outbound)
+                == (refused.flow, refused.reason, refused.outbound)
+        };
+        let slot = match ways.iter().position(|slot| slot.as_ref().is_some_and(same)) {
+            Some(way) => {
+                let slot = ways[way].as_mut().expect("it was just found");
+                slot.refused.count += refused.count;
+                if now.since(slot.told) < EVERY {
+                    return;
+                }
+                slot
+            }
+            None => {
+                // A free slot, or one whose flow has nothing left to tell.
+                let free = |slot: &Option<Slot>| {
+                    slot.as_ref().is_none_or(|slot| slot.refused.count == 0 && now.since(slot.told) >= EVERY)
+                };
+                let Some(way) = ways.iter().position(free) else {
+                    self.unrecorded += refused.count;
+                    return;
+                };
+                ways[way].insert(Slot { refused, told: now })
+            }
+        };
+        slot.told = now;
+        let record = Record::Refused(slot.refused);
+        slot.refused.count = 0;
+        self.push(record);
+    }
+
+    /// Notes an opened flow.
+    pub fn opened(&mut self, tunnel: TunnelId, rule: RuleId, flow: FlowKey) {
+        self.push(Record::FlowOpened { tunnel, rule, flow });
+    }
+
+    /// Tells the repeats that are due.
+    pub fn tick(&mut self, now: Instant) {
+        for at in 0..self.slots.len() {
+            let Some(slot) = self.slots[at].as_mut() else { continue };
+            if now.since(slot.told) < EVERY {
+                continue;
+            }
+            if slot.refused.count == 0 {
+                self.slots[at] = None;
+                continue;
+            }
+            slot.told = now;
+            let record = Record::Refused(slot.refused);
+            slot.refused.count = 0;
+            self.push(record);
+        }
+    }
+
+    /// The oldest record that nobody has read.
+    pub fn poll(&mut self) -> Option<Record> {
+        self.queue.pop_front()
+    }
+
+    /// How many packets and flows found no room since the last call.
+    pub fn take_unrecorded(&mut self) -> u64 {
+        std::mem::take(&mut self.unrecorded)
+    }
+
+    fn push(&mut self, record: Record) {
+        if self.queue.len() < QUEUE {
+            self.queue.push_back(record);
+        } else {
+            self.unrecorded += match record {
+                Record::Refused(refused) => refused.count,
+                Record::FlowOpened { .. } => 1,
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(port: u16, reason: DropReason) -> Refused {
+        let flow = FlowKey {
+            protocol: 6,
+            source: [192, 0, 2, 1].into(),
+            source_port: port,
+            destination: [192, 0, 2, 2].into(),
+            destination_port: 23,
+        };
+        Refused { tunnel: None, rule: None, reason, outbound: true, flow, count: 1 }
+    }
+
+    fn records() -> Records {
+        Records::new(RandomState::with_seeds(1, 2, 3, 4))
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_first_hit_is_told_at_once_and_repeats_every_ten_seconds() {
+        let mut records = records();
+        let hit = refused(1000, DropReason::NoRule);
+        for second in 0..=25 {
+            records.refused(at(second), hit);
+        }
+        let counts: Vec<_> = std::iter::from_fn(|| records.poll())
+            .map(|record| match record {
+                Record::Refused(refused) => refused.count,
+                Record::FlowOpened { .. } => panic!("nothing was opened"),
+            })
+            .collect();
+        assert_eq!(counts, [1, 10, 10]);
+        records.tick(at(29));
+        assert_eq!(records.poll(), None);
+        records.tick(at(30));
+        assert_eq!(records.poll(), Some(Record::Refused(Refused { count: 5, ..hit })));
+        records.tick(at(31));
+        assert_eq!(records.poll(), None);
+    }
+
+    #[test]
+    fn one_flow_with_two_reasons_has_two_records() {
+        let mut records = records();
+        records.refused(at(0), refused(1, DropReason::NoRule));
+        records.refused(at(0), refused(1, DropReason::Selector));
+        assert_eq!(std::iter::from_fn(|| records.poll()).count(), 2);
+    }
+
+    #[test]
+    fn a_flood_of_flows_is_counted_where_it_does_not_fit() {
+        let mut records = records();
+        for port in 0..60_000 {
+            records.refused(at(0), refused(port, DropReason::NoRule));
+        }
+        let told = std::iter::from_fn(|| records.poll()).count() as u64;
+        assert!(told <= QUEUE as u64);
+        assert_eq!(told + records.take_unrecorded(), 60_000);
+        // Ten seconds later the table has room again.
+        records.tick(at(10));
+        records.refused(at(10), refused(7, DropReason::NoRule));
+        assert!(records.poll().is_some());
+    }
+}
