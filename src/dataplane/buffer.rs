@@ -39,6 +39,8 @@ pub struct Batch {
     stride: usize,
     packets: Vec<Packet>,
     slots: usize,
+    /// Slots in use: as many as packets, until trains are split.
+    filled: usize,
 }
 
 impl Batch {
@@ -48,12 +50,13 @@ impl Batch {
         // An odd number of cache lines a slot, so that slots do not meet in the same cache sets.
         let lines = (HEADROOM + room + TAILROOM).div_ceil(64) | 1;
         let stride = lines * 64;
-        Self { slab: vec![0; stride * slots].into(), stride, packets: Vec::with_capacity(slots), slots }
+        Self { slab: vec![0; stride * slots].into(), stride, packets: Vec::with_capacity(slots), slots, filled: 0 }
     }
 
     /// Forgets all packets; the slab stays.
     pub fn clear(&mut self) {
         self.packets.clear();
+        self.filled = 0;
     }
 
     /// How many packets there are.
@@ -71,7 +74,7 @@ impl Batch {
     /// Whether every slot is taken.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.packets.len() == self.slots
+        self.filled == self.slots
     }
 
     /// How many bytes one packet may have.
@@ -85,7 +88,7 @@ impl Batch {
         if self.is_full() {
             return None;
         }
-        let start = self.packets.len() * self.stride + HEADROOM;
+        let start = self.filled * self.stride + HEADROOM;
         let room = self.room();
         Some(&mut self.slab[start..start + room])
     }
@@ -99,8 +102,32 @@ impl Batch {
     /// Takes the first `len` bytes of the vacant slot as a packet.
     pub fn push(&mut self, len: usize, segment: u16, path: Option<Path>) {
         debug_assert!(!self.is_full() && len <= self.room());
-        let start = self.packets.len() * self.stride + HEADROOM;
+        let start = self.filled * self.stride + HEADROOM;
         self.packets.push(Packet { start, len, segment, path, done: false });
+        self.filled += 1;
+    }
+
+    /// Makes a packet of each segment of each train, in order; no byte is moved. For datagrams, which are whole as they
+    /// are. Allocates only until the largest batch has been seen.
+    pub fn split_trains(&mut self) {
+        let mut at = 0;
+        while let Some(&packet) = self.packets.get(at) {
+            let segment = usize::from(packet.segment);
+            if segment == 0 || segment >= packet.len {
+                self.packets[at].segment = 0;
+                at += 1;
+                continue;
+            }
+            let cut = |from: usize| Packet {
+                start: packet.start + from,
+                len: segment.min(packet.len - from),
+                segment: 0,
+                ..packet
+            };
+            let count = packet.len.div_ceil(segment);
+            self.packets.splice(at..=at, (0..count).map(|index| cut(index * segment)));
+            at += count;
+        }
     }
 
     /// The packets' descriptors.

@@ -196,9 +196,6 @@ mod tests {
         let writer = CounterWriter::new();
         writer.drop(DropReason::Forged, 2);
         writer.drop(DropReason::SendFailed, 1);
-        assert_eq!(
-            writer.shared().drops().collect::<Vec<_>>(),
-            [(DropReason::Forged, 2), (DropReason::SendFailed, 1)]
-        );
+        assert_eq!(writer.shared().drops().collect::<Vec<_>>(), [(DropReason::Forged, 2), (DropReason::SendFailed, 1)]);
     }
 }

@@ -74,7 +74,8 @@ impl Records {
 
     /// Notes a refused packet; `refused.count` says how many at once.
     pub fn refused(&mut self, now: Instant, refused: Refused) {
-        let home = self.hash.hash_one((refused.flow, refused.reason, refused.outbound)) as usize % (SLOTS / WAYS) * WAYS;
+        let home =
+            self.hash.hash_one((refused.flow, refused.reason, refused.outbound)) as usize % (SLOTS / WAYS) * WAYS;
         let ways = &mut self.slots[home..home + WAYS];
         let same = |slot: &Slot| {
             (slot.refused.flow, slot.refused.reason, slot.refused.outbound)

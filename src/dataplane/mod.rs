@@ -1,3 +1,15 @@
 //! What happens to a packet end to end? No I/O, no lock, no allocation per packet (RFC 4301 §5).
 
 pub mod buffer;
+pub mod counters;
+pub mod drop;
+mod events;
+mod ike_queue;
+mod inbound;
+pub mod mtu;
+mod outbound;
+mod paths;
+pub mod pipeline;
+mod replies;
+pub mod sad;
+pub mod tunnel;

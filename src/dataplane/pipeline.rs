@@ -1,0 +1,225 @@
+//! One worker's data path: everything that happens to a packet between the TUN device and the underlay.
+//!
+//! The runtime reads a batch, calls [`Pipeline::outbound`] or [`Pipeline::inbound`], writes what is left of the batch and
+//! what [`Pipeline::replies`] holds, and drains the `poll_*` queues. Nothing here does I/O, takes a lock or, once warm,
+//! allocates for a packet.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ahash::RandomState;
+
+use super::buffer::{Batch, Path};
+use super::counters::{CounterWriter, Counters};
+use super::drop::{Record, Records};
+use super::events::Events;
+use super::ike_queue::IkeQueue;
+use super::mtu::{self, Outer};
+use super::paths::Tunnels;
+use super::replies::Replies;
+use super::sad::Sad;
+use crate::esp::limits::Notice;
+use crate::event::DropReason;
+use crate::ids::TunnelId;
+use crate::inspect::FlowTable;
+use crate::policy::Snapshot;
+use crate::sa::command::SadCommand;
+use crate::sa::event::SadEvent;
+use crate::sa::spi::Spi;
+use crate::time::Instant;
+use crate::wire::esp::EspHeader;
+
+/// Time between two rounds of housekeeping, in nanoseconds.
+const TICK: u64 = 100_000_000;
+/// Flows looked at in one round.
+const SWEEP: usize = 4096;
+
+/// What a pipeline is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct PipelineConfig {
+    /// Live flows at most.
+    pub flow_capacity: usize,
+    /// Random numbers that no peer knows, for the hash tables.
+    pub hash_seed: [u64; 4],
+}
+
+/// The data path of one worker.
+pub struct Pipeline {
+    pub(super) policy: Arc<Snapshot>,
+    pub(super) flows: FlowTable,
+    pub(super) sad: Sad,
+    pub(super) tunnels: Tunnels,
+    pub(super) counters: CounterWriter,
+    pub(super) records: Records,
+    pub(super) events: Events,
+    pub(super) ike: IkeQueue,
+    pub(super) replies: Replies,
+    ticked: Instant,
+}
+
+impl Pipeline {
+    /// A data path without SAs.
+    #[must_use]
+    pub fn new(config: PipelineConfig, policy: Arc<Snapshot>) -> Self {
+        let [a, b, c, d] = config.hash_seed;
+        let hash = RandomState::with_seeds(a, b, c, d);
+        let mut pipeline = Self {
+            policy: policy.clone(),
+            flows: FlowTable::new(config.flow_capacity, config.hash_seed),
+            sad: Sad::new(&hash),
+            tunnels: Tunnels::default(),
+            counters: CounterWriter::new(),
+            records: Records::new(hash),
+            events: Events::default(),
+            ike: IkeQueue::default(),
+            replies: Replies::default(),
+            ticked: Instant::ZERO,
+        };
+        pipeline.set_policy(policy);
+        pipeline
+    }
+
+    /// Judges by `policy` from the next packet on. Live flows are judged again.
+    pub fn set_policy(&mut self, policy: Arc<Snapshot>) {
+        for rule in policy.rules() {
+            self.counters.rule(rule.id);
+            self.counters.tunnel(rule.tunnel);
+            for shape in policy.shapes(rule.tunnel) {
+                self.sad.expect_shape(shape.tunnel, shape.id);
+            }
+        }
+        self.policy = policy;
+        self.events.reserve(self.sad.len() + self.sad.shapes());
+    }
+
+    /// Changes the SAD.
+    pub fn apply(&mut self, now: Instant, command: SadCommand) {
+        match command {
+            SadCommand::InstallInbound(spec) => {
+                self.counters.tunnel(spec.child.tunnel);
+                self.sad.install_inbound(*spec, now);
+            }
+            SadCommand::InstallOutbound(spec) => {
+                self.counters.tunnel(spec.child.tunnel);
+                self.tunnels.installed(&spec.child);
+                self.sad.install_outbound(*spec, now);
+            }
+            SadCommand::RemoveInbound(spi) => {
+                self.sad.remove_inbound(spi);
+                self.events.forget(spi);
+            }
+            SadCommand::RemoveOutbound { inbound } => self.sad.remove_outbound(inbound),
+            SadCommand::Redirect { tunnel, encapsulation } => {
+                self.sad.redirect(tunnel, encapsulation);
+                self.tunnels.redirected(tunnel, &encapsulation);
+            }
+        }
+        self.events.reserve(self.sad.len() + self.sad.shapes());
+    }
+
+    /// Packets for our own side that the gateway made itself, to be written to the TUN device; the caller clears.
+    pub fn replies(&mut self) -> &mut Batch {
+        &mut self.replies.batch
+    }
+
+    /// The next IKE datagram from port 4500, its marker taken off. To be drained after each `inbound`.
+    pub fn poll_ike(&mut self) -> Option<(Path, &[u8])> {
+        self.ike.poll()
+    }
+
+    /// Something that IKE has to act on. Kept until it is read here.
+    pub fn poll_event(&mut self) -> Option<SadEvent> {
+        self.events.poll()
+    }
+
+    /// The next refused or opened flow.
+    pub fn poll_record(&mut self) -> Option<Record> {
+        self.records.poll()
+    }
+
+    /// The counters, for any thread, for as long as the process runs.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<Counters> {
+        self.counters.shared()
+    }
+
+    /// Counts packets that the runtime had to drop itself (`SendFailed`, `QueueFull`, `TooLongDatagram`).
+    pub fn count_drops(&mut self, reason: DropReason, count: u64) {
+        self.counters.drop(reason, count);
+    }
+
+    /// Live flows.
+    #[must_use]
+    pub fn flows(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// The longest inner packet that `tunnel` takes now: the MTU of the routes that lead into it.
+    #[must_use]
+    pub fn tunnel_mtu(&self, tunnel: TunnelId) -> u16 {
+        self.tunnels.inner_mtu(tunnel)
+    }
+
+    /// A tunnel whose [`tunnel_mtu`](Self::tunnel_mtu) has changed since it was last named here.
+    pub fn poll_mtu_change(&mut self) -> Option<TunnelId> {
+        self.tunnels.poll_change()
+    }
+
+    /// The MTU of the link that leads to a tunnel's peer. Without it 1500 is assumed.
+    pub fn set_link_mtu(&mut self, tunnel: TunnelId, mtu: u16) {
+        self.tunnels.set_link(tunnel, mtu);
+    }
+
+    /// Somebody on the way to `remote` says that a packet of ours did not fit into `mtu` bytes and quotes its start, from
+    /// the ESP header on. Whether it is believed: only if it quotes an SPI that we send to `remote` with and a sequence
+    /// number that was used recently (RFC 4301 §8.2.1; RFC 8201 §6 on forged reports).
+    pub fn path_mtu_report(&mut self, now: Instant, remote: IpAddr, quoted_esp: &[u8], mtu: u32) -> bool {
+        let Ok(header) = EspHeader::parse(quoted_esp) else { return false };
+        let Some(spi) = Spi::new(header.spi) else { return false };
+        let Some(sa) = self.sad.outbound_by_spi(remote, spi) else { return false };
+        if !sa.sent_recently(header.sequence, mtu::RECENT) {
+            return false;
+        }
+        let (tunnel, outer) = (sa.child().tunnel, Outer::of(&sa.child().encapsulation));
+        self.tunnels.learn(now, tunnel, mtu, outer);
+        true
+    }
+
+    /// What time alone brings. `outbound` and `inbound` call it; an idle worker calls it once a second.
+    pub fn tick(&mut self, now: Instant) {
+        self.ticked = now;
+        self.flows.sweep(now, SWEEP);
+        self.records.tick(now);
+        self.counters.shared().unrecorded.add(self.records.take_unrecorded());
+        self.tunnels.tick(now);
+        let (inbound, outbound) = self.sad.all_mut();
+        for sa in inbound {
+            sa.tick(now);
+            while let Some(notice) = sa.poll_notice() {
+                self.events.push(notice_event(notice, sa.spi()));
+            }
+        }
+        for sa in outbound {
+            sa.tick(now);
+            while let Some(notice) = sa.poll_notice() {
+                self.events.push(notice_event(notice, sa.inbound()));
+            }
+        }
+    }
+
+    pub(super) fn tick_if_due(&mut self, now: Instant) {
+        if now.as_nanos() - self.ticked.as_nanos().min(now.as_nanos()) >= TICK {
+            self.tick(now);
+        }
+    }
+}
+
+/// What an SA says, in the words of IKE.
+pub(super) fn notice_event(notice: Notice, inbound: Spi) -> SadEvent {
+    match notice {
+        Notice::Soft => SadEvent::SoftLimit { inbound },
+        Notice::Hard => SadEvent::HardLimit { inbound },
+        Notice::First => SadEvent::FirstInbound { inbound },
+        Notice::ForgeryBudget => SadEvent::ForgeryBudget { inbound },
+    }
+}
