@@ -6,7 +6,6 @@
 
 mod compile;
 mod identity;
-mod presets;
 mod problem;
 mod raw;
 mod redact;

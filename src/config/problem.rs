@@ -119,7 +119,7 @@ impl ConfigError {
     /// All errors with their lines of the file, as they are shown to people.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
-        self.errors.iter().map(|problem| problem.render(colour)).collect()
+        self.errors.iter().map(|problem| problem.render(colour)).collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 use super::{Resolve, choice, find, name_holds};
 use crate::config::Agreement;
 use crate::config::identity;
-use crate::config::presets;
 use crate::config::problem::{Problems, Span};
 use crate::config::raw::{self, At, Named, bounded, printable};
 use crate::config::secrets::Psk;
 use crate::config::strength::{REFUSED_BELOW, WARNED_BELOW};
+use crate::crypto::preset::{PRESETS, Preset};
 use crate::crypto::suite::{Cipher, EspSuite, IkeSuite};
+use crate::crypto::written::SuiteError;
 use crate::ike::config::Start;
 use crate::policy::SelectorMode;
 use crate::wire::ike::payload::Id;
@@ -246,9 +247,9 @@ fn suites(named: &Named<raw::Tunnel>, agreement: Option<&Agreement>, problems: &
                     .mend("keep one of them");
             }
         }
-        let found = presets::find(preset.get_ref());
+        let found = Preset::named(preset.get_ref());
         if found.is_none() {
-            let known = presets::names();
+            let known = PRESETS.map(|preset| preset.name);
             let noted = problems.error(
                 &preset.span(),
                 format!("there is no preset \"{}\"", printable(preset.get_ref())),
@@ -259,24 +260,23 @@ fn suites(named: &Named<raw::Tunnel>, agreement: Option<&Agreement>, problems: &
                 None => noted.mend(format!("the presets are {}", known.join(", "))),
             }
         }
-        return found;
+        return found.map(|preset| (preset.ike_suites(), preset.esp_suites()));
     }
     let ike = list("ike", raw.ike.as_ref(), named, problems);
     let esp = list("esp", raw.esp.as_ref(), named, problems);
-    let (ike, esp): (Vec<(Span, IkeSuite)>, Vec<(Span, EspSuite)>) = (ike?, esp?);
     if let Some(agreement) = agreement
         && !agreement.lab
     {
-        let ciphers = ike.iter().map(|(span, suite)| (span, suite.cipher));
-        for (span, cipher) in ciphers.chain(esp.iter().map(|(span, suite)| (span, suite.cipher))) {
+        let ike = ike.iter().flatten().map(|(span, suite): &(Span, IkeSuite)| (span, suite.cipher));
+        let esp = esp.iter().flatten().map(|(span, suite): &(Span, EspSuite)| (span, suite.cipher));
+        for (span, cipher) in ike.chain(esp) {
             aes256_only(span, cipher, &agreement.name, problems);
         }
     }
-    let plain = |list: Vec<(Span, IkeSuite)>| list.into_iter().map(|(_, suite)| suite).collect();
-    Some((plain(ike), esp.into_iter().map(|(_, suite)| suite).collect()))
+    Some((ike?.into_iter().map(|(_, suite)| suite).collect(), esp?.into_iter().map(|(_, suite)| suite).collect()))
 }
 
-fn list<T: FromStr<Err: std::fmt::Display> + PartialEq>(
+fn list<T: FromStr<Err = SuiteError> + PartialEq>(
     key: &str,
     value: Option<&At<Vec<At<String>>>>,
     named: &Named<raw::Tunnel>,
@@ -303,7 +303,7 @@ fn list<T: FromStr<Err: std::fmt::Display> + PartialEq>(
                 .mend("take one of them out"),
             Ok(suite) => suites.push((text.span(), suite)),
             Err(error) => problems
-                .error(&text.span(), format!("`{key}` has no such suite: {error}"), "this suite")
+                .error(&within(text, &error.at), format!("`{key}` has no such suite: {error}"), "here")
                 .mend(match key {
                     "ike" => {
                         "write cipher-prf-group or cipher-hash-group, such as aes256gcm16-prfsha384-ecp384 or \
@@ -314,6 +314,16 @@ fn list<T: FromStr<Err: std::fmt::Display> + PartialEq>(
         }
     }
     (suites.len() == value.get_ref().len()).then_some(suites)
+}
+
+/// The place of some bytes of a string. With escapes in it the string is longer in the file than in itself; then the
+/// whole string is the place.
+fn within(text: &At<String>, bytes: &Span) -> Span {
+    let whole = text.span();
+    if whole.len() != text.get_ref().len() + 2 || bytes.end > text.get_ref().len() {
+        return whole;
+    }
+    whole.start + 1 + bytes.start..whole.start + 1 + bytes.end
 }
 
 fn aes256_only(span: &Span, cipher: Cipher, agreement: &str, problems: &mut Problems) {
