@@ -72,4 +72,3 @@ fn the_example_loads() {
     let loaded = Case::new().load(EXAMPLE).map_err(|e| panic!("{}", e.render(false))).unwrap();
     assert_eq!(loaded.tunnels[0].name, "cbp");
 }
-
