@@ -1,5 +1,7 @@
 //! How is a small network made for demo and tests? Namespaces, an MQ conversation, captures.
 
+pub mod capture;
 pub mod demo;
 pub mod mq_segment;
 pub mod mq_session;
+pub mod pcap;

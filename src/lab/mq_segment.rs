@@ -303,6 +303,7 @@ pub fn read_word(body: &[u8], at: usize) -> io::Result<u32> {
 }
 
 /// An error of the peer's, in words.
+#[must_use]
 pub fn bad(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }

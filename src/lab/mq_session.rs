@@ -135,7 +135,7 @@ impl Channel {
     }
 
     /// The content of a call or reply whose first segment is `first`, with the `head` bytes before it cut off.
-    fn receive_split(&mut self, first: Segment, head: usize) -> io::Result<Vec<u8>> {
+    fn receive_split(&mut self, first: &Segment, head: usize) -> io::Result<Vec<u8>> {
         let (kind, mut last) = (first.kind, first.flags & LAST != 0);
         let length = segment::read_word(&first.body, API_HEADER + head - 4)? as usize;
         let mut content = first.body.get(API_HEADER + head..).unwrap_or_default().to_vec();
@@ -189,7 +189,7 @@ pub fn client(stream: TcpStream, plan: Plan) -> io::Result<Tally> {
         channel.request += 1;
         channel.send_split(kind::GET, &segment::get(number, plan.message), &[])?;
         let first = channel.expect(kind::GET + kind::REPLY)?;
-        let message = channel.receive_split(first, MD + GMO + 4)?;
+        let message = channel.receive_split(&first, MD + GMO + 4)?;
         channel.count_got(&message);
         heartbeat(&mut channel, plan, number)?;
     }
@@ -273,7 +273,7 @@ pub fn server(stream: TcpStream, plan: Plan) -> io::Result<Tally> {
             }
             kind::PUT => {
                 let head = request.body.get(API_HEADER..API_HEADER + MD + PMO).unwrap_or_default().to_vec();
-                let message = channel.receive_split(request, MD + PMO + 4)?;
+                let message = channel.receive_split(&request, MD + PMO + 4)?;
                 channel.count_put(&message);
                 channel.send_split(kind::PUT + kind::REPLY, &head, &[])?;
             }
