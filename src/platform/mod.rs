@@ -2,4 +2,8 @@
 
 pub mod clock;
 pub mod entropy;
+pub mod namespace;
+pub mod netlink;
 pub mod packet;
+pub mod privileges;
+pub mod tun;
