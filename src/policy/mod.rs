@@ -12,6 +12,10 @@ mod shape;
 pub mod snapshot;
 pub mod spd;
 
+#[cfg(test)]
+mod tests;
+
+pub use classifier::Opening;
 pub use rule::{Rule, RuleDirection, SelectorMode, Service, TunnelPolicy};
 pub use selector::TrafficSelector;
 pub use shape::Shape;

@@ -1,19 +1,32 @@
 //! The compiled policy: immutable, swapped as a whole, asked once for each flow.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use sha2::{Digest, Sha256};
+
+use super::classifier::{Classifier, Entry, Opening, masked, opened_port};
+use super::rule::{Rule, Service, TunnelPolicy};
+use super::shape::{self, Shape, ShapeNumbers};
 use crate::event::FlowKey;
 use crate::ids::{RuleId, ShapeId, TunnelId};
+use crate::wire::{ipv4, ipv6};
 
-use super::rule::{Rule, TunnelPolicy};
-use super::shape::Shape;
+/// How many combinations of hosts and ports there may be: some 64 MB of tables.
+const COMBINATIONS: usize = 1 << 18;
 
 /// All rules of the configuration, compiled.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Snapshot {
     generation: u64,
     digest: [u8; 32],
     rules: Vec<Rule>,
+    rule_by_id: HashMap<RuleId, usize>,
     tunnels: Vec<TunnelPolicy>,
     shapes: Vec<Shape>,
+    classifier: Classifier,
 }
 
 /// What a rule says of a flow that it allows.
@@ -84,8 +97,8 @@ pub enum CompileError {
         /// The later one.
         name: String,
     },
-    /// A rule names no host, or its sides have no address family in common.
-    #[error("rule \"{rule}\" has no pair of hosts of one address family")]
+    /// A rule names no host, or one that has nobody of its own address family on the other side.
+    #[error("rule \"{rule}\" names a host for which there is none of the same address family on the other side")]
     NoPair {
         /// The rule.
         rule: String,
@@ -104,7 +117,7 @@ pub enum CompileError {
         /// The rule.
         rule: String,
         /// The host.
-        network: ipnet::IpNet,
+        network: IpNet,
     },
     /// The table would grow beyond its bound.
     #[error("the rules make more than {limit} combinations of hosts and ports")]
@@ -121,14 +134,54 @@ impl Snapshot {
         tunnels: Vec<TunnelPolicy>,
         previous: Option<&Self>,
     ) -> Result<Self, CompileError> {
-        let generation = previous.map_or(0, |previous| previous.generation).saturating_add(1);
-        Ok(Self { generation, digest: [0; 32], rules, tunnels, shapes: Vec::new() })
+        let mut rule_by_id = HashMap::new();
+        let mut tunnel_by_id = HashMap::new();
+        for tunnel in &tunnels {
+            if tunnel_by_id.insert(tunnel.id, tunnel).is_some() {
+                return Err(CompileError::DuplicateId { name: tunnel.name.clone() });
+            }
+        }
+        let mut combinations = Vec::new();
+        for (index, rule) in rules.iter().enumerate() {
+            if rule_by_id.insert(rule.id, index).is_some() {
+                return Err(CompileError::DuplicateId { name: rule.name.clone() });
+            }
+            if !tunnel_by_id.contains_key(&rule.tunnel) {
+                return Err(CompileError::UnknownTunnel { rule: rule.name.clone() });
+            }
+            expand(rule, index, &mut combinations)?;
+        }
+        refuse_overlaps(&rules, &combinations)?;
+
+        let mut numbers = ShapeNumbers::after(previous.map_or(&[], |previous| &previous.shapes));
+        let mut classifier = Classifier::default();
+        for Combination { rule, local, remote, protocol, port } in combinations {
+            let rule = rules.get(rule).expect("a combination has the index of its rule");
+            let tunnel = tunnel_by_id.get(&rule.tunnel).expect("each rule's tunnel was looked up above");
+            let (local_selector, remote_selector) = shape::selectors(rule, tunnel.selectors, local, remote, port);
+            let shape = numbers
+                .number((tunnel.id, local_selector, remote_selector))
+                .ok_or(CompileError::TooLarge { limit: usize::from(u16::MAX) })?;
+            let allowed = Allowed { rule: rule.id, tunnel: tunnel.id, shape, opener_is_local: rule.opener_is_local() };
+            classifier.insert(local, remote, protocol, port, Entry { allowed, enabled: tunnel.enabled });
+        }
+        let mut snapshot = Self {
+            generation: previous.map_or(0, |previous| previous.generation).saturating_add(1),
+            digest: [0; 32],
+            shapes: numbers.into_shapes(),
+            rules,
+            rule_by_id,
+            tunnels,
+            classifier,
+        };
+        snapshot.digest = Sha256::digest(snapshot.canonical_text()).into();
+        Ok(snapshot)
     }
 
-    /// A policy that allows nothing.
+    /// A policy that allows nothing and protects nobody.
     #[must_use]
     pub fn empty() -> Self {
-        Self { generation: 0, digest: [0; 32], rules: Vec::new(), tunnels: Vec::new(), shapes: Vec::new() }
+        Self::default()
     }
 
     /// Counts up with each compilation; a cached verdict of another generation is not believed.
@@ -145,27 +198,57 @@ impl Snapshot {
 
     /// What may the sender of `key` open? `outbound` is a packet from our side.
     #[must_use]
-    pub fn classify(&self, _outbound: bool, _key: &FlowKey) -> Classified {
-        todo!()
+    pub fn classify(&self, outbound: bool, key: &FlowKey) -> Classified {
+        let (local, remote) = if outbound { (key.source, key.destination) } else { (key.destination, key.source) };
+        let protocol = key.protocol;
+        let opening = |opener_is_local, port| Opening { local, remote, opener_is_local, protocol, port };
+        let opened = opened_port(protocol, key.source_port, key.destination_port);
+        if let Some(entry) = opened.and_then(|port| self.classifier.find(&opening(outbound, port))) {
+            let Allowed { rule, tunnel, .. } = entry.allowed;
+            return if entry.enabled {
+                Classified::Allow(entry.allowed)
+            } else {
+                Classified::Disabled { rule, tunnel }
+            };
+        }
+        // The same service on the wrong side, or an answer to something that nobody asked.
+        let answered = opened.map(|port| if port == 0 { 0 } else { key.source_port });
+        for port in opened.into_iter().chain(answered) {
+            if let Some(entry) = self.classifier.find(&opening(!outbound, port)) {
+                let Allowed { rule, tunnel, .. } = entry.allowed;
+                return Classified::WrongDirection { rule, tunnel };
+            }
+        }
+        match self.classifier.protecting(remote) {
+            None if outbound => Classified::NotOurs,
+            tunnel => Classified::NoRule { near: self.classifier.near(local, remote, protocol), tunnel },
+        }
     }
 
-    /// The child SAs that `tunnel` needs.
+    /// By what right may a flow be open that was opened like this? `None` also if its tunnel is switched off.
+    #[must_use]
+    pub fn allows(&self, opening: &Opening) -> Option<Allowed> {
+        self.classifier.find(opening).filter(|entry| entry.enabled).map(|entry| entry.allowed)
+    }
+
+    /// The child SAs that `tunnel` needs, whether it is switched on or not.
     #[must_use]
     pub fn shapes(&self, tunnel: TunnelId) -> &[Shape] {
-        let _ = (tunnel, &self.shapes);
-        todo!()
+        let start = self.shapes.partition_point(|shape| shape.tunnel < tunnel);
+        let end = self.shapes.partition_point(|shape| shape.tunnel <= tunnel);
+        self.shapes.get(start..end).unwrap_or_default()
     }
 
     /// One shape by number.
     #[must_use]
-    pub fn shape(&self, _id: ShapeId) -> Option<&Shape> {
-        todo!()
+    pub fn shape(&self, id: ShapeId) -> Option<&Shape> {
+        self.shapes.iter().find(|shape| shape.id == id)
     }
 
     /// One rule by number.
     #[must_use]
-    pub fn rule(&self, _id: RuleId) -> Option<&Rule> {
-        todo!()
+    pub fn rule(&self, id: RuleId) -> Option<&Rule> {
+        self.rule_by_id.get(&id).and_then(|index| self.rules.get(*index))
     }
 
     /// All rules, in the order of the file.
@@ -176,14 +259,148 @@ impl Snapshot {
 
     /// One tunnel by number.
     #[must_use]
-    pub fn tunnel(&self, _id: TunnelId) -> Option<&TunnelPolicy> {
-        let _ = &self.tunnels;
-        todo!()
+    pub fn tunnel(&self, id: TunnelId) -> Option<&TunnelPolicy> {
+        self.tunnels.iter().find(|tunnel| tunnel.id == id)
     }
 
-    /// The rules as text, independent of their order in the file: what the digest is made of.
+    /// All tunnels, in the order of the file.
+    #[must_use]
+    pub fn tunnels(&self) -> &[TunnelPolicy] {
+        &self.tunnels
+    }
+
+    /// The rules as text, independent of their order in the file and of their numbers: what the digest is made of.
     #[must_use]
     pub fn canonical_text(&self) -> String {
-        todo!()
+        let mut lines = BTreeSet::new();
+        for tunnel in &self.tunnels {
+            let state = if tunnel.enabled { "enabled" } else { "disabled" };
+            lines.insert(format!("tunnel {:?} selectors {} {state}", tunnel.name, tunnel.selectors.as_str()));
+        }
+        for rule in &self.rules {
+            let tunnel = self.tunnel(rule.tunnel).map_or("", |tunnel| &tunnel.name);
+            let mut line = format!(
+                "rule {:?} tunnel {tunnel:?} agreement {:?} clause {:?} {} {} ports",
+                rule.name,
+                rule.agreement,
+                rule.clause,
+                rule.direction.as_str(),
+                rule.service.as_str()
+            );
+            for port in rule.effective_ports() {
+                let _ = write!(line, " {port}");
+            }
+            for (word, networks) in [("from", &rule.from), ("to", &rule.to)] {
+                line.push(' ');
+                line.push_str(word);
+                for network in networks.iter().map(IpNet::trunc).collect::<BTreeSet<_>>() {
+                    let _ = write!(line, " {network}");
+                }
+            }
+            lines.insert(line);
+        }
+        lines.into_iter().fold(String::new(), |text, line| text + &line + "\n")
     }
+}
+
+/// One pair of networks and one port of a rule.
+struct Combination {
+    rule: usize,
+    local: IpNet,
+    remote: IpNet,
+    protocol: u8,
+    port: u16,
+}
+
+/// Writes a rule out: each of its networks with each of the other side, for each of its ports.
+fn expand(rule: &Rule, index: usize, out: &mut Vec<Combination>) -> Result<(), CompileError> {
+    let mut ports = rule.effective_ports();
+    if ports.contains(&0) || ports.is_empty() != (rule.service == Service::Echo) {
+        return Err(CompileError::BadPorts { rule: rule.name.clone(), service: rule.service.as_str() });
+    }
+    if rule.service == Service::Echo {
+        ports.push(0);
+    }
+    if let Some(network) = rule.from.iter().chain(&rule.to).find(|network| !is_usable(network)) {
+        return Err(CompileError::BadAddress { rule: rule.name.clone(), network: *network });
+    }
+    // A host without a partner of its own family would look allowed and be dead.
+    let families =
+        |networks: &[IpNet]| networks.iter().map(|network| network.network().is_ipv6()).collect::<BTreeSet<_>>();
+    if rule.from.is_empty() || families(&rule.from) != families(&rule.to) {
+        return Err(CompileError::NoPair { rule: rule.name.clone() });
+    }
+    let each = |networks: &[IpNet]| networks.iter().map(IpNet::trunc).collect::<BTreeSet<_>>();
+    let remotes = each(rule.remote());
+    for local in each(rule.local()) {
+        let v6 = local.network().is_ipv6();
+        for remote in remotes.iter().copied().filter(|remote| remote.network().is_ipv6() == v6) {
+            for &port in &ports {
+                if out.len() == COMBINATIONS {
+                    return Err(CompileError::TooLarge { limit: COMBINATIONS });
+                }
+                out.push(Combination { rule: index, local, remote, protocol: rule.service.protocol(v6), port });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether hosts on either side can have this address. Networks may hold addresses that none has.
+fn is_usable(network: &IpNet) -> bool {
+    match network.network() {
+        _ if network.prefix_len() != network.max_prefix_len() => true,
+        IpAddr::V4(host) => ipv4::is_host(host),
+        IpAddr::V6(host) => ipv6::is_host(host),
+    }
+}
+
+/// Two rules that allow the same flow would make their order, or the choice of a tunnel, a matter of chance.
+///
+/// Prefixes overlap if they agree in as many bits as the shorter one has: so for each two pairs of lengths one side is
+/// cut down to the common lengths and kept by address, and the other looks itself up there.
+fn refuse_overlaps(rules: &[Rule], combinations: &[Combination]) -> Result<(), CompileError> {
+    type ByLengths<'a> = BTreeMap<(u8, u8), Vec<&'a Combination>>;
+    let mut by_service: BTreeMap<(bool, bool, u8, u16), ByLengths<'_>> = BTreeMap::new();
+    for combination in combinations {
+        let opener_is_local = rules.get(combination.rule).is_some_and(Rule::opener_is_local);
+        let v6 = combination.local.network().is_ipv6();
+        let lengths = (combination.local.prefix_len(), combination.remote.prefix_len());
+        let service = (v6, opener_is_local, combination.protocol, combination.port);
+        by_service.entry(service).or_default().entry(lengths).or_default().push(combination);
+    }
+    let collisions = by_service.values().flat_map(|by_lengths| {
+        let pairs = by_lengths
+            .iter()
+            .enumerate()
+            .flat_map(|(index, one)| by_lengths.iter().skip(index).map(move |other| (one, other)));
+        pairs.filter_map(|((one_lengths, one), (other_lengths, other))| {
+            let common = (one_lengths.0.min(other_lengths.0), one_lengths.1.min(other_lengths.1));
+            let cut = |combination: &Combination| {
+                (masked(combination.local.network(), common.0), masked(combination.remote.network(), common.1))
+            };
+            let mut kept = HashMap::with_capacity(one.len());
+            if one_lengths == other_lengths {
+                return one
+                    .iter()
+                    .find_map(|combination| Some((kept.insert(cut(combination), *combination)?, *combination)));
+            }
+            kept.extend(one.iter().map(|combination| (cut(combination), *combination)));
+            other.iter().find_map(|combination| Some((*kept.get(&cut(combination))?, *combination)))
+        })
+    });
+    // Of several collisions the one that stands first in the file is told.
+    let earliest = collisions.map(|(one, other)| if one.rule <= other.rule { (one, other) } else { (other, one) });
+    let Some((one, other)) = earliest.min_by_key(|(one, other)| (one.rule, other.rule)) else { return Ok(()) };
+    let name =
+        |combination: &Combination| rules.get(combination.rule).map_or_else(String::new, |rule| rule.name.clone());
+    let narrower = |one: IpNet, other: IpNet| if one.prefix_len() >= other.prefix_len() { one } else { other };
+    let (local, remote) = (narrower(one.local, other.local), narrower(one.remote, other.remote));
+    let service = rules.get(one.rule).map_or("", |rule| rule.service.as_str());
+    let port = if one.port == 0 { String::new() } else { format!(" port {}", one.port) };
+    Err(CompileError::Overlap {
+        first: name(one),
+        second: name(other),
+        flow: format!("{service}{port} between {local} and {remote}"),
+    })
 }

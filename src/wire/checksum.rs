@@ -17,8 +17,8 @@ impl Sum {
     #[must_use]
     pub fn pseudo_v4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, length: usize) -> Self {
         Self::ZERO
-            .add(&source.octets())
-            .add(&destination.octets())
+            .and(&source.octets())
+            .and(&destination.octets())
             .add_u32(u32::from(protocol))
             .add_u32(u32::try_from(length).unwrap_or(u32::MAX))
     }
@@ -27,15 +27,15 @@ impl Sum {
     #[must_use]
     pub fn pseudo_v6(source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, length: usize) -> Self {
         Self::ZERO
-            .add(&source.octets())
-            .add(&destination.octets())
+            .and(&source.octets())
+            .and(&destination.octets())
             .add_u32(u32::from(protocol))
             .add_u32(u32::try_from(length).unwrap_or(u32::MAX))
     }
 
     /// Adds `bytes`. Only the last piece of a sum may have an odd length.
     #[must_use]
-    pub fn add(self, bytes: &[u8]) -> Self {
+    pub fn and(self, bytes: &[u8]) -> Self {
         let mut words = bytes.chunks_exact(4);
         let mut sum = 0_u64;
         for word in &mut words {
@@ -49,7 +49,7 @@ impl Sum {
     }
 
     fn add_u32(self, value: u32) -> Self {
-        self.add(&value.to_be_bytes())
+        self.and(&value.to_be_bytes())
     }
 
     /// The sum as sixteen bits in host order, not complemented.
@@ -82,7 +82,7 @@ fn fold64(sum: u64) -> u64 {
 /// The checksum of `bytes`, in which the checksum field is zero.
 #[must_use]
 pub fn checksum(bytes: &[u8]) -> u16 {
-    Sum::ZERO.add(bytes).finish()
+    Sum::ZERO.and(bytes).finish()
 }
 
 /// The checksum after one 16-bit word of what it covers has changed.

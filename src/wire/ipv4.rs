@@ -25,7 +25,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header<'_>, DropReason> {
     let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
     let bytes = bytes.get(..total).ok_or(DropReason::BadIpHeader)?;
     let payload = bytes.get(HEADER_LEN..).ok_or(DropReason::BadIpHeader)?;
-    if !Sum::ZERO.add(header).is_valid() {
+    if !Sum::ZERO.and(header).is_valid() {
         return Err(DropReason::BadIpChecksum);
     }
     let fragment = u16::from_be_bytes([header[6], header[7]]);
