@@ -70,15 +70,64 @@ fn nonce(salt: [u8; SALT_LEN], iv: [u8; 8]) -> Nonce {
     Nonce::assume_unique_for_key(nonce)
 }
 
-impl Drop for Keyed {
+impl Keyed {
     /// `ring` does not wipe its keys, so the schedule of a key of zeros is laid over this one. `black_box` keeps the
-    /// compiler from leaving out a write that nobody reads.
-    fn drop(&mut self) {
+    /// compiler from leaving out a write that nobody reads. What a constructor left on its stack is out of reach.
+    fn wipe(&mut self) {
         let algorithm = self.key.algorithm();
-        let zeros = [0; 32];
-        let blank = UnboundKey::new(algorithm, &zeros[..algorithm.key_len()]).expect("as long as the key itself");
+        let blank = UnboundKey::new(algorithm, &[0; 32][..algorithm.key_len()]).expect("as long as the key itself");
         self.key = LessSafeKey::new(blank);
         self.salt = [0; SALT_LEN];
         std::hint::black_box(self);
+    }
+}
+
+impl Drop for Keyed {
+    fn drop(&mut self) {
+        self.wipe();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AEADS: [Cipher; 3] = [Cipher::Aes256Gcm16, Cipher::Aes128Gcm16, Cipher::ChaCha20Poly1305];
+
+    #[test]
+    fn a_wiped_key_is_the_key_of_zeros() {
+        for cipher in AEADS {
+            let mut key = AeadKey::new(cipher, &vec![7; cipher.key_len()]);
+            key.0.wipe();
+            let blank = AeadKey::new(cipher, &vec![0; cipher.key_len()]);
+            let sealed = |key: &AeadKey| {
+                let mut bytes = *b"attack at dawn";
+                (key.seal([9; 8], b"aad", &mut bytes), bytes)
+            };
+            assert_eq!(sealed(&key), sealed(&blank), "{cipher:?}");
+        }
+    }
+
+    #[test]
+    fn any_flipped_bit_is_refused() {
+        for cipher in AEADS {
+            let key = AeadKey::new(cipher, &vec![7; cipher.key_len()]);
+            let (iv, aad, mut sealed) = ([1, 2, 3, 4, 5, 6, 7, 8], *b"SPI and sequence", *b"inner packet");
+            let tag = key.seal(iv, &aad, &mut sealed);
+            let refused =
+                |iv, aad: &[u8], sealed: [u8; 12], tag| key.open(iv, aad, &mut sealed.clone(), &tag) == Err(Forged);
+            assert!(!refused(iv, &aad, sealed, tag));
+            for bit in 0..128 {
+                assert!(refused(iv, &aad, sealed, flipped(tag, bit)), "{cipher:?}, bit {bit} of the ICV");
+                assert!(refused(iv, &flipped(aad, bit), sealed, tag), "{cipher:?}, bit {bit} of the AAD");
+                assert!(refused(flipped(iv, bit % 64), &aad, sealed, tag), "{cipher:?}, bit {bit} of the IV");
+                assert!(refused(iv, &aad, flipped(sealed, bit % 96), tag), "{cipher:?}, bit {bit} of the text");
+            }
+        }
+    }
+
+    fn flipped<const N: usize>(mut bytes: [u8; N], bit: usize) -> [u8; N] {
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes
     }
 }

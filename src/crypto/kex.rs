@@ -4,6 +4,7 @@
 //! The groups themselves: X25519 here, `ecp` and `modp`.
 
 use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
 
 use super::suite::Group;
 use super::{ecp, modp};
@@ -45,7 +46,9 @@ impl KeyPair {
             }
             Group::Curve25519 => {
                 // RFC 8031 §2: 32 random bytes; X25519 itself clamps them (RFC 7748 §5).
-                let private = StaticSecret::from(entropy.array::<32>());
+                let mut bytes = Zeroizing::new([0; 32]);
+                entropy.fill(&mut *bytes);
+                let private = StaticSecret::from(*bytes);
                 let public = PublicKey::from(&private).as_bytes().to_vec();
                 (Private::Curve25519(private), public)
             }
@@ -85,41 +88,4 @@ impl KeyPair {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::entropy::SeededEntropy;
-
-    pub(super) const GROUPS: [Group; 7] = [
-        Group::Modp2048,
-        Group::Modp3072,
-        Group::Modp4096,
-        Group::Ecp256,
-        Group::Ecp384,
-        Group::Ecp521,
-        Group::Curve25519,
-    ];
-
-    #[test]
-    fn both_sides_reach_the_same_secret_in_every_group() {
-        for group in GROUPS {
-            let (a, b) = pairs(group, 1, 2);
-            let (public_a, public_b) = (a.public().to_vec(), b.public().to_vec());
-            assert_eq!(public_a.len(), group.public_len(), "{group:?}");
-            assert_ne!(public_a, public_b, "{group:?}");
-            let (secret_a, secret_b) = (a.agree(&public_b).expect("valid"), b.agree(&public_a).expect("valid"));
-            assert_eq!(secret_a, secret_b, "{group:?}");
-        }
-    }
-
-    #[test]
-    fn a_seed_repeats_the_exchange() {
-        for group in GROUPS {
-            let (a, b) = pairs(group, 7, 7);
-            assert_eq!(a.public(), b.public(), "{group:?}");
-        }
-    }
-
-    fn pairs(group: Group, a: u64, b: u64) -> (KeyPair, KeyPair) {
-        (KeyPair::generate(group, &mut SeededEntropy::new(a)), KeyPair::generate(group, &mut SeededEntropy::new(b)))
-    }
-}
+mod tests;

@@ -12,3 +12,29 @@ pub mod provider;
 pub mod self_test;
 pub mod suite;
 pub mod written;
+
+/// Keys are neither copied nor printed nor stored. `Claim<_>` has one implementation for every type and a second one
+/// for types that do what they must not: with both the compiler cannot choose, and the crate does not build.
+#[cfg(test)]
+const _: () = {
+    macro_rules! no_key_is {
+        ($check:ident: $forbidden:path) => {
+            #[expect(dead_code, reason = "it is enough that it compiles")]
+            fn $check() {
+                trait Claim<Guess> {
+                    fn holds() {}
+                }
+                struct Forbidden;
+                impl<T> Claim<()> for T {}
+                impl<T: $forbidden> Claim<Forbidden> for T {}
+                <aead::AeadKey as Claim<_>>::holds();
+                <cbc_hmac::CbcHmacKey as Claim<_>>::holds();
+                <kex::KeyPair as Claim<_>>::holds();
+            }
+        };
+    }
+    no_key_is!(copied: Clone);
+    no_key_is!(printed: std::fmt::Debug);
+    no_key_is!(shown: std::fmt::Display);
+    no_key_is!(stored: serde::Serialize);
+};
