@@ -5,3 +5,5 @@ pub mod demo;
 pub mod mq_segment;
 pub mod mq_session;
 pub mod pcap;
+pub mod topology;
+pub mod traffic;

@@ -1,0 +1,206 @@
+//! Five network namespaces in a row, held by descriptors: nothing has a name, so nothing is left behind.
+//!
+//! ```text
+//! host A ---- gateway A ---- underlay ---- gateway B ---- host B
+//! 192.0.2.10  192.0.2.1      198.51.100.1  10.20.0.1      10.20.0.20
+//!             198.51.100.10  203.0.113.1   203.0.113.5
+//! ```
+//!
+//! Each gateway's default route is the underlay, and the underlay knows the way to both inner networks: whatever a
+//! gateway lets out in clear arrives. Everything stands in IPv4 and IPv6.
+
+use std::io;
+use std::net::IpAddr;
+use std::process::{Child, Command};
+
+use ipnet::IpNet;
+
+use crate::platform::namespace::Namespace;
+use crate::platform::netlink::{Netlink, route::Route};
+use crate::platform::packet::PacketRing;
+
+/// Megabytes of frames that a capture may lag behind.
+const RING_MEBIBYTES: usize = 32;
+
+/// One address family's worth of addresses.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// Host A.
+    pub host_a: IpAddr,
+    /// Gateway A towards its host.
+    pub inside_a: IpAddr,
+    /// Gateway A towards the underlay.
+    pub gateway_a: IpAddr,
+    /// The underlay towards gateway A.
+    pub router_a: IpAddr,
+    /// The underlay towards gateway B.
+    pub router_b: IpAddr,
+    /// Gateway B towards the underlay.
+    pub gateway_b: IpAddr,
+    /// Gateway B towards its host.
+    pub inside_b: IpAddr,
+    /// Host B.
+    pub host_b: IpAddr,
+    prefix: u8,
+}
+
+/// The addresses in IPv4.
+pub const V4: Addresses = Addresses {
+    host_a: v4(192, 0, 2, 10),
+    inside_a: v4(192, 0, 2, 1),
+    gateway_a: v4(198, 51, 100, 10),
+    router_a: v4(198, 51, 100, 1),
+    router_b: v4(203, 0, 113, 1),
+    gateway_b: v4(203, 0, 113, 5),
+    inside_b: v4(10, 20, 0, 1),
+    host_b: v4(10, 20, 0, 20),
+    prefix: 24,
+};
+
+/// The addresses in IPv6.
+pub const V6: Addresses = Addresses {
+    host_a: v6(0xa, 0x10),
+    inside_a: v6(0xa, 1),
+    gateway_a: v6(0x100, 0x10),
+    router_a: v6(0x100, 1),
+    router_b: v6(0x113, 1),
+    gateway_b: v6(0x113, 5),
+    inside_b: v6(0xb, 1),
+    host_b: v6(0xb, 0x20),
+    prefix: 64,
+};
+
+const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+    IpAddr::V4(std::net::Ipv4Addr::new(a, b, c, d))
+}
+
+const fn v6(net: u16, host: u16) -> IpAddr {
+    IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, net, 0, 0, 0, 0, host))
+}
+
+/// The networks whose addresses must not be seen on the underlay.
+#[must_use]
+pub fn inner_networks() -> Vec<IpNet> {
+    [V4, V6].iter().flat_map(|family| [net(family.host_a, family.prefix), net(family.host_b, family.prefix)]).collect()
+}
+
+/// The five namespaces.
+pub struct Topology {
+    /// The host behind gateway A.
+    pub host_a: Namespace,
+    /// Gateway A.
+    pub gateway_a: Namespace,
+    /// The network between the gateways.
+    pub underlay: Namespace,
+    /// Gateway B.
+    pub gateway_b: Namespace,
+    /// The host behind gateway B.
+    pub host_b: Namespace,
+}
+
+impl Topology {
+    /// Builds it. Root, or root of a user namespace, may.
+    pub fn build() -> io::Result<Self> {
+        let topology = Self {
+            host_a: Namespace::new()?,
+            gateway_a: Namespace::new()?,
+            underlay: Namespace::new()?,
+            gateway_b: Namespace::new()?,
+            host_b: Namespace::new()?,
+        };
+        for router in [&topology.gateway_a, &topology.underlay, &topology.gateway_b] {
+            router.set_sysctls(&[
+                ("net/ipv4/ip_forward", "1"),
+                ("net/ipv6/conf/all/forwarding", "1"),
+                ("net/ipv4/conf/all/rp_filter", "0"),
+                ("net/ipv4/conf/default/rp_filter", "0"),
+                ("net/ipv4/conf/all/send_redirects", "0"),
+                ("net/ipv4/conf/default/send_redirects", "0"),
+            ])?;
+        }
+        join((&topology.gateway_a, "inside"), (&topology.host_a, "eth0"))?;
+        join((&topology.gateway_a, "outside"), (&topology.underlay, "to-a"))?;
+        join((&topology.gateway_b, "outside"), (&topology.underlay, "to-b"))?;
+        join((&topology.gateway_b, "inside"), (&topology.host_b, "eth0"))?;
+        for family in [V4, V6] {
+            topology.address(&family)?;
+        }
+        Ok(topology)
+    }
+
+    fn address(&self, family: &Addresses) -> io::Result<()> {
+        let any = net(if family.host_a.is_ipv4() { v4(0, 0, 0, 0) } else { v6_any() }, 0);
+        let a = net(family.host_a, family.prefix);
+        let b = net(family.host_b, family.prefix);
+        let give = |place: &Namespace, addresses: &[(&str, IpAddr)], routes: &[(IpNet, IpAddr)]| {
+            place.run(|| -> io::Result<()> {
+                let mut netlink = Netlink::open()?;
+                for (link, address) in addresses {
+                    let index = netlink.index_of(link)?;
+                    let network = IpNet::new(*address, family.prefix).map_err(io::Error::other)?;
+                    netlink.add_address(index, network)?;
+                }
+                for (destination, router) in routes {
+                    netlink.replace_route(&Route::by_gateway(*destination, *router))?;
+                }
+                Ok(())
+            })?
+        };
+        give(&self.host_a, &[("eth0", family.host_a)], &[(any, family.inside_a)])?;
+        give(
+            &self.gateway_a,
+            &[("inside", family.inside_a), ("outside", family.gateway_a)],
+            &[(any, family.router_a)],
+        )?;
+        give(
+            &self.underlay,
+            &[("to-a", family.router_a), ("to-b", family.router_b)],
+            &[(a, family.gateway_a), (b, family.gateway_b)],
+        )?;
+        give(
+            &self.gateway_b,
+            &[("inside", family.inside_b), ("outside", family.gateway_b)],
+            &[(any, family.router_b)],
+        )?;
+        give(&self.host_b, &[("eth0", family.host_b)], &[(any, family.inside_b)])
+    }
+
+    /// A ring that sees every frame that a gateway sends to the underlay, once.
+    pub fn watch_underlay(&self) -> io::Result<PacketRing> {
+        self.underlay.run(|| PacketRing::open(RING_MEBIBYTES))?
+    }
+}
+
+/// Starts `command` in `place` from the calling thread, so that a child that dies with its parent dies with this thread
+/// and not with a passing one.
+pub fn spawn_in(place: &Namespace, command: &mut Command) -> io::Result<Child> {
+    let home = Namespace::current()?;
+    place.enter()?;
+    let child = command.spawn();
+    home.enter()?;
+    child
+}
+
+/// A veth pair between two namespaces, both ends up and silent.
+fn join((near, near_name): (&Namespace, &str), (far, far_name): (&Namespace, &str)) -> io::Result<()> {
+    near.run(|| -> io::Result<()> {
+        let mut netlink = Netlink::open()?;
+        netlink.add_veth(near_name, far_name, Some(far.fd()))?;
+        raise(&mut netlink, near_name)
+    })??;
+    far.run(|| raise(&mut Netlink::open()?, far_name))?
+}
+
+fn raise(netlink: &mut Netlink, name: &str) -> io::Result<()> {
+    let index = netlink.index_of(name)?;
+    netlink.without_generated_addresses(index)?;
+    netlink.set_up(index, true)
+}
+
+fn net(address: IpAddr, prefix: u8) -> IpNet {
+    IpNet::new(address, prefix).expect("the prefixes of this file fit their families").trunc()
+}
+
+const fn v6_any() -> IpAddr {
+    IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)
+}
