@@ -16,7 +16,7 @@ use std::process::{Child, Command};
 use ipnet::IpNet;
 
 use crate::platform::namespace::Namespace;
-use crate::platform::netlink::{Netlink, route::Route};
+use crate::platform::netlink::{Netlink, Route};
 use crate::platform::packet::PacketRing;
 
 /// Megabytes of frames that a capture may lag behind.
@@ -186,15 +186,18 @@ fn join((near, near_name): (&Namespace, &str), (far, far_name): (&Namespace, &st
     near.run(|| -> io::Result<()> {
         let mut netlink = Netlink::open()?;
         netlink.add_veth(near_name, far_name, Some(far.fd()))?;
-        raise(&mut netlink, near_name)
+        raise(&mut netlink, near_name, 1)
     })??;
-    far.run(|| raise(&mut Netlink::open()?, far_name))?
+    far.run(|| raise(&mut Netlink::open()?, far_name, 2))?
 }
 
-fn raise(netlink: &mut Netlink, name: &str) -> io::Result<()> {
+fn raise(netlink: &mut Netlink, name: &str, end: u16) -> io::Result<()> {
     let index = netlink.index_of(name)?;
     netlink.without_generated_addresses(index)?;
-    netlink.set_up(index, true)
+    netlink.set_up(index, true)?;
+    // A router asks for its neighbours from a link-local address; one that we give needs no second of waiting.
+    let link_local = std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, end);
+    netlink.add_address(index, IpNet::new(link_local.into(), 64).map_err(io::Error::other)?)
 }
 
 fn net(address: IpAddr, prefix: u8) -> IpNet {
