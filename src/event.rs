@@ -68,7 +68,7 @@ reasons! {
         BadIpChecksum, "bad-ip-checksum", "the inner IPv4 header checksum is wrong";
         IpOptions, "ip-options", "IP options and extension headers are not carried";
         InnerFragment, "inner-fragment", "fragments inside the tunnel are not carried";
-        BadSource, "bad-source", "the inner source or destination is loopback, multicast, broadcast or unspecified";
+        BadSource, "bad-source", "the inner source or destination is loopback, link-local, multicast, broadcast or unspecified, or both are the same";
         BadTransport, "bad-transport", "the TCP, UDP or ICMP header is malformed";
         Selector, "selector", "the inner packet does not match the selectors of its SA";
         EcnDrop, "ecn-drop", "congestion was marked outside on a packet that does not take part in ECN";

@@ -112,7 +112,7 @@ pub enum CompileError {
         service: &'static str,
     },
     /// A rule's host cannot be on the other side of a tunnel.
-    #[error("rule \"{rule}\": {network} is a loopback, multicast, broadcast or unspecified address")]
+    #[error("rule \"{rule}\": {network} is a loopback, link-local, multicast, broadcast or unspecified address")]
     BadAddress {
         /// The rule.
         rule: String,

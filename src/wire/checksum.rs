@@ -3,7 +3,7 @@
 //! The one's complement sum does not care in which byte order it is made (RFC 1071 §2 (B)): the loop adds words as the
 //! machine reads them and turns the result round once at the end.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// An unfinished sum, which may be continued.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,24 +13,21 @@ impl Sum {
     /// Nothing summed yet.
     pub const ZERO: Self = Self(0);
 
-    /// The pseudo header of TCP and UDP over IPv4 (RFC 9293 §3.1).
+    /// The pseudo header of TCP and UDP over IPv4 (RFC 9293 §3.1), and of TCP, UDP and ICMPv6 over IPv6 (RFC 8200
+    /// §8.1). `None` if the addresses are of two families.
     #[must_use]
-    pub fn pseudo_v4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, length: usize) -> Self {
-        Self::ZERO
-            .and(&source.octets())
-            .and(&destination.octets())
-            .add_u32(u32::from(protocol))
-            .add_u32(u32::try_from(length).unwrap_or(u32::MAX))
-    }
-
-    /// The pseudo header of TCP, UDP and ICMPv6 over IPv6 (RFC 8200 §8.1).
-    #[must_use]
-    pub fn pseudo_v6(source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, length: usize) -> Self {
-        Self::ZERO
-            .and(&source.octets())
-            .and(&destination.octets())
-            .add_u32(u32::from(protocol))
-            .add_u32(u32::try_from(length).unwrap_or(u32::MAX))
+    pub fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> Option<Self> {
+        let addresses = match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                Self::ZERO.and(&source.octets()).and(&destination.octets())
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                Self::ZERO.and(&source.octets()).and(&destination.octets())
+            }
+            _ => return None,
+        };
+        let length = u32::try_from(length).ok()?;
+        Some(addresses.and(&u32::from(protocol).to_be_bytes()).and(&length.to_be_bytes()))
     }
 
     /// Adds `bytes`. Only the last piece of a sum may have an odd length.
@@ -46,10 +43,6 @@ impl Sum {
         let rest = words.remainder();
         tail[..rest.len()].copy_from_slice(rest);
         Self(fold64(self.0).wrapping_add(fold64(sum)).wrapping_add(u64::from(u32::from_ne_bytes(tail))))
-    }
-
-    fn add_u32(self, value: u32) -> Self {
-        self.and(&value.to_be_bytes())
     }
 
     /// The sum as sixteen bits in host order, not complemented.
@@ -92,4 +85,53 @@ pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
     let sum = u32::from(!checksum) + u32::from(!old) + u32::from(new);
     let sum = (sum >> 16) + (sum & 0xffff);
     !(((sum >> 16) + (sum & 0xffff)) as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etherparse::checksum::Sum16BitWords;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_known_sum_comes_out() {
+        // The example of RFC 1071 §3.
+        assert_eq!(Sum::ZERO.and(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]).fold(), 0xddf2);
+        assert_eq!(checksum(&[]), 0xffff);
+    }
+
+    #[test]
+    fn the_largest_packet_of_ones_does_not_overflow() {
+        let ones = vec![0xff; 65535];
+        assert_eq!(
+            Sum::ZERO.and(&ones).fold(),
+            Sum16BitWords::new().add_slice(&ones).ones_complement().to_be() ^ 0xffff
+        );
+        let sum = (0..1000).fold(Sum::ZERO, |sum, _| sum.and(&ones[..65534]));
+        assert_eq!(sum.fold(), 0xffff);
+    }
+
+    proptest! {
+        #[test]
+        fn the_sum_is_that_of_etherparse(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let theirs = Sum16BitWords::new().add_slice(&bytes).ones_complement().to_be();
+            prop_assert_eq!(checksum(&bytes), theirs);
+        }
+
+        #[test]
+        fn a_sum_in_pieces_is_the_sum_of_the_whole(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0_usize..100) {
+            let (one, other) = bytes.split_at((cut * 2).min(bytes.len()));
+            prop_assert_eq!(Sum::ZERO.and(one).and(other).fold(), Sum::ZERO.and(&bytes).fold());
+        }
+
+        #[test]
+        fn an_update_is_as_good_as_a_new_sum(mut words in prop::collection::vec(any::<u16>(), 2..20), new: u16) {
+            let bytes = |words: &[u16]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<_>>();
+            // A header is never all zeros.
+            words[0] = 0x4500;
+            let before = checksum(&bytes(&words));
+            let old = std::mem::replace(&mut words[1], new);
+            prop_assert_eq!(update(before, old, new), checksum(&bytes(&words)));
+        }
+    }
 }

@@ -206,3 +206,227 @@ pub fn decrement_ttl(bytes: &mut [u8]) -> Option<u8> {
         _ => None,
     }
 }
+
+/// Writes a packet whose transport header and payload are `parts`. `None` if they do not fit, or if the addresses are
+/// of two families.
+pub(super) fn write_packet(
+    out: &mut [u8],
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    parts: &[&[u8]],
+) -> Option<usize> {
+    let payload_len = parts.iter().map(|part| part.len()).sum();
+    let header_len = match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            ipv4::write_header(out, source, destination, protocol, 0, payload_len)?;
+            ipv4::HEADER_LEN
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            ipv6::write_header(out, source, destination, protocol, 0, payload_len)?;
+            ipv6::HEADER_LEN
+        }
+        _ => return None,
+    };
+    let mut rest = out.get_mut(header_len..)?;
+    for part in parts {
+        let (to, behind) = rest.split_at_mut_checked(part.len())?;
+        to.copy_from_slice(part);
+        rest = behind;
+    }
+    Some(header_len + payload_len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etherparse::{PacketBuilder, SlicedPacket};
+    use proptest::prelude::*;
+
+    fn tcp_v4() -> Vec<u8> {
+        let mut packet = Vec::new();
+        let builder = PacketBuilder::ipv4([192, 0, 2, 10], [203, 0, 113, 20], 64);
+        builder.tcp(40000, 1414, 7, 1000).write(&mut packet, b"TSH ").unwrap();
+        packet
+    }
+
+    fn udp_v6() -> Vec<u8> {
+        let mut packet = Vec::new();
+        PacketBuilder::ipv6([0x20; 16], [0x21; 16], 64).udp(40000, 53).write(&mut packet, b"hello").unwrap();
+        packet
+    }
+
+    fn mended(mut packet: Vec<u8>) -> Vec<u8> {
+        packet[10..12].fill(0);
+        let sum = crate::wire::checksum::checksum(&packet[..20]);
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        packet
+    }
+
+    fn refused(packet: &[u8]) -> DropReason {
+        Inner::parse(packet).map(|inner| inner.flow()).unwrap_err()
+    }
+
+    /// The packet with some of its bytes replaced and the IPv4 checksum right again.
+    fn with(packet: &[u8], changes: &[(usize, &[u8])]) -> Vec<u8> {
+        let mut packet = packet.to_vec();
+        for (at, bytes) in changes {
+            packet[*at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        if packet[0] >> 4 == 4 { mended(packet) } else { packet }
+    }
+
+    #[test]
+    fn a_packet_reads_as_it_was_built() {
+        let packet = tcp_v4();
+        let inner = Inner::parse(&packet).unwrap();
+        assert_eq!((inner.is_v6(), inner.header_len(), inner.ttl(), inner.tos()), (false, 20, 64, 0));
+        assert_eq!(inner.tcp().unwrap().payload(), b"TSH ");
+        assert!(inner.udp().is_none() && inner.icmp().is_none());
+        let flow = inner.flow();
+        assert_eq!((flow.protocol, flow.source_port, flow.destination_port), (TCP, 40000, 1414));
+        assert_eq!((flow.source, flow.destination), (inner.source(), inner.destination()));
+        let packet = udp_v6();
+        let inner = Inner::parse(&packet).unwrap();
+        assert_eq!((inner.is_v6(), inner.header_len(), inner.ttl()), (true, 40, 64));
+        assert_eq!(inner.udp().unwrap().payload(), b"hello");
+        assert!(inner.dont_fragment());
+    }
+
+    #[test]
+    fn each_fault_of_a_header_has_its_reason() {
+        let v4 = tcp_v4();
+        assert_eq!(refused(&[]), DropReason::BadIpHeader);
+        assert_eq!(refused(&v4[..19]), DropReason::BadIpHeader);
+        assert_eq!(refused(&v4[..v4.len() - 1]), DropReason::BadIpHeader);
+        assert_eq!(refused(&with(&v4, &[(0, &[0x55])])), DropReason::BadIpHeader);
+        assert_eq!(refused(&with(&v4, &[(0, &[0x44])])), DropReason::BadIpHeader);
+        assert_eq!(refused(&with(&v4, &[(2, &[0, 19])])), DropReason::BadIpHeader);
+        assert_eq!(refused(&with(&v4, &[(0, &[0x46])])), DropReason::IpOptions);
+        assert_eq!(refused(&with(&v4, &[(6, &[0x80])])), DropReason::BadIpHeader);
+        assert_eq!(refused(&with(&v4, &[(6, &[0x20])])), DropReason::InnerFragment);
+        assert_eq!(refused(&with(&v4, &[(6, &[0, 1])])), DropReason::InnerFragment);
+        assert_eq!(refused(&with(&v4, &[(32, &[0x40])])), DropReason::BadTransport);
+        let mut sum = v4.clone();
+        sum[10] ^= 1;
+        assert_eq!(refused(&sum), DropReason::BadIpChecksum);
+        let v6 = udp_v6();
+        assert_eq!(refused(&v6[..39]), DropReason::BadIpHeader);
+        assert_eq!(refused(&v6[..v6.len() - 1]), DropReason::BadIpHeader);
+        assert_eq!(refused(&with(&v6, &[(6, &[44])])), DropReason::InnerFragment);
+        for extension in [0, 43, 51, 60, 135] {
+            assert_eq!(refused(&with(&v6, &[(6, &[extension])])), DropReason::IpOptions);
+        }
+        assert_eq!(refused(&with(&v6, &[(44, &[0, 12])])), DropReason::BadTransport);
+        assert_eq!(refused(&with(&v6, &[(46, &[0, 0])])), DropReason::BadTransport, "no checksum over IPv6");
+        assert_eq!(refused(&with(&v6, &[(40, &[0, 0])])), DropReason::BadTransport, "port zero");
+    }
+
+    #[test]
+    fn addresses_that_no_host_behind_a_gateway_has_are_refused_on_both_sides() {
+        let v4 = tcp_v4();
+        for bad in [[127, 0, 0, 1], [224, 0, 0, 5], [255; 4], [0; 4], [0, 1, 2, 3], [169, 254, 0, 1]] {
+            for at in [12, 16] {
+                assert_eq!(refused(&with(&v4, &[(at, &bad)])), DropReason::BadSource, "{bad:?}");
+            }
+        }
+        assert_eq!(refused(&with(&v4, &[(12, &[203, 0, 113, 20])])), DropReason::BadSource, "LAND");
+        let v6 = udp_v6();
+        for bad in ["::", "::1", "ff02::1", "fe80::1", "::ffff:192.0.2.1"] {
+            let octets = bad.parse::<std::net::Ipv6Addr>().unwrap().octets();
+            for at in [8, 24] {
+                assert_eq!(refused(&with(&v6, &[(at, &octets)])), DropReason::BadSource, "{bad}");
+            }
+        }
+    }
+
+    #[test]
+    fn padding_for_traffic_flow_confidentiality_is_cut_off_and_refused_elsewhere() {
+        for packet in [tcp_v4(), udp_v6()] {
+            let padded = [packet.as_slice(), &[0; 100]].concat();
+            assert_eq!(Inner::parse_padded(&padded).unwrap().bytes(), packet);
+            assert_eq!(refused(&padded), DropReason::BadIpHeader);
+        }
+    }
+
+    #[test]
+    fn tos_and_ttl_change_in_place_and_the_checksum_stays_right() {
+        for mut packet in [tcp_v4(), udp_v6()] {
+            for tos in [0, 0xb8, 3, 0xff] {
+                set_tos(&mut packet, tos);
+                assert_eq!(Inner::parse(&packet).unwrap().tos(), tos);
+            }
+            for ttl in (1..64).rev() {
+                assert_eq!(decrement_ttl(&mut packet), Some(ttl));
+                assert_eq!(Inner::parse(&packet).unwrap().ttl(), ttl);
+            }
+            let last = packet.clone();
+            assert_eq!(decrement_ttl(&mut packet), None);
+            assert_eq!(packet, last);
+        }
+        set_tos(&mut [0x45], 1);
+        assert_eq!(decrement_ttl(&mut [0x45]), None);
+    }
+
+    fn mutated() -> impl Strategy<Value = Vec<u8>> {
+        let base = prop_oneof![Just(tcp_v4()), Just(udp_v6())];
+        (base, prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4), any::<bool>()).prop_map(
+            |(mut packet, changes, mend)| {
+                for (at, value) in changes {
+                    let at = at.index(packet.len());
+                    packet[at] = value;
+                }
+                if mend { mended(packet) } else { packet }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_reads_as_etherparse_reads_it(packet in mutated()) {
+            if let Ok(inner) = Inner::parse(&packet) {
+                let theirs = SlicedPacket::from_ip(&packet).unwrap();
+                let flow = inner.flow();
+                match theirs.net.unwrap() {
+                    etherparse::NetSlice::Ipv4(ip) => {
+                        prop_assert_eq!(IpAddr::from(ip.header().source_addr()), flow.source);
+                        prop_assert_eq!(IpAddr::from(ip.header().destination_addr()), flow.destination);
+                        prop_assert_eq!(ip.header().ttl(), inner.ttl());
+                        prop_assert_eq!(ip.header().dcp().value() << 2 | ip.header().ecn().value(), inner.tos());
+                        prop_assert_eq!(ip.header().to_header().calc_header_checksum(), ip.header().header_checksum());
+                        prop_assert!(!ip.is_payload_fragmented() && ip.header().options().is_empty());
+                    }
+                    etherparse::NetSlice::Ipv6(ip) => {
+                        prop_assert_eq!(IpAddr::from(ip.header().source_addr()), flow.source);
+                        prop_assert_eq!(IpAddr::from(ip.header().destination_addr()), flow.destination);
+                        prop_assert_eq!(ip.header().hop_limit(), inner.ttl());
+                        prop_assert_eq!(ip.header().traffic_class(), inner.tos());
+                        prop_assert!(ip.extensions().is_empty());
+                    }
+                    other => prop_assert!(false, "{:?}", other),
+                }
+                match theirs.transport {
+                    Some(etherparse::TransportSlice::Tcp(tcp)) => {
+                        prop_assert_eq!((tcp.source_port(), tcp.destination_port()), (flow.source_port, flow.destination_port));
+                    }
+                    Some(etherparse::TransportSlice::Udp(udp)) => {
+                        prop_assert_eq!((udp.source_port(), udp.destination_port()), (flow.source_port, flow.destination_port));
+                    }
+                    _ => prop_assert!(flow.protocol != TCP && flow.protocol != UDP),
+                }
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(mut packet in prop::collection::vec(any::<u8>(), 0..100), version in 0_u8..3) {
+            if let Some(first) = packet.first_mut() {
+                *first = [0x45, 0x60, *first][usize::from(version)];
+            }
+            if let Ok(inner) = Inner::parse_padded(&packet) {
+                let _ = (inner.flow(), inner.icmp().and_then(|message| message.quoted()), inner.header_len());
+            }
+            set_tos(&mut packet, 1);
+            let _ = decrement_ttl(&mut packet);
+        }
+    }
+}

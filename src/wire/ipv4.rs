@@ -36,8 +36,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header<'_>, DropReason> {
     if fragment & 0x3fff != 0 {
         return Err(DropReason::InnerFragment);
     }
-    let source = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
-    let destination = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
+    let source = address(header, 12);
+    let destination = address(header, 16);
     // A packet from a host to itself ("LAND") never crosses a gateway.
     if !is_host(source) || !is_host(destination) || source == destination {
         return Err(DropReason::BadSource);
@@ -54,10 +54,19 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header<'_>, DropReason> {
     })
 }
 
-/// Whether a host behind a gateway can have this address (RFC 1122 §3.2.1.3).
+/// The address that stands `at` bytes into the header.
+pub(super) fn address(header: &[u8; HEADER_LEN], at: usize) -> Ipv4Addr {
+    Ipv4Addr::new(header[at], header[at + 1], header[at + 2], header[at + 3])
+}
+
+/// Whether a host behind a gateway can have this address (RFC 1122 §3.2.1.3, RFC 3927 §2.7).
 #[must_use]
 pub fn is_host(address: Ipv4Addr) -> bool {
-    address.octets()[0] != 0 && !address.is_loopback() && !address.is_multicast() && !address.is_broadcast()
+    address.octets()[0] != 0
+        && !address.is_loopback()
+        && !address.is_link_local()
+        && !address.is_multicast()
+        && !address.is_broadcast()
 }
 
 /// Sets the TOS byte and mends the checksum.

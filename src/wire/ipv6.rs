@@ -41,7 +41,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header<'_>, DropReason> {
     })
 }
 
-fn address(header: &[u8; HEADER_LEN], at: usize) -> Ipv6Addr {
+/// The address that stands `at` bytes into the header.
+pub(super) fn address(header: &[u8; HEADER_LEN], at: usize) -> Ipv6Addr {
     let mut octets = [0; 16];
     octets.copy_from_slice(&header[at..at + 16]);
     octets.into()
