@@ -63,11 +63,8 @@ const fn exponent_bits(group: Group) -> u32 {
 
 /// RFC 6989 §2.1: for groups with a safe prime, as all of RFC 3526 are, the value must lie strictly between 1 and p - 1.
 /// A value outside the subgroup of order (p - 1)/2 would tell its sender the last bit of an exponent that is never used
-/// again. The value is no secret, so comparing it may take what time it likes.
+/// again. The value is no secret, so comparing it may take what time it likes. Its length is the prime's.
 fn checked<const LIMBS: usize>(prime: Odd<Uint<LIMBS>>, peer: &[u8]) -> Result<Uint<LIMBS>, BadPublicValue> {
-    if peer.len() != Uint::<LIMBS>::BYTES {
-        return Err(BadPublicValue);
-    }
     let peer = Uint::from_be_slice(peer);
     let highest = prime.wrapping_sub(&Uint::from_u8(2));
     if peer < Uint::from_u8(2) || peer > highest { Err(BadPublicValue) } else { Ok(peer) }
