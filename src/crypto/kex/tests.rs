@@ -1,3 +1,5 @@
+//! Each group agrees with itself, and refuses every value at and beyond its edges (RFC 6989 §2).
+
 use super::*;
 use crate::crypto::modp;
 use crate::entropy::SeededEntropy;

@@ -1,3 +1,5 @@
+//! The primes, made again from pi, and the arithmetic at its edges.
+
 use crypto_bigint::Uint;
 
 use super::*;

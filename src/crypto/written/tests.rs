@@ -1,3 +1,5 @@
+//! What is read, what is refused, and with which words.
+
 use super::*;
 
 fn ike(text: &str) -> Result<IkeSuite, SuiteError> {
