@@ -165,6 +165,18 @@ impl Topology {
         give(&self.host_b, &[("eth0", family.host_b)], &[(any, family.inside_b)])
     }
 
+    /// Has every link carry packets of its MTU and no longer ones, as real wires do: slower, for captures that are read.
+    pub fn cut_to_packets(&self) -> io::Result<()> {
+        for place in [&self.host_a, &self.gateway_a, &self.underlay, &self.gateway_b, &self.host_b] {
+            place.run(|| -> io::Result<()> {
+                let mut netlink = Netlink::open()?;
+                let links = netlink.links()?;
+                links.iter().try_for_each(|link| netlink.without_segmentation_offload(link.index))
+            })??;
+        }
+        Ok(())
+    }
+
     /// A ring that sees every frame that a gateway sends to the underlay, once.
     pub fn watch_underlay(&self) -> io::Result<PacketRing> {
         self.underlay.run(|| PacketRing::open(RING_MEBIBYTES))?

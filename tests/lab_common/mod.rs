@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
 
 use portcullis::lab::topology::Topology;
 
@@ -20,4 +22,18 @@ pub fn topology(name: &str) -> Option<Topology> {
         }
         Err(error) => panic!("the network cannot be built: {error}"),
     }
+}
+
+/// Whether a program is installed.
+pub fn has_program(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+        || ["/usr/sbin", "/sbin"].iter().any(|folder| Path::new(folder).join(name).is_file())
+}
+
+/// What tshark prints of a capture.
+pub fn tshark(file: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("tshark").arg("-n").arg("-r").arg(file).args(arguments).output().expect("tshark starts");
+    assert!(output.status.success(), "tshark {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("tshark prints text")
 }

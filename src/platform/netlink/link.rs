@@ -102,6 +102,12 @@ impl Netlink {
         self.request(Message::SetLink(message), 0).map(drop)
     }
 
+    /// Has the kernel cut trains of segments before the link sends them, so that a capture shows packets as a real wire
+    /// would carry them.
+    pub fn without_segmentation_offload(&mut self, index: u32) -> io::Result<()> {
+        self.set(index, LinkAttribute::GsoMaxSegs(1))
+    }
+
     /// Deletes a link.
     pub fn delete_link(&mut self, index: u32) -> io::Result<()> {
         self.request(Message::DelLink(change(index)), 0).map(drop)
