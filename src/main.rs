@@ -1,5 +1,5 @@
 //! The binary: parses words, calls the library, returns an exit code.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    portcullis::cli::main(std::env::args_os()).into()
 }

@@ -1,1 +1,78 @@
-//! What does the operator type? Words in, calls out.
+//! What does the operator type? Words in, calls out; what is shown is made in `report`.
+//!
+//! Every command ends in one [`Exit`]; the table of codes is docs/EXIT-CODES.md. A command that talks to the running
+//! gateway does so over the control socket (`runtime::protocol`), the others need nothing but the configuration file.
+
+mod check;
+mod client;
+mod complete;
+mod demo;
+mod exit;
+mod explain;
+mod gateway;
+mod genpsk;
+mod logging;
+mod monitor;
+mod status;
+mod words;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+
+use clap::Parser;
+
+pub use exit::{Exit, Failure};
+pub use words::command;
+use words::{Command, Policy, Words};
+
+/// Parses the command line, runs the command, tells what went wrong on standard error.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
+    let words = match Words::try_parse_from(arguments) {
+        Ok(words) => words,
+        Err(error) => {
+            // Help and version are "errors" of clap that go to standard output. Nobody is left to tell if that fails.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+        }
+    };
+    if let Err(error) = logging::start(words.log.as_deref(), matches!(words.command, Command::Run { .. })) {
+        eprintln!("portcullis: --log: {error}");
+        return Exit::Usage;
+    }
+    let mut out = io::stdout().lock();
+    match run(words, &mut out).and_then(|exit| out.flush().map(|()| exit).map_err(Failure::from)) {
+        Ok(exit) => exit,
+        // `portcullis status | head -1` is not a failure.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(failure) => {
+            eprint!("{}", failure.render(has_colour(&io::stderr())));
+            failure.exit()
+        }
+    }
+}
+
+fn run(words: Words, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let socket = words.socket;
+    match words.command {
+        Command::Run { file, keylog } => gateway::run(file, socket, keylog),
+        Command::Check { file, host, json } => check::check(&file, host, json, out),
+        Command::Status { json } => status::status(socket, json, out),
+        Command::Sa { json } => status::sa(socket, json, out),
+        Command::Up { name } => status::up(socket, name, out),
+        Command::Down { name } => status::down(socket, name, out),
+        Command::Reload => status::reload(socket, out),
+        Command::Monitor { json } => monitor::monitor(socket, json, out),
+        Command::Policy { command: Policy::Explain(question) } => explain::explain(&question, out),
+        Command::Release => gateway::release(out),
+        Command::Genpsk => genpsk::genpsk(out),
+        Command::Demo { json, keep, pcap } => demo::demo(json, keep, pcap),
+        Command::Completions { shell } => complete::completions(shell, out),
+        Command::Man { directory } => complete::man(directory.as_deref(), out),
+    }
+}
+
+/// Whether what is written there may carry colour (https://no-color.org).
+fn has_colour(stream: &impl IsTerminal) -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}

@@ -1,0 +1,193 @@
+//! The command line: every word that an operator can type.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::config::DEFAULT_FILE;
+
+/// A userspace IPsec gateway that lets through a tunnel only what an interconnection agreement allows.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
+pub(super) struct Words {
+    /// Control socket of the running gateway, in place of the one in its configuration.
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(super) socket: Option<PathBuf>,
+    /// What to log to standard error, as in RUST_LOG: warn, info, portcullis::ike=debug.
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub(super) log: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done; 1 refused; 2 usage; 3 configuration; 4 gateway not running; 5 privileges missing;
+6 self-test failed; 7 demo differs; 8 host not ready; 9 the system failed.";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the gateway until SIGTERM; SIGHUP loads the file again.
+    Run {
+        /// Configuration file.
+        #[arg(default_value = DEFAULT_FILE)]
+        file: PathBuf,
+        /// Write the keys of every SA there, in the tables that Wireshark reads. Whoever has them reads everything.
+        #[arg(long, value_name = "DIR")]
+        keylog: Option<PathBuf>,
+    },
+    /// Check a configuration file and show what it means, without touching anything.
+    Check {
+        /// Configuration file.
+        #[arg(default_value = DEFAULT_FILE)]
+        file: PathBuf,
+        /// Check this machine too: forwarding, filters, clock.
+        #[arg(long)]
+        host: bool,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show every configured tunnel, also the one that is down and why.
+    Status {
+        /// Print the gateway's answer as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the IKE and child SAs.
+    Sa {
+        /// Print them as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring a tunnel up.
+    Up {
+        /// Name of the tunnel.
+        name: String,
+    },
+    /// Take a tunnel down and keep it down until `up`. What it protects stays blocked.
+    Down {
+        /// Name of the tunnel.
+        name: String,
+    },
+    /// Load the configuration again; an invalid file leaves everything as it is.
+    Reload,
+    /// Show what happens, as it happens, until Ctrl-C.
+    Monitor {
+        /// Print one JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask the rules.
+    Policy {
+        /// What to ask.
+        #[command(subcommand)]
+        command: Policy,
+    },
+    /// Remove from the kernel what keeps protected hosts blocked while the gateway is not running.
+    Release,
+    /// Make a pre-shared key of 256 bits and print it once.
+    Genpsk,
+    /// Show it all on this machine: two gateways, an MQ conversation, and what the agreement does not allow.
+    Demo {
+        /// Print one JSON object in place of the table.
+        #[arg(long)]
+        json: bool,
+        /// Leave it standing until Ctrl-C.
+        #[arg(long)]
+        keep: bool,
+        /// Write captures and key tables there.
+        #[arg(long, value_name = "DIR")]
+        pcap: Option<PathBuf>,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page, or write one for each command into a directory.
+    Man {
+        /// The directory.
+        directory: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Policy {
+    /// May this connection be opened? Verdict, rule and clause.
+    Explain(Question),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Question {
+    /// Who would open it.
+    #[arg(long, value_name = "IP")]
+    pub(super) from: IpAddr,
+    /// Towards whom; IPv6 with a port as [IP]:PORT.
+    #[arg(long, value_name = "IP:PORT")]
+    pub(super) to: Destination,
+    /// The protocol; echo takes no port.
+    #[arg(long, value_enum, default_value_t = Protocol::Tcp)]
+    pub(super) protocol: Protocol,
+    /// Configuration file.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
+    pub(super) file: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Protocol {
+    Tcp,
+    Udp,
+    Echo,
+}
+
+/// `IP:PORT`, or `IP` alone where there are no ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Destination {
+    pub(super) address: IpAddr,
+    pub(super) port: Option<u16>,
+}
+
+impl std::str::FromStr for Destination {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(address) = text.trim_matches(['[', ']']).parse() {
+            return Ok(Self { address, port: None });
+        }
+        let both: std::net::SocketAddr = text.parse().map_err(|_| "write IP:PORT, such as 203.0.113.20:1414")?;
+        Ok(Self { address: both.ip(), port: Some(both.port()) })
+    }
+}
+
+/// The command line as a value, for completions and manual pages.
+#[must_use]
+pub fn command() -> clap::Command {
+    Words::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_destination_has_a_port_or_none() {
+        let destination = |text: &str| text.parse::<Destination>().map(|to| (to.address.to_string(), to.port));
+        assert_eq!(destination("203.0.113.20:1414"), Ok(("203.0.113.20".into(), Some(1414))));
+        assert_eq!(destination("203.0.113.20"), Ok(("203.0.113.20".into(), None)));
+        assert_eq!(destination("[2001:db8::1]:22"), Ok(("2001:db8::1".into(), Some(22))));
+        assert_eq!(destination("2001:db8::1"), Ok(("2001:db8::1".into(), None)));
+        assert!(destination("mq.example.com:1414").is_err());
+        assert!(destination("203.0.113.20:65536").is_err());
+    }
+}

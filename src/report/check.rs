@@ -1,0 +1,146 @@
+//! `portcullis check`: what a configuration file means, for people and for scripts.
+
+use std::fmt::Write as _;
+
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use super::table::{pairs, table};
+use crate::config::{Loaded, Problem, strength};
+use crate::ike::config::{Start, TunnelConfig};
+use crate::policy::{Rule, Service};
+
+/// What the file means. Warnings are rendered by themselves, with their lines of the file.
+#[must_use]
+pub fn check(loaded: &Loaded, width: usize) -> String {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let mut out = format!(
+        "{} holds: {}, {}, {}\n",
+        loaded.path.display(),
+        count(loaded.tunnels.len(), "tunnel"),
+        count(loaded.policy.rules().len(), "rule"),
+        count(loaded.warnings.len(), "warning"),
+    );
+    for (info, tunnel) in loaded.tunnels.iter().zip(&loaded.ike.tunnels) {
+        let lab = if tunnel.lab { " (lab)" } else { "" };
+        let _ = writeln!(out, "\ntunnel {}, agreement {}{lab}", info.name, info.agreement);
+        out.push_str(&pairs(&[
+            ("local", format!("{} as {}", info.local, tunnel.local_id)),
+            ("peer", format!("{} as {}", info.peer, tunnel.peer_id)),
+            ("start", start(tunnel.start).to_owned()),
+            ("ike", list(&tunnel.ike)),
+            ("esp", list(&tunnel.esp)),
+            ("pre-shared key", format!("about {} bits{}", info.psk_bits, judgement(info.psk_bits))),
+            ("child SAs", children(tunnel)),
+        ]));
+    }
+    let rows: Vec<_> = loaded.policy.rules().iter().map(|rule| rule_row(loaded, rule)).collect();
+    let rules = table(["RULE", "TUNNEL", "CLAUSE", "OPENED BY", "TOWARDS", "SERVICE", "DIRECTION"], &rows, width);
+    if !rules.is_empty() {
+        let _ = write!(out, "\n{rules}everything else is refused, in both directions\n");
+    }
+    out
+}
+
+fn rule_row(loaded: &Loaded, rule: &Rule) -> [String; 7] {
+    let tunnel = loaded.tunnels.iter().find(|tunnel| tunnel.id == rule.tunnel);
+    [
+        rule.name.clone(),
+        tunnel.map(|tunnel| tunnel.name.clone()).unwrap_or_default(),
+        rule.clause.clone(),
+        nets(&rule.from),
+        nets(&rule.to),
+        service(rule),
+        rule.direction.as_str().to_owned(),
+    ]
+}
+
+fn service(rule: &Rule) -> String {
+    let ports: Vec<_> = rule.effective_ports().iter().map(ToString::to_string).collect();
+    let transport = if rule.service == Service::Udp { "udp" } else { "tcp" };
+    match rule.service {
+        Service::Echo => "echo".to_owned(),
+        Service::Tcp | Service::Udp => format!("{transport} {}", ports.join(", ")),
+        named => format!("{} ({transport} {})", named.as_str(), ports.join(", ")),
+    }
+}
+
+/// Hosts without the length of their prefix.
+fn nets(nets: &[IpNet]) -> String {
+    let shown = |net: &IpNet| match net.prefix_len() == net.max_prefix_len() {
+        true => net.addr().to_string(),
+        false => net.to_string(),
+    };
+    nets.iter().map(shown).collect::<Vec<_>>().join(", ")
+}
+
+fn list<T: ToString>(all: &[T]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+const fn start(start: Start) -> &'static str {
+    match start {
+        Start::Always => "always",
+        Start::OnDemand => "on-demand",
+        Start::Manual => "manual",
+    }
+}
+
+const fn judgement(bits: u32) -> &'static str {
+    match bits {
+        ..strength::REFUSED_BELOW => ", weak",
+        ..strength::WARNED_BELOW => ", below the 256 of the ciphers",
+        _ => "",
+    }
+}
+
+fn children(tunnel: &TunnelConfig) -> String {
+    let all: Vec<_> = tunnel.children.iter().map(|child| format!("{} <-> {}", child.local, child.remote)).collect();
+    if all.is_empty() { "none: no rule names this tunnel".to_owned() } else { all.join(", ") }
+}
+
+/// What the file means, as JSON.
+#[must_use]
+pub fn json(loaded: &Loaded) -> Value {
+    let tunnels: Vec<_> = loaded.tunnels.iter().zip(&loaded.ike.tunnels).map(|(info, tunnel)| {
+        let strings = |all: Vec<String>| Value::from(all);
+        json!({
+            "name": info.name, "agreement": info.agreement, "kind": info.kind,
+            "local": info.local, "peer": info.peer,
+            "local_id": tunnel.local_id.to_string(), "peer_id": tunnel.peer_id.to_string(),
+            "start": start(tunnel.start), "psk_bits": info.psk_bits,
+            "ike": strings(tunnel.ike.iter().map(ToString::to_string).collect()),
+            "esp": strings(tunnel.esp.iter().map(ToString::to_string).collect()),
+            "children": tunnel.children.iter().map(|child| json!({
+                "local": child.local.to_string(), "remote": child.remote.to_string(),
+            })).collect::<Vec<_>>(),
+        })
+    }).collect();
+    let rules: Vec<_> = loaded.policy.rules().iter().map(|rule| {
+        let tunnel = loaded.tunnels.iter().find(|tunnel| tunnel.id == rule.tunnel);
+        json!({
+            "name": rule.name, "tunnel": tunnel.map(|tunnel| &tunnel.name), "agreement": rule.agreement,
+            "clause": rule.clause, "from": rule.from, "to": rule.to, "service": rule.service.as_str(),
+            "ports": rule.effective_ports(), "direction": rule.direction.as_str(),
+        })
+    }).collect();
+    json!({
+        "file": loaded.path, "holds": true, "policy": hex::encode(loaded.policy.digest()),
+        "tunnels": tunnels, "rules": rules,
+        "errors": [], "warnings": problems(&loaded.warnings),
+    })
+}
+
+/// Errors or warnings as JSON.
+#[must_use]
+pub fn problems(all: &[Problem]) -> Value {
+    all.iter()
+        .map(|problem| {
+            let place = problem.place();
+            json!({
+                "message": problem.message(), "line": place.map(|(line, _)| line),
+                "column": place.map(|(_, column)| column), "mend": problem.mend(),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,124 @@
+//! One line of `portcullis monitor` for people.
+
+use serde_json::Value;
+
+use super::status::word;
+use crate::event::{DropReason, IkeReason};
+
+/// The sentence for an event as it came over the control socket. What is not known is shown as it came.
+#[must_use]
+pub fn sentence(line: &str) -> String {
+    let Ok(event) = serde_json::from_str::<Value>(line) else { return super::plain(line) };
+    let time = event["time"].as_str().map(|time| format!("{time} ")).unwrap_or_default();
+    let lab = super::status::lab_stamp(&event);
+    let tunnel = event["tunnel"].as_str().map(|tunnel| format!("{tunnel}{lab}: ")).unwrap_or_default();
+    let text = known(&event).unwrap_or_else(|| line.to_owned());
+    super::plain(&format!("{time}{tunnel}{text}"))
+}
+
+fn known(event: &Value) -> Option<String> {
+    let field = |key: &str| word(&event[key]);
+    let spis = || format!("{} {}", word(&event["spis"][0]), word(&event["spis"][1]));
+    let times = event["count"].as_u64().filter(|count| *count > 1).map(|n| format!(" ({n} times)")).unwrap_or_default();
+    Some(match event["event"].as_str()? {
+        "ike-up" => format!(
+            "IKE SA {} with {} as {}, {}, in {} ms",
+            spis(),
+            field("remote"),
+            if event["initiator"] == true { "initiator" } else { "responder" },
+            field("suite"),
+            event["handshake_ms"]
+        ),
+        "ike-down" => format!("IKE SA {} has ended: {}", spis(), field("reason")),
+        "child-up" => format!(
+            "child SA {} for {} <-> {}, {}, {}",
+            spis(),
+            field("local"),
+            field("remote"),
+            field("suite"),
+            field("encapsulation")
+        ),
+        "child-down" => format!("child SA {} has ended: {}", spis(), field("reason")),
+        "negotiation-failed" => {
+            let detail = event["detail"].as_str().filter(|detail| !detail.is_empty());
+            let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
+            format!("{} failed: {}{detail}", field("exchange"), ike_reason(&field("reason")))
+        }
+        "ike-refused" => {
+            format!("IKE datagram from {} refused: {}{times}", field("remote"), ike_reason(&field("reason")))
+        }
+        "flow-opened" => {
+            format!("opened {} by rule {}, clause {}", flow(&event["flow"]), field("rule"), field("clause"))
+        }
+        "refused" => {
+            let reason = field("reason");
+            let sentence = DropReason::ALL.iter().find(|r| r.as_str() == reason).map_or("", |r| r.sentence());
+            let way = if event["outbound"] == true { "outbound" } else { "inbound" };
+            let rule = event["rule"].as_str().map(|rule| format!(", near rule {rule}")).unwrap_or_default();
+            format!("refused {way} {}: {reason}, {sentence}{rule}{times}", flow(&event["flow"]))
+        }
+        "reloaded" => format!("configuration loaded again, policy {}", field("policy")),
+        "reload-refused" => format!("configuration refused, the running one stays: {}", field("reason")),
+        _ => return None,
+    })
+}
+
+fn ike_reason(name: &str) -> String {
+    let sentence = IkeReason::ALL.iter().find(|reason| reason.as_str() == name).map(|reason| reason.sentence());
+    sentence.unwrap_or(name).to_owned()
+}
+
+/// `tcp 192.0.2.10:49152 -> 203.0.113.20:1414`.
+fn flow(flow: &Value) -> String {
+    let (protocol, ports) = match flow["protocol"].as_u64() {
+        Some(6) => ("tcp".to_owned(), true),
+        Some(17) => ("udp".to_owned(), true),
+        Some(1 | 58) => ("icmp".to_owned(), false),
+        Some(other) => (format!("protocol {other}"), false),
+        None => ("-".to_owned(), false),
+    };
+    let end = |address: &Value, port: &Value| match address.as_str() {
+        Some(address) if ports && address.contains(':') => format!("[{address}]:{port}"),
+        Some(address) if ports => format!("{address}:{port}"),
+        Some(address) => address.to_owned(),
+        None => "-".to_owned(),
+    };
+    let source = end(&flow["source"], &flow["source_port"]);
+    let destination = end(&flow["destination"], &flow["destination_port"]);
+    format!("{protocol} {source} -> {destination}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Event, FlowKey};
+
+    #[test]
+    fn a_refusal_is_a_sentence() {
+        let event = Event::Refused {
+            tunnel: Some("cbp".into()),
+            rule: Some("mq".into()),
+            reason: DropReason::NoRule,
+            outbound: true,
+            flow: FlowKey {
+                protocol: 6,
+                source: "2001:db8::1".parse().unwrap(),
+                source_port: 5000,
+                destination: "2001:db8::2".parse().unwrap(),
+                destination_port: 23,
+            },
+            count: 4,
+        };
+        assert_eq!(
+            sentence(&serde_json::to_string(&event).unwrap()),
+            "cbp: refused outbound tcp [2001:db8::1]:5000 -> [2001:db8::2]:23: no-rule, no rule allows it, near rule mq \
+             (4 times)"
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_shown_as_it_came_but_cannot_move_the_cursor() {
+        assert_eq!(sentence(r#"{"event":"new","a":1}"#), r#"{"event":"new","a":1}"#);
+        assert!(!sentence("\x1b[2J").contains('\x1b'));
+    }
+}

@@ -1,0 +1,111 @@
+//! `portcullis sa` for people and for scripts.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::duration;
+use super::status::{lab_stamp, word};
+use super::table::table;
+use crate::runtime::protocol::Status;
+
+/// The SAs of every tunnel.
+#[must_use]
+pub fn sa(status: &Status, width: usize) -> String {
+    let mut out = String::new();
+    for tunnel in &status.tunnels {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        let ike = &tunnel["ike"];
+        let name = super::plain(&word(&tunnel["name"]));
+        let _ = write!(out, "{name}{}: ", lab_stamp(tunnel));
+        if ike.is_null() {
+            let why = tunnel["why"].as_str().map(|why| format!(", {}", super::plain(why))).unwrap_or_default();
+            let _ = writeln!(out, "no IKE SA ({}{why})", super::plain(&word(&tunnel["state"])));
+        } else {
+            out.push_str(&ike_sa(ike));
+        }
+        let rows: Vec<_> = tunnel["children"].as_array().into_iter().flatten().map(child_row).collect();
+        out.push_str(&table(["  CHILD IN", "OUT", "SUITE", "VIA", "AGE", "LOCAL", "REMOTE"], &rows, width));
+    }
+    if out.is_empty() { "no tunnel is configured\n".to_owned() } else { out }
+}
+
+fn ike_sa(ike: &Value) -> String {
+    let role = if ike["initiator"] == true { "initiator" } else { "responder" };
+    let text = format!(
+        "{} with {} ({}), SPIs {} {}, {role}, up {}, negotiated in {} ms\n",
+        word(&ike["local"]),
+        word(&ike["remote"]),
+        word(&ike["peer_id"]),
+        word(&ike["spis"][0]),
+        word(&ike["spis"][1]),
+        ike["age_s"].as_u64().map(duration).unwrap_or_default(),
+        ike["handshake_ms"],
+    );
+    format!("{}\n  {}\n", super::plain(text.trim_end()), super::plain(&word(&ike["suite"])))
+}
+
+fn child_row(child: &Value) -> [String; 7] {
+    let list = |value: &Value| {
+        let all: Vec<_> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        all.join(", ")
+    };
+    [
+        format!("  {}", word(&child["spis"][0])),
+        word(&child["spis"][1]),
+        word(&child["suite"]),
+        word(&child["encapsulation"]),
+        child["age_s"].as_u64().map(duration).unwrap_or_default(),
+        list(&child["local"]),
+        list(&child["remote"]),
+    ]
+}
+
+/// The SAs of every tunnel as one JSON array.
+#[must_use]
+pub fn json(status: &Status) -> Value {
+    let sa_of = |tunnel: &Value| {
+        let field = |key: &str| tunnel[key].clone();
+        json!({
+            "name": field("name"), "agreement": field("agreement"), "kind": field("kind"), "state": field("state"),
+            "ike": field("ike"), "children": field("children"),
+        })
+    };
+    status.tunnels.iter().map(sa_of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sas_are_shown_under_their_tunnel() {
+        let tunnel = json!({
+            "name": "cbp", "agreement": "cbp", "kind": "agreement", "state": "up",
+            "ike": {"spis": ["0a", "0b"], "initiator": true, "suite": "aes256gcm16-prfsha384-ecp384",
+                    "local": "198.51.100.10:500", "remote": "203.0.113.5:500", "peer_id": "203.0.113.5",
+                    "nat": "none", "age_s": 60, "handshake_ms": 12.5},
+            "children": [{"spis": ["c1", "c2"], "suite": "aes256gcm16-esn", "local": ["192.0.2.10"],
+                          "remote": ["203.0.113.20"], "encapsulation": "udp", "age_s": 60}]
+        });
+        let down = json!({"name": "x", "kind": "lab", "state": "down", "why": "no answer", "ike": null, "children": []});
+        let status = Status {
+            version: String::new(),
+            pid: 1,
+            uptime_s: 1,
+            policy: String::new(),
+            tun: String::new(),
+            tunnels: vec![tunnel, down],
+            rules: Default::default(),
+            drops: Default::default(),
+            ike_refused: Default::default(),
+        };
+        let text = sa(&status, 120);
+        assert!(text.contains("cbp: 198.51.100.10:500 with 203.0.113.5:500 (203.0.113.5), SPIs 0a 0b, initiator"), "{text}");
+        assert!(text.contains("  c1        c2"), "{text}");
+        assert!(text.contains("x (lab): no IKE SA (down, no answer)"), "{text}");
+        assert_eq!(json(&status)[0]["children"][0]["spis"][1], "c2");
+    }
+}
