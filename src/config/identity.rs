@@ -20,6 +20,21 @@ pub(super) fn of_address(address: IpAddr) -> Id {
     }
 }
 
+/// An identity as it is written in the file.
+#[must_use]
+pub fn text(id: &Id) -> String {
+    let data = id.data.as_slice();
+    match id.kind {
+        IdType::IPV4_ADDR => <[u8; 4]>::try_from(data).ok().map(|octets| IpAddr::from(octets).to_string()),
+        IdType::IPV6_ADDR => <[u8; 16]>::try_from(data).ok().map(|octets| IpAddr::from(octets).to_string()),
+        IdType::FQDN | IdType::RFC822_ADDR => String::from_utf8(data.to_vec()).ok(),
+        IdType::DER_ASN1_DN => Some(format!("dn:{}", hex::encode(data))),
+        IdType::DER_ASN1_GN => Some(format!("gn:{}", hex::encode(data))),
+        _ => None,
+    }
+    .unwrap_or_else(|| format!("keyid:{}", hex::encode(data)))
+}
+
 /// Reads an identity. The error says how to mend it.
 pub(super) fn parse(text: &str) -> Result<Id, String> {
     if let Ok(address) = text.parse() {
@@ -89,9 +104,11 @@ mod tests {
             ("dn:3000", IdType::DER_ASN1_DN, &[0x30, 0]),
             ("gn:8200", IdType::DER_ASN1_GN, &[0x82, 0]),
         ] {
-            assert_eq!(parse(text), Ok(Id { kind, data: data.to_vec() }), "{text}");
+            let id = Id { kind, data: data.to_vec() };
+            assert_eq!(super::text(&id), text);
+            assert_eq!(parse(text), Ok(id), "{text}");
         }
-        assert_eq!(parse("2001:db8::5").unwrap().data.len(), 16);
+        assert_eq!(super::text(&parse("2001:db8::5").unwrap()), "2001:db8::5");
     }
 
     #[test]

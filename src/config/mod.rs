@@ -5,7 +5,7 @@
 //! The keys and their meaning: `docs/CONFIG.md`. Left out: what a peer sends (`ike`), what the kernel holds (`guard`).
 
 mod compile;
-mod identity;
+pub mod identity;
 mod problem;
 mod raw;
 mod redact;

@@ -113,9 +113,11 @@ fn few_symbols(symbols: &[u32], pool: f64) -> f64 {
     distinct * pool.log2() + symbols.len() as f64 * distinct.max(1.0).log2()
 }
 
-/// Letters that look like words count as letters of words, everything else in full.
+/// Letters that look like words count as letters of words, everything else in full. Short words happen by chance in
+/// random text, so that they count only where they make up a third of it.
 fn words(text: &[char], pool: f64) -> f64 {
     let mut bits = 0.0;
+    let mut letters = 0;
     let mut at = 0;
     while let Some(first) = text.get(at) {
         // A word is letters of one case, or one capital before small ones.
@@ -126,15 +128,16 @@ fn words(text: &[char], pool: f64) -> f64 {
             'A'..='Z' => 1 + small.max(capital),
             _ => 1,
         };
-        if len >= 5 && looks_spoken(&text[at..at + len]) {
+        if len >= 4 && looks_spoken(&text[at..at + len]) {
             bits += BITS_PER_WORD_LETTER * len as f64;
+            letters += len;
             at += len;
         } else {
             bits += pool.log2();
             at += 1;
         }
     }
-    bits
+    if letters * 3 < text.len() { f64::INFINITY } else { bits }
 }
 
 /// Vowels in the measure of a language, and no five consonants in a row.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::table::{pairs, table};
-use crate::config::{Loaded, Problem, strength};
+use crate::config::{Loaded, Problem, identity, strength};
 use crate::ike::config::{Start, TunnelConfig};
 use crate::policy::{Rule, Service};
 
@@ -25,8 +25,8 @@ pub fn check(loaded: &Loaded, width: usize) -> String {
         let lab = if tunnel.lab { " (lab)" } else { "" };
         let _ = writeln!(out, "\ntunnel {}, agreement {}{lab}", info.name, info.agreement);
         out.push_str(&pairs(&[
-            ("local", format!("{} as {}", info.local, tunnel.local_id)),
-            ("peer", format!("{} as {}", info.peer, tunnel.peer_id)),
+            ("local", format!("{} as {}", info.local, identity::text(&tunnel.local_id))),
+            ("peer", format!("{} as {}", info.peer, identity::text(&tunnel.peer_id))),
             ("start", start(tunnel.start).to_owned()),
             ("ike", list(&tunnel.ike)),
             ("esp", list(&tunnel.esp)),
@@ -107,7 +107,7 @@ pub fn json(loaded: &Loaded) -> Value {
         json!({
             "name": info.name, "agreement": info.agreement, "kind": info.kind,
             "local": info.local, "peer": info.peer,
-            "local_id": tunnel.local_id.to_string(), "peer_id": tunnel.peer_id.to_string(),
+            "local_id": identity::text(&tunnel.local_id), "peer_id": identity::text(&tunnel.peer_id),
             "start": start(tunnel.start), "psk_bits": info.psk_bits,
             "ike": strings(tunnel.ike.iter().map(ToString::to_string).collect()),
             "esp": strings(tunnel.esp.iter().map(ToString::to_string).collect()),

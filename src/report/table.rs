@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_last_column_is_wrapped_under_itself() {
-        let text = table(["A", "WHY"], &[row(["x", "the peer did not answer ten times in a row"])], 30);
+        let text = table(["A", "WHY"], &[row(["x", "the peer did not answer ten times in a row"])], 28);
         assert_eq!(text, "A  WHY\nx  the peer did not answer\n   ten times in a row\n");
     }
 
