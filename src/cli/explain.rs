@@ -68,13 +68,7 @@ fn flow(question: &Question) -> Result<FlowKey, Failure> {
         (Protocol::Echo, Some(_)) => return Err(Failure::Usage("echo has no port: write --to IP".to_owned())),
         (_, None) => return Err(Failure::Usage("--to needs a port: write --to IP:PORT".to_owned())),
     };
-    Ok(FlowKey {
-        protocol: service.protocol(v6),
-        source,
-        source_port,
-        destination,
-        destination_port: port,
-    })
+    Ok(FlowKey { protocol: service.protocol(v6), source, source_port, destination, destination_port: port })
 }
 
 fn answer(loaded: &Loaded, key: &FlowKey) -> Explained {

@@ -102,28 +102,38 @@ fn children(tunnel: &TunnelConfig) -> String {
 /// What the file means, as JSON.
 #[must_use]
 pub fn json(loaded: &Loaded) -> Value {
-    let tunnels: Vec<_> = loaded.tunnels.iter().zip(&loaded.ike.tunnels).map(|(info, tunnel)| {
-        let strings = |all: Vec<String>| Value::from(all);
-        json!({
-            "name": info.name, "agreement": info.agreement, "kind": info.kind,
-            "local": info.local, "peer": info.peer,
-            "local_id": identity::text(&tunnel.local_id), "peer_id": identity::text(&tunnel.peer_id),
-            "start": start(tunnel.start), "psk_bits": info.psk_bits,
-            "ike": strings(tunnel.ike.iter().map(ToString::to_string).collect()),
-            "esp": strings(tunnel.esp.iter().map(ToString::to_string).collect()),
-            "children": tunnel.children.iter().map(|child| json!({
-                "local": child.local.to_string(), "remote": child.remote.to_string(),
-            })).collect::<Vec<_>>(),
+    let tunnels: Vec<_> = loaded
+        .tunnels
+        .iter()
+        .zip(&loaded.ike.tunnels)
+        .map(|(info, tunnel)| {
+            let strings = |all: Vec<String>| Value::from(all);
+            json!({
+                "name": info.name, "agreement": info.agreement, "kind": info.kind,
+                "local": info.local, "peer": info.peer,
+                "local_id": identity::text(&tunnel.local_id), "peer_id": identity::text(&tunnel.peer_id),
+                "start": start(tunnel.start), "psk_bits": info.psk_bits,
+                "ike": strings(tunnel.ike.iter().map(ToString::to_string).collect()),
+                "esp": strings(tunnel.esp.iter().map(ToString::to_string).collect()),
+                "children": tunnel.children.iter().map(|child| json!({
+                    "local": child.local.to_string(), "remote": child.remote.to_string(),
+                })).collect::<Vec<_>>(),
+            })
         })
-    }).collect();
-    let rules: Vec<_> = loaded.policy.rules().iter().map(|rule| {
-        let tunnel = loaded.tunnels.iter().find(|tunnel| tunnel.id == rule.tunnel);
-        json!({
-            "name": rule.name, "tunnel": tunnel.map(|tunnel| &tunnel.name), "agreement": rule.agreement,
-            "clause": rule.clause, "from": rule.from, "to": rule.to, "service": rule.service.as_str(),
-            "ports": rule.effective_ports(), "direction": rule.direction.as_str(),
+        .collect();
+    let rules: Vec<_> = loaded
+        .policy
+        .rules()
+        .iter()
+        .map(|rule| {
+            let tunnel = loaded.tunnels.iter().find(|tunnel| tunnel.id == rule.tunnel);
+            json!({
+                "name": rule.name, "tunnel": tunnel.map(|tunnel| &tunnel.name), "agreement": rule.agreement,
+                "clause": rule.clause, "from": rule.from, "to": rule.to, "service": rule.service.as_str(),
+                "ports": rule.effective_ports(), "direction": rule.direction.as_str(),
+            })
         })
-    }).collect();
+        .collect();
     json!({
         "file": loaded.path, "holds": true, "policy": hex::encode(loaded.policy.digest()),
         "tunnels": tunnels, "rules": rules,

@@ -56,16 +56,24 @@ mod tests {
 
     #[test]
     fn durations_show_their_two_largest_units() {
-        for (seconds, text) in
-            [(0, "0 s"), (59, "59 s"), (60, "1 min"), (3661, "1 h 1 min"), (86_400, "1 d"), (90_061, "1 d 1 h"), (3605, "1 h")]
-        {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (3661, "1 h 1 min"),
+            (86_400, "1 d"),
+            (90_061, "1 d 1 h"),
+            (3605, "1 h"),
+        ] {
             assert_eq!(duration(seconds), text);
         }
     }
 
     #[test]
     fn bytes_have_decimal_units() {
-        for (count, text) in [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1_250_000, "1.2 MB"), (u64::MAX, "18446.7 PB")] {
+        for (count, text) in
+            [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1_250_000, "1.2 MB"), (u64::MAX, "18446.7 PB")]
+        {
             assert_eq!(bytes(count), text);
         }
     }

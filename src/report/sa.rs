@@ -90,7 +90,8 @@ mod tests {
             "children": [{"spis": ["c1", "c2"], "suite": "aes256gcm16-esn", "local": ["192.0.2.10"],
                           "remote": ["203.0.113.20"], "encapsulation": "udp", "age_s": 60}]
         });
-        let down = json!({"name": "x", "kind": "lab", "state": "down", "why": "no answer", "ike": null, "children": []});
+        let down =
+            json!({"name": "x", "kind": "lab", "state": "down", "why": "no answer", "ike": null, "children": []});
         let status = Status {
             version: String::new(),
             pid: 1,
@@ -103,7 +104,10 @@ mod tests {
             ike_refused: Default::default(),
         };
         let text = sa(&status, 120);
-        assert!(text.contains("cbp: 198.51.100.10:500 with 203.0.113.5:500 (203.0.113.5), SPIs 0a 0b, initiator"), "{text}");
+        assert!(
+            text.contains("cbp: 198.51.100.10:500 with 203.0.113.5:500 (203.0.113.5), SPIs 0a 0b, initiator"),
+            "{text}"
+        );
         assert!(text.contains("  c1        c2"), "{text}");
         assert!(text.contains("x (lab): no IKE SA (down, no answer)"), "{text}");
         assert_eq!(json(&status)[0]["children"][0]["spis"][1], "c2");

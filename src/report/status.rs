@@ -22,7 +22,10 @@ pub fn status(status: &Status, width: usize) -> String {
         super::plain(&status.tun),
     );
     let tunnels: Vec<_> = status.tunnels.iter().map(tunnel_row).collect();
-    section(&mut out, &table(["TUNNEL", "AGREEMENT", "STATE", "PEER", "SINCE", "OUT", "IN", "REMARKS"], &tunnels, width));
+    section(
+        &mut out,
+        &table(["TUNNEL", "AGREEMENT", "STATE", "PEER", "SINCE", "OUT", "IN", "REMARKS"], &tunnels, width),
+    );
     let rules: Vec<_> = status
         .rules
         .iter()
@@ -151,7 +154,10 @@ mod tests {
         assert!(text.contains("up 1 h 1 min"), "{text}");
         let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
         let cbp = line("cbp ");
-        assert!(cbp.contains("203.0.113.5:4500") && cbp.contains("1.2 MB") && cbp.contains("behind a NAT: local"), "{cbp}");
+        assert!(
+            cbp.contains("203.0.113.5:4500") && cbp.contains("1.2 MB") && cbp.contains("behind a NAT: local"),
+            "{cbp}"
+        );
         let test = line("test");
         assert!(test.contains("bench (lab)") && test.contains("waiting"), "{test}");
         assert!(test.contains("the peer did not answer; next attempt in 8 s; no SA for 192.0.2.1"), "{test}");
