@@ -1,9 +1,12 @@
 //! Which syscall, which device? The only room with `unsafe`, the clock and OS randomness.
 
 pub mod clock;
+mod datagram;
 pub mod entropy;
 pub mod namespace;
 pub mod netlink;
 pub mod packet;
 pub mod privileges;
+pub mod raw_esp;
 pub mod tun;
+pub mod udp;

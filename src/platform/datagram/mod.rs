@@ -1,0 +1,236 @@
+//! What sockets of the underlay have in common, whether they carry UDP or raw ESP: batches in and out, each datagram with
+//! its own path, and the error queue.
+
+mod address;
+mod control;
+mod messages;
+mod report;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use self::messages::{AT_ONCE, Messages, Outgoing, set_option};
+pub use self::report::{Origin, PathReport, QUOTED};
+use crate::dataplane::buffer::{Batch, Path};
+
+/// Wanted socket buffers: bursts of a few thousand datagrams.
+const BUFFER: i32 = 8 << 20;
+/// An ICMP error waits on a socket and is told by its next call, whichever that is: so often is a call repeated.
+const PATIENCE: usize = 4;
+
+/// How the datagrams of a batch fared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Taken by the kernel.
+    pub sent: usize,
+    /// Refused by the kernel; passed over.
+    pub failed: usize,
+    /// Why the last of them was refused, as a number of the system.
+    pub errno: Option<i32>,
+    /// The packet to go on from: the batch's length when all are through, less when the kernel has no room now.
+    pub next: usize,
+}
+
+impl Sent {
+    /// Whether packets of a batch of `len` are left, to be sent again from `next` when the socket is writable.
+    #[must_use]
+    pub fn is_blocked(&self, len: usize) -> bool {
+        self.next < len
+    }
+}
+
+/// A non-blocking socket of the underlay of one IP version.
+pub(super) struct Datagrams {
+    socket: Socket,
+    local: SocketAddr,
+    incoming: Messages,
+    outgoing: Messages,
+    sent_indices: Box<[usize]>,
+    errors: Batch,
+    truncated: u64,
+}
+
+impl Datagrams {
+    pub(super) fn open(kind: Type, protocol: Protocol, address: IpAddr, port: u16) -> io::Result<Self> {
+        let local = SocketAddr::new(address, port);
+        let socket = Socket::new(Domain::for_address(local), kind, Some(protocol))?;
+        socket.set_nonblocking(true)?;
+        if local.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        let fd = socket.as_fd();
+        let options: &[(i32, i32)] = if local.is_ipv4() {
+            &[
+                (libc::IP_PKTINFO, 1),
+                (libc::IP_RECVTOS, 1),
+                (libc::IP_RECVERR, 1),
+                (libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE),
+            ]
+        } else {
+            &[
+                (libc::IPV6_RECVPKTINFO, 1),
+                (libc::IPV6_RECVTCLASS, 1),
+                (libc::IPV6_RECVERR, 1),
+                (libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE),
+                (libc::IPV6_DONTFRAG, 1),
+            ]
+        };
+        let level = if local.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
+        for (name, value) in options {
+            set_option(fd, level, *name, *value)?;
+        }
+        for (force, plain) in [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)] {
+            // Root of a user namespace may not force; then the system's limit holds.
+            if set_option(fd, libc::SOL_SOCKET, force, BUFFER).is_err() {
+                set_option(fd, libc::SOL_SOCKET, plain, BUFFER)?;
+            }
+        }
+        socket.bind(&SockAddr::from(local))?;
+        let local = socket.local_addr()?.as_socket().unwrap_or(local);
+        Ok(Self {
+            socket,
+            local,
+            incoming: Messages::new(),
+            outgoing: Messages::new(),
+            sent_indices: vec![0; AT_ONCE].into(),
+            errors: Batch::new(1, 1024),
+            truncated: 0,
+        })
+    }
+
+    /// Where it is bound.
+    pub(super) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// How many datagrams were longer than a slot; they come out done.
+    pub(super) fn truncated(&self) -> u64 {
+        self.truncated
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Receives until nothing is left or `batch` is full; `stripped` looks at each packet and says how many bytes in front
+    /// do not belong to it, which address it was sent to and with which TOS, where the kernel does not say it beside.
+    pub(super) fn receive(
+        &mut self,
+        batch: &mut Batch,
+        stripped: impl Fn(&[u8]) -> Option<Stripped>,
+    ) -> io::Result<usize> {
+        let mut total = 0;
+        let mut patience = PATIENCE;
+        while !batch.is_full() {
+            let count = match self.incoming.receive(self.socket.as_fd(), batch, 0) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if patience == 0 => return if total > 0 { Ok(total) } else { Err(error) },
+                Err(_) => {
+                    patience -= 1;
+                    continue;
+                }
+            };
+            for index in 0..count {
+                let message = self.incoming.received(index);
+                let beside = control::read(message.control);
+                batch.push(message.len.min(batch.room()), 0, None);
+                let front = stripped(batch.bytes(batch.len() - 1));
+                let (packets, _) = batch.parts_mut();
+                let packet = packets.last_mut().expect("one was pushed");
+                self.truncated += u64::from(message.truncated);
+                match (front, message.from, message.truncated) {
+                    (Some(front), Some(from), false) => {
+                        packet.start += front.bytes;
+                        packet.len -= front.bytes;
+                        let local = front.local.or(beside.local).unwrap_or(self.local.ip());
+                        let local = SocketAddr::new(local, self.local.port());
+                        packet.path = Some(Path { local, remote: from, tos: front.tos.unwrap_or(beside.tos) });
+                    }
+                    _ => packet.done = true,
+                }
+            }
+            total += count;
+            if count < AT_ONCE {
+                break;
+            }
+        }
+        Ok(total)
+    }
+
+    /// Sends the packets of `batch` from `first` on that are not done and have a path of this socket's IP version.
+    pub(super) fn send(&mut self, batch: &Batch, first: usize) -> Sent {
+        let mut fate = Sent { next: first, ..Sent::default() };
+        let mut patience = PATIENCE;
+        let v4 = self.local.is_ipv4();
+        loop {
+            let indices = &mut self.sent_indices;
+            let mut count = 0;
+            let datagrams = batch.packets().iter().enumerate().skip(fate.next).filter_map(|(index, packet)| {
+                let path = packet.path.filter(|path| !packet.done && path.remote.is_ipv4() == v4)?;
+                *indices.get_mut(count)? = index;
+                count += 1;
+                let from = path.local.ip();
+                let bytes = batch.bytes(index);
+                Some(Outgoing { bytes, to: path.remote, from, tos: path.tos, segment: packet.segment })
+            });
+            match self.outgoing.send(self.socket.as_fd(), datagrams) {
+                Ok(0) => {
+                    fate.next = batch.len();
+                    return fate;
+                }
+                Ok(sent) => {
+                    fate.sent += sent;
+                    fate.next = self.sent_indices[sent - 1] + 1;
+                    patience = PATIENCE;
+                }
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS)) => {
+                    fate.next = self.sent_indices[0];
+                    return fate;
+                }
+                // The error may belong to an earlier datagram: only one that comes again and again is this one's.
+                Err(_) if patience > 0 => patience -= 1,
+                Err(error) => {
+                    fate.failed += 1;
+                    fate.errno = error.raw_os_error();
+                    fate.next = self.sent_indices[0] + 1;
+                    patience = PATIENCE;
+                }
+            }
+        }
+    }
+
+    /// The next report of the error queue, or none.
+    pub(super) fn report(&mut self) -> io::Result<Option<PathReport>> {
+        loop {
+            self.errors.clear();
+            match self.incoming.receive(self.socket.as_fd(), &mut self.errors, libc::MSG_ERRQUEUE) {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            let message = self.incoming.received(0);
+            self.errors.push(message.len.min(self.errors.room()), 0, None);
+            // Reports of another kind (timestamps) are passed over.
+            if let Some(report) = PathReport::read(message.from, message.control, self.errors.bytes(0)) {
+                return Ok(Some(report));
+            }
+        }
+    }
+}
+
+/// What stands in front of a received packet.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Stripped {
+    /// How many bytes.
+    pub(super) bytes: usize,
+    /// Where it was sent to, if that stands there.
+    pub(super) local: Option<IpAddr>,
+    /// Its TOS, if that stands there.
+    pub(super) tos: Option<u8>,
+}

@@ -1,0 +1,60 @@
+//! UDP on the underlay: IKE on ports 500 and 4500, and ESP in UDP (RFC 3948) on 4500.
+//!
+//! Every datagram leaves from the address that its path names, with DF set, and the kernel's own notion of the path's MTU is
+//! not asked (`IP_PMTUDISC_PROBE`): the data path believes reports only that quote what it sent. The kernel's `UDP_ENCAP`
+//! is not used.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use socket2::{Protocol, Type};
+
+use super::datagram::{Datagrams, Stripped};
+pub use super::datagram::{Origin, PathReport, QUOTED, Sent};
+use crate::dataplane::buffer::Batch;
+
+/// A non-blocking UDP socket of one IP version.
+pub struct UdpSocket {
+    inner: Datagrams,
+}
+
+impl UdpSocket {
+    /// Binds to `address` (which may be unspecified) and `port` (0 for one of the system's choice).
+    pub fn bind(address: IpAddr, port: u16) -> io::Result<Self> {
+        Ok(Self { inner: Datagrams::open(Type::DGRAM, Protocol::UDP, address, port)? })
+    }
+
+    /// Where it is bound.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.inner.local()
+    }
+
+    /// Receives until nothing is left or `batch` is full; says how many came. Those longer than a slot come out done.
+    pub fn recv_batch(&mut self, batch: &mut Batch) -> io::Result<usize> {
+        self.inner.receive(batch, |_| Some(Stripped::default()))
+    }
+
+    /// Sends the packets of `batch` from `first` on that are not done and have a path of this socket's IP version.
+    pub fn send_batch(&mut self, batch: &Batch, first: usize) -> Sent {
+        self.inner.send(batch, first)
+    }
+
+    /// The next report about datagrams sent before, or none. The socket polls as in error while there are some.
+    pub fn error_queue(&mut self) -> io::Result<Option<PathReport>> {
+        self.inner.report()
+    }
+
+    /// How many datagrams were longer than a slot.
+    #[must_use]
+    pub fn truncated(&self) -> u64 {
+        self.inner.truncated()
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.fd()
+    }
+}
