@@ -22,13 +22,18 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// A new namespace with its loopback up.
+    /// A new namespace with its loopback up, where IPv6 addresses of later links can be used at once: nobody else is on
+    /// them, so they need not be asked for (duplicate address detection takes a second).
     pub fn new() -> io::Result<Self> {
         let file = in_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET)?;
             let mut netlink = Netlink::open()?;
             let lo = netlink.index_of("lo")?;
             netlink.set_up(lo, true)?;
+            for links in ["all", "default"] {
+                // Where `/proc/sys` may not be written, addresses only come up later.
+                let _ = set_sysctl(&format!("net/ipv6/conf/{links}/accept_dad"), "0");
+            }
             File::open("/proc/thread-self/ns/net")
         })?;
         Ok(Self { file })

@@ -58,7 +58,8 @@ impl Datagrams {
         let local = SocketAddr::new(address, port);
         let socket = Socket::new(Domain::for_address(local), kind, Some(protocol))?;
         socket.set_nonblocking(true)?;
-        if local.is_ipv6() {
+        if local.is_ipv6() && kind == Type::DGRAM {
+            // A raw socket is of one version anyway, and refuses the option.
             socket.set_only_v6(true)?;
         }
         let fd = socket.as_fd();
