@@ -56,7 +56,8 @@ impl InboundSa {
     pub fn receive(&mut self, now: Instant, sequence: u32, packet: &mut [u8]) -> Result<Received, DropReason> {
         let sequence = self.sequence(sequence)?;
         self.window.check(sequence)?;
-        if self.meter.admits(now, 1, 0).is_err() {
+        // How long the inner packet is nobody knows yet; one byte is the least.
+        if self.meter.admits(now, 1, 1).is_err() {
             self.notices.give(Notice::Hard);
             return Err(DropReason::HardLimit);
         }

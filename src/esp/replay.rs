@@ -95,7 +95,7 @@ mod tests {
         fn check(&self, sequence: u64, width: u64) -> Result<(), DropReason> {
             match sequence {
                 0 => Err(DropReason::ZeroSequence),
-                _ if sequence.saturating_add(width) <= self.top => Err(DropReason::TooOld),
+                _ if u128::from(sequence) + u128::from(width) <= u128::from(self.top) => Err(DropReason::TooOld),
                 _ if self.seen.contains(&sequence) => Err(DropReason::Replayed),
                 _ => Ok(()),
             }

@@ -52,7 +52,7 @@ pub const fn padding_for(payload: usize, align: usize) -> usize {
 pub fn write_trailer(tail: &mut [u8], next_header: u8) {
     let padding = tail.len() - TRAILER_LEN;
     // RFC 4303 §2.4: "The Padding bytes are initialized with a series of (unsigned, 1-byte) integer values."
-    for (byte, value) in tail[..padding].iter_mut().zip(1..) {
+    for (byte, value) in tail[..padding].iter_mut().zip(1..=255) {
         *byte = value;
     }
     tail[padding] = padding as u8;
