@@ -1,0 +1,4 @@
+//! Datagrams to the IKE codec.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| portcullis_fuzz::ike::message(data));

@@ -1,0 +1,8 @@
+//! What each fuzz target does with its bytes, and the seeds that it starts from.
+//!
+//! The targets in `fuzz_targets/` are a line each. `tests/fuzz_seeds.rs` includes this folder, so that the ordinary
+//! tests replay every committed seed on a stable compiler.
+
+pub mod control_socket;
+pub mod ike;
+pub mod seeds;

@@ -1,0 +1,64 @@
+//! Replays every committed fuzz seed, and keeps the generated ones equal to what `fuzz/src/seeds.rs` makes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[path = "../fuzz/src/lib.rs"]
+mod bodies;
+
+/// The targets and their bodies.
+const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("ike_message", bodies::ike::message),
+    ("ike_inner_chain", bodies::ike::inner_chain),
+    ("control_socket", bodies::control_socket::line),
+];
+
+fn folder(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target)
+}
+
+#[test]
+fn every_seed_goes_through_its_target() {
+    for (target, body) in TARGETS {
+        let files = fs::read_dir(folder(target)).expect("a folder of seeds for every target");
+        let mut count = 0;
+        for file in files {
+            body(&fs::read(file.expect("an entry").path()).expect("a seed can be read"));
+            count += 1;
+        }
+        assert!(count > 0, "{target} has no seed");
+    }
+}
+
+#[test]
+fn every_target_is_replayed_here() {
+    let mut built: Vec<String> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets"))
+        .expect("the targets")
+        .map(|file| file.expect("an entry").path().file_stem().expect("a name").to_string_lossy().into_owned())
+        .collect();
+    built.sort();
+    let mut replayed: Vec<&str> = TARGETS.iter().map(|(target, _)| *target).collect();
+    replayed.sort_unstable();
+    assert_eq!(built, replayed);
+}
+
+#[test]
+fn generated_seeds_are_those_on_disk() {
+    let write = std::env::var_os("PORTCULLIS_WRITE_SEEDS").is_some();
+    let seeds: BTreeMap<_, _> = bodies::seeds::all().into_iter().collect();
+    for (target, _) in TARGETS {
+        for (name, bytes) in seeds.get(target).unwrap_or_else(|| panic!("{target} has no seeds")) {
+            let file = folder(target).join(name);
+            if write {
+                fs::create_dir_all(folder(target)).expect("the folder can be made");
+                fs::write(&file, bytes).expect("the seed can be written");
+            }
+            let on_disk = fs::read(&file).unwrap_or_default();
+            assert!(
+                on_disk == *bytes,
+                "{target}/{name} is stale: PORTCULLIS_WRITE_SEEDS=1 cargo test --test fuzz_seeds"
+            );
+        }
+    }
+}
