@@ -72,15 +72,16 @@ fn flow(question: &Question) -> Result<FlowKey, Failure> {
 }
 
 fn answer(loaded: &Loaded, key: &FlowKey) -> Explained {
-    // Whether `from` is behind us is not asked: the rules know. Seen from either side, the answer that says most counts.
+    // Whether `from` is behind us is not asked: the rules know. Seen from either side, the answer that says most
+    // counts, and that from our side if both say little.
     let both = [loaded.policy.classify(true, key), loaded.policy.classify(false, key)];
     let weight = |classified: &Classified| match classified {
         Classified::Allow(_) => 5,
         Classified::Disabled { .. } => 4,
         Classified::WrongDirection { .. } => 3,
         Classified::NoRule { near: Some(_), .. } => 2,
-        Classified::NoRule { near: None, .. } => 1,
-        Classified::NotOurs => 0,
+        Classified::NoRule { near: None, tunnel: Some(_) } => 1,
+        Classified::NoRule { near: None, tunnel: None } | Classified::NotOurs => 0,
     };
     let best = if weight(&both[1]) > weight(&both[0]) { both[1] } else { both[0] };
     let (rule, reason) = match best {

@@ -17,7 +17,11 @@ const BITS_PER_WORD_LETTER: f64 = 2.5;
 #[must_use]
 pub fn of_text(key: &[u8]) -> u32 {
     match std::str::from_utf8(key) {
-        Ok(text) if !text.chars().any(char::is_control) => floor(text_bits(&text.chars().collect::<Vec<_>>())),
+        Ok(text) if !text.chars().any(char::is_control) => {
+            let bits = floor(text_bits(&text.chars().collect::<Vec<_>>()));
+            // A sequence of bytes is easier to see in the bytes than in their digits.
+            hex::decode(key).map_or(bits, |bytes| bits.min(of_bytes(&bytes)))
+        }
         _ => of_bytes(key),
     }
 }
@@ -114,7 +118,7 @@ fn few_symbols(symbols: &[u32], pool: f64) -> f64 {
 }
 
 /// Letters that look like words count as letters of words, everything else in full. Short words happen by chance in
-/// random text, so that they count only where they make up a third of it.
+/// random text, so that they count only where they make up two thirds of it.
 fn words(text: &[char], pool: f64) -> f64 {
     let mut bits = 0.0;
     let mut letters = 0;
@@ -128,7 +132,7 @@ fn words(text: &[char], pool: f64) -> f64 {
             'A'..='Z' => 1 + small.max(capital),
             _ => 1,
         };
-        if len >= 4 && looks_spoken(&text[at..at + len]) {
+        if len >= 3 && looks_spoken(&text[at..at + len]) {
             bits += BITS_PER_WORD_LETTER * len as f64;
             letters += len;
             at += len;
@@ -137,7 +141,7 @@ fn words(text: &[char], pool: f64) -> f64 {
             at += 1;
         }
     }
-    if letters * 3 < text.len() { f64::INFINITY } else { bits }
+    if letters * 3 < text.len() * 2 { f64::INFINITY } else { bits }
 }
 
 /// Vowels in the measure of a language, and no five consonants in a row.
