@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod demo;
+pub mod gateway;
 pub mod mq_segment;
 pub mod mq_session;
 pub mod pcap;
