@@ -1,0 +1,168 @@
+//! Keys from secrets: SKEYSEED, the seven SK_* keys, and KEYMAT for child SAs (RFC 7296 §2.13 to §2.17).
+
+use crate::crypto::suite::{EspSuite, IkeSuite, PrfAlg};
+use crate::sa::child::EspKeys;
+use crate::secret::Secret;
+use crate::wire::ike::header::IkeSpi;
+
+/// Both SPIs of an IKE SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Spis {
+    /// Chosen by the side that opened it.
+    pub initiator: IkeSpi,
+    /// Chosen by the other.
+    pub responder: IkeSpi,
+}
+
+impl Spis {
+    /// Both in hexadecimal, the initiator's first.
+    pub fn to_hex(self) -> [String; 2] {
+        [format!("{:016x}", self.initiator), format!("{:016x}", self.responder)]
+    }
+}
+
+/// Both nonces of one exchange, the initiator's first.
+#[derive(Clone, Copy)]
+pub struct Nonces<'a> {
+    /// `Ni`.
+    pub initiator: &'a [u8],
+    /// `Nr`.
+    pub responder: &'a [u8],
+}
+
+/// The keys of one IKE SA (§2.14).
+pub struct IkeKeys {
+    /// What the keys of child SAs come from.
+    pub sk_d: Secret,
+    /// Integrity, from the initiator; empty with an AEAD cipher.
+    pub sk_ai: Secret,
+    /// Integrity, from the responder.
+    pub sk_ar: Secret,
+    /// Encryption, from the initiator; with the salt of an AEAD cipher behind it.
+    pub sk_ei: Secret,
+    /// Encryption, from the responder.
+    pub sk_er: Secret,
+    /// What goes into the initiator's AUTH.
+    pub sk_pi: Secret,
+    /// What goes into the responder's AUTH.
+    pub sk_pr: Secret,
+}
+
+/// Cuts `material` into consecutive keys.
+struct Cutter<'a> {
+    material: &'a [u8],
+}
+
+impl Cutter<'_> {
+    fn next(&mut self, len: usize) -> Secret {
+        let (key, rest) = self.material.split_at_checked(len).expect("prf+ was asked for the sum of all lengths");
+        self.material = rest;
+        Secret::copy_of(key)
+    }
+}
+
+/// The keys of a new IKE SA.
+pub fn ike_keys(suite: &IkeSuite, shared: &Secret, nonces: Nonces<'_>, spis: Spis) -> IkeKeys {
+    let Nonces { initiator: ni, responder: nr } = nonces;
+    // RFC 7296 §2.14: "SKEYSEED = prf(Ni | Nr, g^ir)". HMAC takes a key of any length, so both nonces enter whole.
+    let skeyseed = suite.prf.prf(&[ni, nr].concat(), &[shared.expose()]);
+    // RFC 5282 §7.2: with an AEAD cipher there are no SK_ai and SK_ar.
+    let integrity = suite.mac.map_or(0, |mac| mac.key_len());
+    let (prf, encryption) = (suite.prf.len(), suite.cipher.key_len());
+    // §2.14: "{SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} = prf+ (SKEYSEED, Ni | Nr | SPIi | SPIr)"
+    let material = suite.prf.prf_plus(
+        skeyseed.expose(),
+        &[ni, nr, &spis.initiator.to_be_bytes(), &spis.responder.to_be_bytes()],
+        3 * prf + 2 * integrity + 2 * encryption,
+    );
+    let mut cut = Cutter { material: material.expose() };
+    IkeKeys {
+        sk_d: cut.next(prf),
+        sk_ai: cut.next(integrity),
+        sk_ar: cut.next(integrity),
+        sk_ei: cut.next(encryption),
+        sk_er: cut.next(encryption),
+        sk_pi: cut.next(prf),
+        sk_pr: cut.next(prf),
+    }
+}
+
+/// The keys of one child SA; "initiator" is who started the exchange that makes it.
+pub struct ChildKeys {
+    /// For packets from the initiator.
+    pub initiator: EspKeys,
+    /// For packets from the responder.
+    pub responder: EspKeys,
+}
+
+/// The keys of a new child SA; `shared` is the key exchange of CREATE_CHILD_SA, if there was one.
+pub fn child_keys(
+    prf: PrfAlg,
+    sk_d: &Secret,
+    shared: Option<&Secret>,
+    nonces: Nonces<'_>,
+    suite: &EspSuite,
+) -> ChildKeys {
+    let integrity = suite.mac.map_or(0, |mac| mac.key_len());
+    let encryption = suite.cipher.key_len();
+    // RFC 7296 §2.17: "KEYMAT = prf+(SK_d, Ni | Nr)", and with a key exchange
+    // "KEYMAT = prf+(SK_d, g^ir (new) | Ni | Nr)".
+    let shared = shared.map_or(&[][..], Secret::expose);
+    let material =
+        prf.prf_plus(sk_d.expose(), &[shared, nonces.initiator, nonces.responder], 2 * (integrity + encryption));
+    let mut cut = Cutter { material: material.expose() };
+    // §2.17: all keys of the SA that carries data from the initiator come first, and within one SA encryption
+    // before integrity.
+    let mut direction = || EspKeys { cipher: cut.next(encryption), mac: cut.next(integrity) };
+    ChildKeys { initiator: direction(), responder: direction() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::suite::{Cipher, Group, Mac};
+
+    fn suite(cipher: Cipher, mac: Option<Mac>) -> IkeSuite {
+        IkeSuite { cipher, mac, prf: PrfAlg::HmacSha384, group: Group::Ecp384 }
+    }
+
+    #[test]
+    fn an_aead_suite_has_no_integrity_keys_and_its_salt_is_in_the_encryption_key() {
+        let nonces = Nonces { initiator: &[1; 32], responder: &[2; 32] };
+        let spis = Spis { initiator: 1, responder: 2 };
+        let keys = ike_keys(&suite(Cipher::Aes256Gcm16, None), &Secret::copy_of(&[3; 48]), nonces, spis);
+        assert!(keys.sk_ai.is_empty() && keys.sk_ar.is_empty());
+        assert_eq!((keys.sk_ei.len(), keys.sk_er.len()), (36, 36));
+        assert_eq!((keys.sk_d.len(), keys.sk_pi.len(), keys.sk_pr.len()), (48, 48, 48));
+        assert_ne!(keys.sk_ei, keys.sk_er);
+    }
+
+    /// The order of RFC 7296 §2.14 and §2.17, cut by hand from prf+.
+    #[test]
+    fn keys_are_cut_in_the_order_of_the_rfc() {
+        let suite = suite(Cipher::Aes256Cbc, Some(Mac::HmacSha256));
+        let nonces = Nonces { initiator: b"nonce of the initiator", responder: b"nonce of the responder" };
+        let shared = Secret::copy_of(&[9; 48]);
+        let keys = ike_keys(&suite, &shared, nonces, Spis { initiator: 1, responder: 2 });
+        let seed = [nonces.initiator, nonces.responder].concat();
+        let skeyseed = suite.prf.prf(&seed, &[shared.expose()]);
+        let tail = [&seed[..], &1u64.to_be_bytes(), &2u64.to_be_bytes()].concat();
+        let all = suite.prf.prf_plus(skeyseed.expose(), &[&tail], 48 * 3 + 32 * 4);
+        let cuts = [0, 48, 80, 112, 144, 176, 224, 272];
+        let expected = [&keys.sk_d, &keys.sk_ai, &keys.sk_ar, &keys.sk_ei, &keys.sk_er, &keys.sk_pi, &keys.sk_pr];
+        for (key, range) in expected.iter().zip(cuts.windows(2)) {
+            assert_eq!(key.expose(), &all.expose()[range[0]..range[1]]);
+        }
+
+        let esp = EspSuite { cipher: Cipher::Aes256Cbc, mac: Some(Mac::HmacSha512), group: None, esn: false };
+        let pfs = Secret::copy_of(&[5; 48]);
+        let child = child_keys(suite.prf, &keys.sk_d, Some(&pfs), nonces, &esp);
+        let all = suite.prf.prf_plus(keys.sk_d.expose(), &[&[&[5; 48][..], &seed].concat()], 2 * (32 + 64));
+        assert_eq!(child.initiator.cipher.expose(), &all.expose()[..32]);
+        assert_eq!(child.initiator.mac.expose(), &all.expose()[32..96]);
+        assert_eq!(child.responder.cipher.expose(), &all.expose()[96..128]);
+        assert_eq!(child.responder.mac.expose(), &all.expose()[128..]);
+        let without = child_keys(suite.prf, &keys.sk_d, None, nonces, &esp);
+        assert_ne!(without.initiator.cipher, child.initiator.cipher);
+    }
+}

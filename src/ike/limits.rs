@@ -1,0 +1,98 @@
+//! Every bound that an attacker meets, with its reason (RFC 7296 §2.4, §2.6, §2.21; figures from notes on abuse).
+
+use std::time::Duration;
+
+/// Longest IKE datagram: UDP over IPv4 carries no more (RFC 768, 791).
+pub const MAX_DATAGRAM: usize = 65_507;
+
+/// Half-open IKE SAs from which on a cookie is asked for. Honest peers are few and finish in a second, so thirty at once
+/// are a flood.
+pub const COOKIE_THRESHOLD: usize = 30;
+
+/// Half-open IKE SAs in all; with valid cookies only real addresses get here, and each costs some KiB.
+pub const MAX_HALF_OPEN: usize = 1_000;
+
+/// Half-open IKE SAs of one source address. A peer needs one; a few more are left for its restarts and ours.
+pub const MAX_HALF_OPEN_PER_SOURCE: usize = 5;
+
+/// From how many half-open IKE SAs of one source address on a cookie is asked for.
+pub const COOKIE_THRESHOLD_PER_SOURCE: usize = 3;
+
+/// How long a responder waits for IKE_AUTH. Longer than a lossy line needs, short enough that the table empties.
+pub const HALF_OPEN_TIME: Duration = Duration::from_secs(30);
+
+/// Junk IKE_AUTH messages that one half-open SA is tried against; each costs an integrity check. Later ones are not
+/// looked at for as long as [`JUNK_PAUSE`], so that the true peer's retransmissions still get through.
+pub const MAX_JUNK: u32 = 16;
+
+/// How long a half-open SA that met [`MAX_JUNK`] is deaf.
+pub const JUNK_PAUSE: Duration = Duration::from_millis(100);
+
+/// Age at which the cookie secret changes; the one before is accepted for as long again (RFC 7296 §2.6).
+pub const COOKIE_ROTATION: Duration = Duration::from_secs(60);
+
+/// RFC 7296 §2.6: the data of a COOKIE notify is between 1 and 64 octets.
+pub const MAX_COOKIE: usize = 64;
+
+/// Cookies that an initiator echoes within one attempt: one is honest, some more are a secret that rotates, endless ones
+/// are somebody else's.
+pub const MAX_COOKIES_ECHOED: u8 = 5;
+
+/// Length of our nonces. RFC 7296 §2.10: at least 128 bits and half the key size of the PRF (SHA-512: 256 bits).
+pub const NONCE_LEN: usize = 32;
+
+/// RFC 7296 §3.9: a nonce has 16 to 256 octets.
+pub const NONCE_RANGE: std::ops::RangeInclusive<usize> = 16..=256;
+
+/// Transmissions of one request. With loss of 30 % each way ten reach 99.8 % of handshakes, six only 96.5 %.
+pub const TRANSMISSIONS: u32 = 10;
+
+/// Wait after the first transmission.
+pub const RETRANSMIT_FIRST: Duration = Duration::from_millis(500);
+
+/// Longest wait between transmissions: all ten take about 46 s, below the minute after which a peer counts as dead.
+pub const RETRANSMIT_MAX: Duration = Duration::from_secs(8);
+
+/// Longest life of one negotiation, whatever cookies and other groups the peer asks for.
+pub const NEGOTIATION_TIME: Duration = Duration::from_secs(60);
+
+/// How long a deletion is repeated; the process ends within five seconds of its signal.
+pub const CLOSING_TIME: Duration = Duration::from_secs(4);
+
+/// Pause before the next attempt, doubled each time.
+pub const RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// Longest pause between attempts.
+pub const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// Pause after TEMPORARY_FAILURE (RFC 7296 §2.25: the peer is busy, not unwilling).
+pub const TEMPORARY_FAILURE_PAUSE: Duration = Duration::from_secs(3);
+
+/// NAT keepalive (RFC 3948 §4: 20 seconds by default).
+pub const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// How long an IKE SA that lost against its twin stays, so that the winner's children are there before it goes.
+pub const TWIN_GRACE: Duration = Duration::from_secs(2);
+
+/// Child SAs of one IKE SA beyond two for each shape (old and new). An authenticated peer cannot fill the SAD.
+pub const SPARE_CHILDREN: usize = 4;
+
+/// IKE SAs of one tunnel that are established at the same time; more are an authenticated peer gone wrong.
+pub const MAX_ESTABLISHED_PER_TUNNEL: usize = 4;
+
+/// Proposals of a peer that are looked at, and transforms of each.
+pub const MAX_PROPOSALS: usize = 64;
+/// Transforms of one proposal that are looked at.
+pub const MAX_TRANSFORMS: usize = 64;
+
+/// Traffic selectors of one payload that are looked at.
+pub const MAX_SELECTORS: usize = 64;
+
+/// Longest detail text in an event.
+pub const MAX_DETAIL: usize = 1_000;
+
+/// Refused datagrams are told once per remote address and reason within this time, with a count.
+pub const REFUSAL_WINDOW: Duration = Duration::from_secs(10);
+
+/// Pairs of remote address and reason that are counted at a time; others are counted by reason alone.
+pub const MAX_REFUSALS: usize = 256;
