@@ -41,9 +41,6 @@ pub const MAX_COOKIES_ECHOED: u8 = 5;
 /// Length of our nonces. RFC 7296 §2.10: at least 128 bits and half the key size of the PRF (SHA-512: 256 bits).
 pub const NONCE_LEN: usize = 32;
 
-/// RFC 7296 §3.9: a nonce has 16 to 256 octets.
-pub const NONCE_RANGE: std::ops::RangeInclusive<usize> = 16..=256;
-
 /// Transmissions of one request. With loss of 30 % each way ten reach 99.8 % of handshakes, six only 96.5 %.
 pub const TRANSMISSIONS: u32 = 10;
 
@@ -79,14 +76,6 @@ pub const SPARE_CHILDREN: usize = 4;
 
 /// IKE SAs of one tunnel that are established at the same time; more are an authenticated peer gone wrong.
 pub const MAX_ESTABLISHED_PER_TUNNEL: usize = 4;
-
-/// Proposals of a peer that are looked at, and transforms of each.
-pub const MAX_PROPOSALS: usize = 64;
-/// Transforms of one proposal that are looked at.
-pub const MAX_TRANSFORMS: usize = 64;
-
-/// Traffic selectors of one payload that are looked at.
-pub const MAX_SELECTORS: usize = 64;
 
 /// Longest detail text in an event.
 pub const MAX_DETAIL: usize = 1_000;

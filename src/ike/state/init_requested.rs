@@ -1,0 +1,77 @@
+//! We have sent the first request of IKE_SA_INIT. Nothing that comes back is authenticated: an error ends nothing.
+
+use super::{Refused, State, repeat};
+use crate::crypto::kex::KeyPair;
+use crate::crypto::suite::Group;
+use crate::event::IkeReason;
+use crate::ids::ShapeId;
+use crate::ike::error::Refusal;
+use crate::ike::exchange::sa_init;
+use crate::ike::ike_sa::{Core, Incoming};
+use crate::ike::limits;
+use crate::ike::negotiate;
+use crate::ike::step::{Notice, Step};
+use crate::wire::ike::numbers::ExchangeType;
+
+/// What the initiator knows before the first response.
+pub struct InitRequested {
+    /// Our half of the key exchange.
+    pub keypair: KeyPair,
+    /// `Ni`.
+    pub nonce: Vec<u8>,
+    /// What the responder wants to see again.
+    pub cookie: Option<Vec<u8>>,
+    /// How many cookies were echoed.
+    pub cookies: u8,
+    /// Groups that were tried because somebody asked for them.
+    pub retried: Vec<Group>,
+    /// The request as it was sent last.
+    pub request: Vec<u8>,
+    /// What an unauthenticated error said, and what it means.
+    pub hearsay: Option<(IkeReason, String)>,
+    /// Which child SA is asked for first.
+    pub first: Option<ShapeId>,
+}
+
+impl InitRequested {
+    /// A message for this IKE SA.
+    pub fn handle(
+        self: Box<Self>,
+        core: &mut Core,
+        step: &mut Step<'_>,
+        incoming: &Incoming<'_>,
+    ) -> Result<State, Refused> {
+        if incoming.header.exchange != ExchangeType::IKE_SA_INIT || incoming.header.message_id != 0 {
+            return Err(self.refuse(IkeReason::UnexpectedExchange));
+        }
+        if incoming.header.flags.initiator || !incoming.header.flags.response {
+            return Err(self.refuse(IkeReason::BadFlags));
+        }
+        sa_init::process(self, core, step, incoming)
+    }
+
+    /// Stays as it is, in silence.
+    pub fn refuse(self: Box<Self>, reason: IkeReason) -> Refused {
+        self.refuse_with(Refusal::silent(reason))
+    }
+
+    /// Stays as it is. RFC 7296 §2.21.1: an initiator answers no bad response to IKE_SA_INIT.
+    pub fn refuse_with(self: Box<Self>, refusal: Refusal) -> Refused {
+        Refused { state: State::InitRequested(self), refusal: Refusal { notify: None, ..refusal } }
+    }
+
+    /// A retransmission is due, or the peer did not answer.
+    pub fn on_time(self: Box<Self>, core: &mut Core, step: &mut Step<'_>) -> State {
+        let in_time = step.now.since(core.opened_at) < limits::NEGOTIATION_TIME;
+        if in_time && repeat(core, step) {
+            return State::InitRequested(self);
+        }
+        let ours = negotiate::compare(&negotiate::ike_offer(&core.tunnel.ike), None);
+        let (reason, detail) = match self.hearsay {
+            Some((reason, said)) => (reason, format!("{said}; {ours}")),
+            None => (IkeReason::TimedOut, format!("no answer from {}", core.path.remote)),
+        };
+        step.notices.push(Notice::Failed { exchange: ExchangeType::IKE_SA_INIT, reason, detail });
+        State::Ended
+    }
+}

@@ -1,0 +1,142 @@
+//! The states of an IKE SA. Each is a struct that owns what it knows; a transition consumes it.
+//!
+//! ```text
+//! initiator: InitRequested -> AuthRequested -> Established -> Closing -> Ended
+//! responder: InitAnswered  ------------------> Established -> Closing -> Ended
+//! ```
+
+pub mod auth_requested;
+pub mod closing;
+pub mod established;
+pub mod init_answered;
+pub mod init_requested;
+
+pub use auth_requested::AuthRequested;
+pub use closing::Closing;
+pub use established::Established;
+pub use init_answered::InitAnswered;
+pub use init_requested::InitRequested;
+
+use super::error::Refusal;
+use super::ike_sa::{Core, Incoming};
+use super::keymat::IkeKeys;
+use super::protect::Protection;
+use super::step::Step;
+use super::window::Due;
+use crate::crypto::suite::IkeSuite;
+use crate::time::Instant;
+
+/// A state.
+pub enum State {
+    /// We have sent the first request of IKE_SA_INIT.
+    InitRequested(Box<InitRequested>),
+    /// We have answered IKE_SA_INIT.
+    InitAnswered(Box<InitAnswered>),
+    /// We have sent the request of IKE_AUTH.
+    AuthRequested(Box<AuthRequested>),
+    /// The peer has authenticated.
+    Established(Box<Established>),
+    /// A delete is under way, or an authentication has failed and its answer may have to be repeated.
+    Closing(Box<Closing>),
+    /// Over.
+    Ended,
+}
+
+/// A message was refused; the state is as it was.
+pub struct Refused {
+    /// The state.
+    pub state: State,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+/// What both sides know after IKE_SA_INIT.
+pub struct Handshake {
+    /// The suite.
+    pub suite: IkeSuite,
+    /// The keys.
+    pub keys: IkeKeys,
+    /// The keys, ready for use.
+    pub protection: Protection,
+    /// `Ni`.
+    pub initiator_nonce: Vec<u8>,
+    /// `Nr`.
+    pub responder_nonce: Vec<u8>,
+    /// The request of IKE_SA_INIT, `RealMessage1` of RFC 7296 §2.15.
+    pub init_request: Vec<u8>,
+    /// The response, `RealMessage2`.
+    pub init_response: Vec<u8>,
+}
+
+impl State {
+    /// The way of a message to its state.
+    pub fn handle(self, core: &mut Core, step: &mut Step<'_>, incoming: &Incoming<'_>) -> Result<Self, Refused> {
+        match self {
+            Self::InitRequested(state) => state.handle(core, step, incoming),
+            Self::InitAnswered(state) => state.handle(core, step, incoming),
+            Self::AuthRequested(state) => state.handle(core, step, incoming),
+            Self::Established(state) => state.handle(core, step, incoming),
+            Self::Closing(state) => state.handle(core, step, incoming),
+            Self::Ended => Ok(Self::Ended),
+        }
+    }
+
+    /// Time has passed.
+    pub fn on_time(self, core: &mut Core, step: &mut Step<'_>) -> Self {
+        match self {
+            Self::InitRequested(state) => state.on_time(core, step),
+            Self::InitAnswered(state) => state.on_time(step),
+            Self::AuthRequested(state) => state.on_time(core, step),
+            Self::Established(state) => state.on_time(core, step),
+            Self::Closing(state) => state.on_time(core, step),
+            Self::Ended => Self::Ended,
+        }
+    }
+
+    /// When [`on_time`](Self::on_time) is due.
+    pub fn deadline(&self, core: &Core) -> Option<Instant> {
+        match self {
+            Self::InitRequested(_) | Self::AuthRequested(_) => core.window.deadline(),
+            Self::InitAnswered(state) => Some(state.until),
+            Self::Established(state) => state.deadline(core),
+            Self::Closing(state) => state.deadline(core),
+            Self::Ended => None,
+        }
+    }
+
+    /// The IKE SA is to end.
+    pub fn close(self, core: &mut Core, step: &mut Step<'_>, reason: &str) -> Self {
+        match self {
+            Self::Established(state) => state.close(core, step, reason),
+            Self::Closing(state) => Self::Closing(state),
+            Self::InitRequested(_) | Self::InitAnswered(_) | Self::AuthRequested(_) | Self::Ended => Self::Ended,
+        }
+    }
+
+    /// Whether a stranger's message made it.
+    pub fn is_half_open(&self) -> bool {
+        match self {
+            Self::InitAnswered(_) => true,
+            Self::Closing(state) => !state.was_established,
+            _ => false,
+        }
+    }
+
+    /// Whether our own attempt is still under way.
+    pub fn is_attempt(&self) -> bool {
+        matches!(self, Self::InitRequested(_) | Self::AuthRequested(_))
+    }
+}
+
+/// Sends what is due again. Whether the peer still counts as there.
+fn repeat(core: &mut Core, step: &mut Step<'_>) -> bool {
+    let path = core.path;
+    match core.window.due(step.now, step.entropy) {
+        Due::Nothing => true,
+        Due::Again(datagram) => {
+            step.out.transmit(path, datagram.to_vec());
+            true
+        }
+        Due::GiveUp => false,
+    }
+}

@@ -1,0 +1,174 @@
+//! What one step of the machine may touch beside its own IKE SA: the time, randomness, the outbox, and what it has to
+//! say to those who outlive it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::api::{KeyLog, Output};
+use super::keymat::Spis;
+use super::path::Path;
+use crate::entropy::Entropy;
+use crate::event::{Event, IkeReason};
+use crate::ids::ShapeId;
+use crate::sa::command::SadCommand;
+use crate::sa::spi::Spi;
+use crate::time::Instant;
+use crate::wire::ike::header::IkeSpi;
+use crate::wire::ike::numbers::ExchangeType;
+
+/// One step.
+pub struct Step<'a> {
+    /// When it happens.
+    pub now: Instant,
+    /// Randomness.
+    pub entropy: &'a mut dyn Entropy,
+    /// What is to be done outside.
+    pub out: &'a mut Outbox,
+    /// The ESP SPIs in use.
+    pub esp: &'a mut EspSpis,
+    /// Other established IKE SAs of the same tunnel.
+    pub rivals: &'a [Rival],
+    /// What the connection has to hear.
+    pub notices: &'a mut Vec<Notice>,
+}
+
+/// Outputs in order.
+pub struct Outbox {
+    queue: VecDeque<Output>,
+    key_log: bool,
+}
+
+impl Outbox {
+    /// An empty one.
+    pub fn new(key_log: bool) -> Self {
+        Self { queue: VecDeque::new(), key_log }
+    }
+
+    /// A datagram.
+    pub fn transmit(&mut self, path: Path, bytes: Vec<u8>) {
+        self.queue.push_back(Output::Transmit { local: path.local, remote: path.remote, bytes });
+    }
+
+    /// A NAT keepalive.
+    pub fn keepalive(&mut self, path: Path) {
+        self.queue.push_back(Output::Keepalive { local: path.local, remote: path.remote });
+    }
+
+    /// A change of the SAD.
+    pub fn sad(&mut self, command: SadCommand) {
+        self.queue.push_back(Output::Sad(command));
+    }
+
+    /// Something for the operator.
+    pub fn event(&mut self, event: Event) {
+        self.queue.push_back(Output::Event(event));
+    }
+
+    /// Key material, made only if it was asked for.
+    pub fn key_log(&mut self, line: impl FnOnce() -> Option<KeyLog>) {
+        if self.key_log {
+            self.queue.extend(line().map(Output::KeyLog));
+        }
+    }
+
+    /// The next output.
+    pub fn pop(&mut self) -> Option<Output> {
+        self.queue.pop_front()
+    }
+}
+
+/// Our ESP SPIs, each with the IKE SA that it belongs to.
+#[derive(Debug, Default)]
+pub struct EspSpis(BTreeMap<Spi, IkeSpi>);
+
+impl EspSpis {
+    /// A fresh random SPI; never 0 to 255 (RFC 4303 §2.1), never one in use.
+    pub fn reserve(&mut self, owner: IkeSpi, entropy: &mut dyn Entropy) -> Spi {
+        loop {
+            if let Some(spi) = Spi::new(u32::from_be_bytes(entropy.array()))
+                && !self.0.contains_key(&spi)
+            {
+                self.0.insert(spi, owner);
+                return spi;
+            }
+        }
+    }
+
+    /// The SPI is free again.
+    pub fn release(&mut self, spi: Spi) {
+        self.0.remove(&spi);
+    }
+
+    /// Everything that belonged to an IKE SA is free again.
+    pub fn release_all(&mut self, owner: IkeSpi) {
+        self.0.retain(|_, of| *of != owner);
+    }
+
+    /// Whose SPI it is.
+    pub fn owner(&self, spi: Spi) -> Option<IkeSpi> {
+        self.0.get(&spi).copied()
+    }
+}
+
+/// Another established IKE SA of the same tunnel.
+#[derive(Clone, Copy, Debug)]
+pub struct Rival {
+    /// Its SPIs.
+    pub spis: Spis,
+    /// When it was established here.
+    pub established_at: Instant,
+}
+
+/// What an IKE SA tells the connection that outlives it.
+#[derive(Debug)]
+pub enum Notice {
+    /// The peer has authenticated.
+    Authenticated {
+        /// The peer said that it has no other IKE SA with us.
+        initial_contact: bool,
+    },
+    /// A child SA was installed.
+    ChildUp {
+        /// For which selectors.
+        shape: ShapeId,
+    },
+    /// A child SA is gone.
+    ChildDown {
+        /// Its selectors.
+        shape: ShapeId,
+    },
+    /// A child SA that we asked for was not made.
+    ChildFailed {
+        /// For which selectors.
+        shape: ShapeId,
+        /// In which exchange.
+        exchange: ExchangeType,
+        /// Why.
+        reason: IkeReason,
+        /// What was offered against what.
+        detail: String,
+        /// The peer is busy: again after this time.
+        pause: Option<Duration>,
+    },
+    /// Somebody who need not be the peer says that it will not work. Nothing changes but what `status` says.
+    Hearsay {
+        /// In words.
+        text: String,
+        /// What it would mean.
+        reason: IkeReason,
+    },
+    /// The negotiation of an IKE SA failed.
+    Failed {
+        /// In which exchange.
+        exchange: ExchangeType,
+        /// Why.
+        reason: IkeReason,
+        /// What was offered against what.
+        detail: String,
+    },
+    /// An established IKE SA ended.
+    Down {
+        /// Why, in a sentence.
+        reason: String,
+    },
+}
