@@ -104,11 +104,13 @@ reasons! {
         OutsideWindow, "outside-window", "the message ID lies outside the window";
         RepeatedResponse, "repeated-response", "the response has been processed before";
         Retransmitted, "retransmitted", "a request that was answered before: the same answer goes out again";
+        NotProtected, "not-protected", "the message is not encrypted, and must be";
         IntegrityFailed, "integrity-failed", "the integrity check of the SK payload failed";
         UnexpectedExchange, "unexpected-exchange", "this exchange is not legal in this state";
         MissingPayload, "missing-payload", "a payload that the exchange needs is missing";
         CriticalPayload, "critical-payload", "an unknown payload has the critical bit set";
         BadCookie, "bad-cookie", "the cookie is not one that this endpoint gave out";
+        CookieWanted, "cookie-wanted", "many negotiations are under way: a cookie was asked for";
         TooManyHalfOpen, "too-many-half-open", "too many negotiations are under way";
         NoProposalChosen, "no-proposal-chosen", "no proposal of the peer is one of ours";
         InvalidKe, "invalid-ke", "the key exchange value does not fit its group";
@@ -116,6 +118,7 @@ reasons! {
         WrongIdentity, "wrong-identity", "the peer proved to be somebody else";
         TsUnacceptable, "ts-unacceptable", "the peer's traffic selectors are not covered by the rules";
         Fragment, "fragment", "a message fragment does not fit the others";
+        HeldDown, "held-down", "the operator has taken the tunnel down";
         TimedOut, "timed-out", "the peer did not answer";
         PeerError, "peer-error", "the peer answered with an error";
     }

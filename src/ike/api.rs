@@ -22,6 +22,9 @@ pub enum Input<'a> {
     },
     /// The data path has something to say.
     Sad(SadEvent),
+    /// ESP of this tunnel's peer has been authenticated since the last such input: the peer lives, and need not be
+    /// probed (RFC 7296 §2.4). The runtime says so once a second at most, while packets come in.
+    InboundSeen(TunnelId),
     /// The operator wants the tunnel up.
     Up(TunnelId),
     /// The operator wants the tunnel down: delete sent, and no attempt until `Up`.

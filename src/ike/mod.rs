@@ -1,6 +1,36 @@
 //! How do two peers agree? IKEv2 (RFC 7296) as a sans-IO endpoint: time, randomness and bytes are arguments.
+//!
+//! The way of a message: `endpoint` (header, SPI, cookie and half-open limits) -> `ike_sa` (flags, `window`, `protect`)
+//! -> `payloads` (what the message needs) -> a `state`, which hands it to an `exchange` -> outputs in `step::Outbox`.
 
 pub mod api;
+mod auth;
+mod child;
+mod collision;
 pub mod config;
+mod connection;
+mod cookie;
+mod describe;
 pub mod endpoint;
+mod error;
+mod exchange;
+mod half_open;
+mod ike_sa;
+mod keylog;
+mod keymat;
+mod limits;
+mod natd;
+mod negotiate;
+mod path;
+mod payloads;
+mod protect;
+mod refusals;
+mod retransmit;
+mod state;
 pub mod status;
+mod step;
+mod timer;
+mod window;
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,12 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use super::connection::Connection;
+use super::describe;
+use super::ike_sa::{Core, IkeSa};
+use super::state::{Established, State};
 use crate::ids::TunnelId;
+use crate::time::Instant;
 
 /// One configured tunnel.
 #[derive(Clone, Debug, Serialize)]
@@ -70,4 +75,65 @@ pub struct ChildStatus {
     pub encapsulation: &'static str,
     /// Seconds since it was installed.
     pub age_s: u64,
+}
+
+/// One tunnel with its IKE SAs.
+pub(super) fn of_tunnel<'a>(
+    now: Instant,
+    connection: &Connection,
+    sas: impl Iterator<Item = &'a IkeSa>,
+) -> TunnelStatus {
+    let mut best: Option<(&Core, &Established)> = None;
+    let mut children = Vec::new();
+    let mut attempt = false;
+    for sa in sas {
+        attempt |= sa.state.is_attempt();
+        let State::Established(state) = &sa.state else { continue };
+        children.extend(state.children.iter().map(|child| ChildStatus {
+            spis: child.spis(),
+            suite: child.agreed.suite.to_string(),
+            local: child.agreed.local.iter().map(ToString::to_string).collect(),
+            remote: child.agreed.remote.iter().map(ToString::to_string).collect(),
+            encapsulation: child.encapsulation_name(),
+            age_s: now.since(child.installed_at).as_secs(),
+        }));
+        if best.is_none_or(|(_, other)| other.leaves_soon()) {
+            best = Some((&sa.core, state));
+        }
+    }
+    let config = &connection.config;
+    let has = |shape| best.is_some_and(|(_, state)| state.children.iter().any(|child| child.agreed.shape == shape));
+    let missing = config.children.iter().filter(|child| !has(child.shape));
+    let (idle, retry_at) = connection.idle_state();
+    let (state, retry_at) = match (best, attempt) {
+        (Some(_), _) if !children.is_empty() => ("up", None),
+        (Some(_), _) | (None, true) => ("connecting", None),
+        (None, false) => (idle, retry_at),
+    };
+    TunnelStatus {
+        id: config.id,
+        name: config.name.clone(),
+        state,
+        why: connection.why.clone(),
+        retry_in_s: retry_at.map(|at| at.since(now).as_secs()),
+        ike: best.map(|(core, state)| ike_status(now, core, state)),
+        children,
+        missing: missing.map(|child| format!("{} === {}", child.local, child.remote)).collect(),
+        handshakes: connection.handshakes,
+        failures: connection.failures,
+    }
+}
+
+fn ike_status(now: Instant, core: &Core, state: &Established) -> IkeStatus {
+    IkeStatus {
+        spis: core.spis.to_hex(),
+        initiator: core.initiator,
+        suite: state.suite.to_string(),
+        local: core.path.local,
+        remote: core.path.remote,
+        peer_id: describe::identity(state.proof.id()),
+        nat: core.nat.as_str(),
+        age_s: now.since(state.established_at).as_secs(),
+        handshake_ms: (state.handshake_time.as_secs_f64() * 1e6).round() / 1e3,
+    }
 }

@@ -1,0 +1,244 @@
+//! What outlives an IKE SA: whether the tunnel is wanted, when it is tried again, the child SAs that the rules ask for,
+//! what the last negotiation said, and counters that never fall.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::{Start, TunnelConfig};
+use super::limits;
+use super::retransmit::jitter;
+use super::timer::earlier;
+use crate::entropy::Entropy;
+use crate::ids::ShapeId;
+use crate::time::Instant;
+
+/// What is wanted of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// Up with every child SA, again and again.
+    Up,
+    /// Up with the child SAs that packets asked for, once.
+    Demand,
+    /// Nothing by itself; the peer may open it.
+    Idle,
+    /// Down, and the peer is refused too.
+    Held,
+}
+
+/// Pauses that grow.
+#[derive(Debug, Default)]
+struct Backoff {
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+impl Backoff {
+    /// Another failure: 1 s, 2 s, 4 s .. 60 s, each up to a quarter shorter or longer and never above 60 s.
+    fn failed(&mut self, now: Instant, entropy: &mut dyn Entropy) {
+        let pause = limits::RETRY_FIRST.saturating_mul(1 << self.failures.min(10)).min(limits::RETRY_MAX);
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(now + jitter(pause, 25, entropy).min(limits::RETRY_MAX));
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|at| at <= now)
+    }
+}
+
+/// One tunnel.
+pub struct Connection {
+    /// Its configuration.
+    pub config: Arc<TunnelConfig>,
+    goal: Goal,
+    retry: Backoff,
+    children: BTreeMap<ShapeId, Backoff>,
+    asked: Vec<ShapeId>,
+    /// Why it is not up, in a sentence.
+    pub why: Option<String>,
+    /// Authenticated IKE SAs so far.
+    pub handshakes: u64,
+    /// Failed negotiations so far.
+    pub failures: u64,
+}
+
+impl Connection {
+    /// A tunnel as configured.
+    pub fn new(config: Arc<TunnelConfig>) -> Self {
+        let goal = match config.start {
+            Start::Always => Goal::Up,
+            Start::OnDemand | Start::Manual => Goal::Idle,
+        };
+        Self {
+            config,
+            goal,
+            retry: Backoff::default(),
+            children: BTreeMap::new(),
+            asked: Vec::new(),
+            why: None,
+            handshakes: 0,
+            failures: 0,
+        }
+    }
+
+    /// A changed configuration under the same name.
+    pub fn reconfigure(&mut self, config: Arc<TunnelConfig>) {
+        if config.start != self.config.start && self.goal != Goal::Held {
+            self.goal = match (config.start, self.goal) {
+                (Start::Always, _) => Goal::Up,
+                // What is up stays up, but is not brought back.
+                _ => Goal::Idle,
+            };
+        }
+        self.asked.retain(|shape| config.children.iter().any(|child| child.shape == *shape));
+        self.children.clear();
+        self.retry = Backoff::default();
+        self.config = config;
+    }
+
+    /// The operator wants it up.
+    pub fn up(&mut self) {
+        self.goal = Goal::Up;
+        self.retry = Backoff::default();
+        self.children.clear();
+    }
+
+    /// The operator wants it down.
+    pub fn down(&mut self) {
+        self.goal = Goal::Held;
+        self.asked.clear();
+        self.why = Some("taken down by the operator".to_owned());
+    }
+
+    /// Whether the peer may open it.
+    pub fn accepts(&self) -> bool {
+        self.goal != Goal::Held
+    }
+
+    /// A packet that a rule allows has no SA. `manual` tunnels and those held down are not moved by packets.
+    pub fn demand(&mut self, shape: ShapeId) {
+        let on_demand = self.config.start == Start::OnDemand;
+        match self.goal {
+            Goal::Idle if on_demand => self.goal = Goal::Demand,
+            Goal::Idle | Goal::Held => return,
+            Goal::Up | Goal::Demand => {}
+        }
+        if !self.asked.contains(&shape) && self.config.children.iter().any(|child| child.shape == shape) {
+            self.asked.push(shape);
+        }
+    }
+
+    /// Whether an IKE SA is to be opened now.
+    pub fn wants_ike_sa(&self, now: Instant) -> bool {
+        self.is_wanted() && self.retry.is_due(now)
+    }
+
+    fn is_wanted(&self) -> bool {
+        matches!(self.goal, Goal::Up | Goal::Demand) && !self.config.children.is_empty()
+    }
+
+    /// The child SAs that ought to be there, what a packet asked for first.
+    pub fn wanted(&self) -> Vec<ShapeId> {
+        let mut wanted = self.asked.clone();
+        if self.goal == Goal::Up {
+            let all = self.config.children.iter().map(|child| child.shape);
+            wanted.extend(all.filter(|shape| !self.asked.contains(shape)));
+        }
+        wanted
+    }
+
+    /// Whether a child SA may be tried now.
+    pub fn is_child_due(&self, now: Instant, shape: ShapeId) -> bool {
+        self.children.get(&shape).is_none_or(|backoff| backoff.is_due(now))
+    }
+
+    /// When something becomes due. `up`: there is an IKE SA; `busy`: one is being negotiated.
+    pub fn deadline(&self, up: bool, busy: bool, missing: &[ShapeId]) -> Option<Instant> {
+        if up {
+            let due = missing.iter().filter_map(|shape| self.children.get(shape)?.not_before);
+            return due.fold(None, |first, at| earlier(first, Some(at)));
+        }
+        if self.is_wanted() && !busy { self.retry.not_before } else { None }
+    }
+
+    /// The peer has authenticated.
+    pub fn authenticated(&mut self) {
+        self.handshakes += 1;
+        self.retry = Backoff::default();
+        self.why = None;
+    }
+
+    /// A negotiation failed.
+    pub fn failed(&mut self, now: Instant, why: String, entropy: &mut dyn Entropy) {
+        self.failures += 1;
+        self.why = Some(why);
+        self.retry.failed(now, entropy);
+        if self.goal == Goal::Demand {
+            // The next packet asks again.
+            self.goal = Goal::Idle;
+            self.asked.clear();
+        }
+    }
+
+    /// An IKE SA that was up has ended.
+    pub fn lost(&mut self, now: Instant, why: &str, entropy: &mut dyn Entropy) {
+        if self.goal != Goal::Held {
+            self.why = Some(why.to_owned());
+        }
+        self.children.clear();
+        self.retry.failed(now, entropy);
+        if self.goal == Goal::Demand {
+            self.goal = Goal::Idle;
+            self.asked.clear();
+            self.retry = Backoff::default();
+        }
+    }
+
+    /// A child SA is there.
+    pub fn child_up(&mut self, shape: ShapeId) {
+        self.children.remove(&shape);
+        self.why = None;
+    }
+
+    /// A child SA is gone: not at once again, for the peer may be in a bad temper.
+    pub fn child_down(&mut self, now: Instant, shape: ShapeId, entropy: &mut dyn Entropy) {
+        self.children.entry(shape).or_default().failed(now, entropy);
+        if self.goal == Goal::Demand {
+            self.asked.retain(|asked| *asked != shape);
+        }
+    }
+
+    /// A child SA was refused.
+    pub fn child_failed(
+        &mut self,
+        now: Instant,
+        shape: ShapeId,
+        why: String,
+        pause: Option<Duration>,
+        entropy: &mut dyn Entropy,
+    ) {
+        self.failures += 1;
+        self.why = Some(why);
+        let backoff = self.children.entry(shape).or_default();
+        backoff.failed(now, entropy);
+        if let Some(pause) = pause {
+            backoff.not_before = Some(now + jitter(pause, 25, entropy));
+        }
+    }
+
+    /// For `status`: the word for a tunnel that is not up, and the time of the next attempt.
+    pub fn idle_state(&self) -> (&'static str, Option<Instant>) {
+        match self.goal {
+            Goal::Up | Goal::Demand => ("waiting", self.retry.not_before),
+            Goal::Idle if self.config.start == Start::OnDemand => ("on-demand", None),
+            Goal::Idle | Goal::Held => ("down", None),
+        }
+    }
+}
+
+/// Whether two configurations lead to the same negotiation, so that an IKE SA made under one may live under the other.
+pub fn same_negotiation(a: &TunnelConfig, b: &TunnelConfig) -> bool {
+    (a.local, a.peer, &a.local_id, &a.peer_id, &a.psk, &a.ike, &a.esp, a.lab, a.force_encapsulation)
+        == (b.local, b.peer, &b.local_id, &b.peer_id, &b.psk, &b.ike, &b.esp, b.lab, b.force_encapsulation)
+        && (a.replay_window, a.lifetime) == (b.replay_window, b.lifetime)
+}

@@ -1,0 +1,39 @@
+//! INFORMATIONAL (RFC 7296 §1.4): deletes, errors, and the empty message that asks whether the peer lives (§2.4).
+//!
+//! ```text
+//! Initiator                         Responder
+//! HDR, SK {[N,] [D,] [CP,] ...} -->
+//!                               <-- HDR, SK {[N,] [D,] [CP,] ...}
+//! ```
+
+use super::delete;
+use crate::ike::ike_sa::{Core, Incoming};
+use crate::ike::payloads::Sorted;
+use crate::ike::state::Established;
+use crate::ike::state::established::Ongoing;
+use crate::ike::step::Step;
+use crate::wire::ike::numbers::{ExchangeType, NotifyType};
+
+/// Asks whether the peer lives.
+pub fn begin_liveness(state: &mut Established, core: &mut Core, step: &mut Step<'_>) -> Option<Ongoing> {
+    core.request(step, &mut state.protection, ExchangeType::INFORMATIONAL, &[])?;
+    Some(Ongoing::Liveness)
+}
+
+/// Answers a request. `Some` if the IKE SA is over, with the reason.
+pub fn answer(
+    state: &mut Established,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    incoming: &Incoming<'_>,
+    sorted: &Sorted,
+) -> Option<&'static str> {
+    let answer = delete::answer(state, core, step, sorted);
+    // RFC 7296 §1.4: a request must be answered, if only with an empty message.
+    core.respond(step, &mut state.protection, incoming, &answer);
+    if delete::names_ike_sa(sorted) {
+        return Some("the peer deleted it");
+    }
+    // §2.21.2: the initiator could not authenticate us.
+    sorted.notify(NotifyType::AUTHENTICATION_FAILED).map(|_| "the peer says that our authentication failed")
+}

@@ -1,0 +1,7 @@
+//! One file per exchange, both roles beside each other, the RFC's diagram on top.
+
+pub mod auth;
+pub mod child_create;
+pub mod delete;
+pub mod informational;
+pub mod sa_init;

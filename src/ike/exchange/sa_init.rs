@@ -1,0 +1,329 @@
+//! IKE_SA_INIT (RFC 7296 §1.2, §2.6, §2.7): suite, key exchange, nonces, NAT detection. Nothing here is authenticated
+//! before IKE_AUTH has signed it.
+//!
+//! ```text
+//! Initiator                         Responder
+//! HDR, SAi1, KEi, Ni           -->
+//!                              <--  HDR, N(COOKIE)                    (under load)
+//! HDR, N(COOKIE), SAi1, KEi, Ni -->
+//!                              <--  HDR, N(INVALID_KE_PAYLOAD)        (another group)
+//! HDR, [N(COOKIE)], SAi1, KEi, Ni -->
+//!                              <--  HDR, SAr1, KEr, Nr, [CERTREQ]
+//! ```
+
+use std::sync::Arc;
+
+use crate::crypto::kex::KeyPair;
+use crate::crypto::suite::{Group, IkeSuite};
+use crate::entropy::Entropy;
+use crate::event::IkeReason;
+use crate::ids::ShapeId;
+use crate::ike::config::TunnelConfig;
+use crate::ike::error::Refusal;
+use crate::ike::exchange::auth;
+use crate::ike::ike_sa::{Core, IkeSa, Incoming};
+use crate::ike::keymat::{Nonces, Spis, ike_keys};
+use crate::ike::natd::{self, Nat};
+use crate::ike::path::{IKE_PORT, Path};
+use crate::ike::payloads::{Required, Sorted};
+use crate::ike::protect::Protection;
+use crate::ike::state::{Handshake, InitAnswered, InitRequested, Refused, State};
+use crate::ike::step::{Notice, Step};
+use crate::ike::window::Window;
+use crate::ike::{keylog, limits, negotiate};
+use crate::secret::Secret;
+use crate::wire::ike::header::{Flags, Header, IkeSpi};
+use crate::wire::ike::message::Message;
+use crate::wire::ike::numbers::{ExchangeType, NotifyType, PayloadType};
+use crate::wire::ike::payload::{Ke, Nonce, Notify, Payload, Sa};
+
+/// Both messages carry these.
+const REQUIRED: Required = Required(&[PayloadType::SA, PayloadType::KE, PayloadType::NONCE]);
+
+/// A fresh IKE SPI. RFC 7296 §3.1: never zero.
+pub fn fresh_spi(entropy: &mut dyn Entropy) -> IkeSpi {
+    loop {
+        let spi = u64::from_be_bytes(entropy.array());
+        if spi != 0 {
+            return spi;
+        }
+    }
+}
+
+// Initiator.
+
+/// Sends the first request.
+pub fn begin(step: &mut Step<'_>, tunnel: &Arc<TunnelConfig>, spi: IkeSpi, first: Option<ShapeId>) -> Option<IkeSa> {
+    let group = tunnel.ike.first()?.group;
+    let mut core = Core {
+        spis: Spis { initiator: spi, responder: 0 },
+        initiator: true,
+        path: Path::between(tunnel.local, tunnel.peer, IKE_PORT),
+        nat: Nat::default(),
+        tunnel: Arc::clone(tunnel),
+        opened_at: step.now,
+        window: Window::new(0),
+    };
+    let mut state = InitRequested {
+        keypair: KeyPair::generate(group, step.entropy),
+        nonce: step.entropy.array::<{ limits::NONCE_LEN }>().to_vec(),
+        cookie: None,
+        cookies: 0,
+        retried: Vec::new(),
+        request: Vec::new(),
+        hearsay: None,
+        first,
+    };
+    state.build(&core, step);
+    step.out.transmit(core.path, state.request.clone());
+    core.window.sent(step.now, ExchangeType::IKE_SA_INIT, state.request.clone(), step.entropy);
+    Some(IkeSa { core, state: State::InitRequested(Box::new(state)) })
+}
+
+impl InitRequested {
+    fn build(&mut self, core: &Core, step: &mut Step<'_>) {
+        let mut payloads = Vec::new();
+        if let Some(cookie) = &self.cookie {
+            // RFC 7296 §2.6: the cookie goes first, and "all other payloads unchanged".
+            payloads.push(Payload::Notify(Notify::status(NotifyType::COOKIE, cookie.clone())));
+        }
+        payloads.push(Payload::Sa(negotiate::ike_offer(&core.tunnel.ike)));
+        payloads.push(Payload::Ke(Ke {
+            method: negotiate::method(self.keypair.group()),
+            data: self.keypair.public().to_vec(),
+        }));
+        payloads.push(Payload::Nonce(Nonce(self.nonce.clone())));
+        payloads.extend(natd::notifies(core.spis, core.path, core.tunnel.force_encapsulation, step.entropy));
+        self.request = Message { header: core.header(ExchangeType::IKE_SA_INIT, false, 0), payloads }.encode();
+    }
+
+    fn send_again(&mut self, core: &mut Core, step: &mut Step<'_>) {
+        self.build(core, step);
+        step.out.transmit(core.path, self.request.clone());
+        core.window.replace(step.now, self.request.clone(), step.entropy);
+    }
+}
+
+/// A response has come in. It may be anybody's.
+pub fn process(
+    mut state: Box<InitRequested>,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    incoming: &Incoming<'_>,
+) -> Result<State, Refused> {
+    let decoded = Message::decode_after(incoming.header, incoming.datagram).map_err(Refusal::from);
+    let sorted = match decoded.and_then(|message| Sorted::sort(message.payloads)) {
+        Ok(sorted) => sorted,
+        Err(refusal) => return Err(state.refuse_with(refusal)),
+    };
+    if sorted.sa.is_none() {
+        return process_notify(state, core, step, &sorted);
+    }
+    if let Err(refusal) = sorted.require(REQUIRED) {
+        return Err(state.refuse_with(refusal));
+    }
+    let Sorted { sa: Some(sa), ke: Some(ke), nonce: Some(nonce), notifies, .. } = sorted else {
+        return Err(state.refuse(IkeReason::MissingPayload));
+    };
+    let spis = Spis { initiator: core.spis.initiator, responder: incoming.header.responder_spi };
+    if spis.responder == 0 {
+        return Err(state.refuse(IkeReason::UnknownIkeSpi));
+    }
+    // A peer that answers with our own values is a mirror.
+    if spis.responder == spis.initiator || nonce == state.nonce || ke.data == state.keypair.public() {
+        return Err(state.refuse(IkeReason::Reflected));
+    }
+    let Some(suite) = negotiate::accept_ike(&sa, &core.tunnel.ike, core.tunnel.lab) else {
+        let detail = negotiate::compare(&negotiate::ike_offer(&core.tunnel.ike), Some(&sa));
+        return Err(state.refuse_with(Refusal::silent(IkeReason::NoProposalChosen).with(detail)));
+    };
+    let group = state.keypair.group();
+    if suite.group != group || ke.method != negotiate::method(group) || ke.data.len() != group.public_len() {
+        return Err(state.refuse(IkeReason::InvalidKe));
+    }
+    let state = *state;
+    let Ok(shared) = state.keypair.agree(&ke.data) else {
+        // Our private value is spent; the next attempt makes another.
+        let detail = format!("the public value for group {} is not valid", negotiate::method(group));
+        let exchange = ExchangeType::IKE_SA_INIT;
+        step.notices.push(Notice::Failed { exchange, reason: IkeReason::InvalidKe, detail });
+        return Ok(State::Ended);
+    };
+    core.nat = natd::detect(&notifies, spis, incoming.path, core.tunnel.force_encapsulation);
+    core.spis = spis;
+    core.window.complete();
+    if core.nat.found() {
+        // RFC 7296 §2.23: "the IKE initiator MUST switch to port 4500" for IKE_AUTH.
+        core.path = core.path.floated();
+    }
+    let messages = [state.request, incoming.datagram.to_vec()];
+    let handshake = handshake(step, suite, &shared, [state.nonce, nonce], spis, true, messages);
+    Ok(auth::request(handshake, core, step, state.first))
+}
+
+/// A response without SA: a cookie, another group, or an error.
+fn process_notify(
+    mut state: Box<InitRequested>,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    sorted: &Sorted,
+) -> Result<State, Refused> {
+    if let Some(cookie) = sorted.notify(NotifyType::COOKIE) {
+        if cookie.data.is_empty() || cookie.data.len() > limits::MAX_COOKIE {
+            return Err(state.refuse(IkeReason::BadCookie));
+        }
+        if state.cookie.as_ref() == Some(&cookie.data) {
+            return Err(state.refuse(IkeReason::RepeatedResponse));
+        }
+        if state.cookies >= limits::MAX_COOKIES_ECHOED {
+            return Err(state.refuse(IkeReason::BadCookie));
+        }
+        state.cookies += 1;
+        state.cookie = Some(cookie.data.clone());
+        state.send_again(core, step);
+        return Ok(State::InitRequested(state));
+    }
+    if let Some(notify) = sorted.notify(NotifyType::INVALID_KE_PAYLOAD) {
+        let groups = core.tunnel.ike.iter().map(|suite| suite.group);
+        let wanted = groups.into_iter().find(|group| notify.wanted_ke() == Some(negotiate::method(*group)));
+        // Once per group; a forged wish is undone by the true responder's, and neither goes on for ever.
+        let fresh = wanted.filter(|group| !state.retried.contains(group) && state.keypair.group() != *group);
+        if let Some(group) = fresh {
+            state.retried.push(group);
+            state.keypair = KeyPair::generate(group, step.entropy);
+            state.send_again(core, step);
+            return Ok(State::InitRequested(state));
+        }
+    }
+    let Some(error) = sorted.error() else {
+        return Err(state.refuse(IkeReason::MissingPayload));
+    };
+    // RFC 7296 §2.21.1: an error that anybody could have sent is a hint; the exchange goes on until its end.
+    let reason = match error.kind {
+        NotifyType::NO_PROPOSAL_CHOSEN => IkeReason::NoProposalChosen,
+        NotifyType::INVALID_KE_PAYLOAD => IkeReason::InvalidKe,
+        _ => IkeReason::PeerError,
+    };
+    let said = format!("the peer (unauthenticated) says {}", error.kind);
+    step.notices.push(Notice::Hearsay { text: format!("{said}; trying on"), reason });
+    state.hearsay = Some((reason, said));
+    Err(state.refuse_with(Refusal::silent(IkeReason::PeerError)))
+}
+
+fn handshake(
+    step: &mut Step<'_>,
+    suite: IkeSuite,
+    shared: &Secret,
+    [initiator_nonce, responder_nonce]: [Vec<u8>; 2],
+    spis: Spis,
+    initiator: bool,
+    [init_request, init_response]: [Vec<u8>; 2],
+) -> Handshake {
+    let nonces = Nonces { initiator: &initiator_nonce, responder: &responder_nonce };
+    let keys = ike_keys(&suite, shared, nonces, spis);
+    step.out.key_log(|| keylog::ike(&suite, spis, &keys));
+    let protection = Protection::new(&suite, &keys, initiator);
+    Handshake { suite, keys, protection, initiator_nonce, responder_nonce, init_request, init_response }
+}
+
+// Responder.
+
+/// The pieces of a first request that are needed before any state is made.
+pub struct FirstRequest {
+    /// The proposals.
+    pub sa: Sa,
+    /// The initiator's public value.
+    pub ke: Ke,
+    /// `Ni`.
+    pub nonce: Vec<u8>,
+    /// Everything else that matters.
+    pub notifies: Vec<Notify>,
+}
+
+impl FirstRequest {
+    /// Reads a first request.
+    pub fn read(incoming: &Incoming<'_>) -> Result<Self, Refusal> {
+        let message = Message::decode_after(incoming.header, incoming.datagram)?;
+        let sorted = Sorted::sort(message.payloads)?;
+        sorted.require(REQUIRED)?;
+        match sorted {
+            Sorted { sa: Some(sa), ke: Some(ke), nonce: Some(nonce), notifies, .. } => {
+                Ok(Self { sa, ke, nonce, notifies })
+            }
+            _ => Err(Refusal::missing(PayloadType::SA)),
+        }
+    }
+
+    /// The cookie that it brings.
+    pub fn cookie(&self) -> Option<&[u8]> {
+        let cookie = self.notifies.iter().find(|notify| notify.kind == NotifyType::COOKIE)?;
+        Some(&cookie.data)
+    }
+}
+
+/// An answer that needs no state: a cookie, the wanted group, or an error. Shorter than any request that causes it.
+pub fn stateless(incoming: &Incoming<'_>, notify: Notify) -> Vec<u8> {
+    let header = Header {
+        flags: Flags { initiator: false, version: false, response: true },
+        major: 2,
+        minor: 0,
+        next_payload: PayloadType::NONE,
+        length: 0,
+        ..incoming.header
+    };
+    Message { header, payloads: vec![Payload::Notify(notify)] }.encode()
+}
+
+/// Answers a first request with an IKE SA, or says why not.
+pub fn answer(
+    step: &mut Step<'_>,
+    tunnel: &Arc<TunnelConfig>,
+    incoming: &Incoming<'_>,
+    request: FirstRequest,
+    spi: IkeSpi,
+) -> Result<IkeSa, Refusal> {
+    let Some(chosen) = negotiate::choose_ike(&request.sa, &tunnel.ike, tunnel.lab) else {
+        let detail = negotiate::compare(&negotiate::ike_offer(&tunnel.ike), Some(&request.sa));
+        let notify = Notify::error(NotifyType::NO_PROPOSAL_CHOSEN);
+        return Err(Refusal::told(IkeReason::NoProposalChosen, notify).with(detail));
+    };
+    let group: Group = chosen.suite.group;
+    if request.ke.method != negotiate::method(group) {
+        // RFC 7296 §1.2: the response "indicat[es] its preferred" group; no state is kept for it.
+        return Err(Refusal::told(IkeReason::InvalidKe, Notify::invalid_ke(negotiate::method(group))));
+    }
+    let keypair = KeyPair::generate(group, step.entropy);
+    let public = keypair.public().to_vec();
+    let shared = keypair.agree(&request.ke.data).map_err(|_| Refusal::silent(IkeReason::InvalidKe))?;
+    let spis = Spis { initiator: incoming.header.initiator_spi, responder: spi };
+    // The peer hashed the header of its request, where our SPI was still zero.
+    let as_sent = Spis { responder: 0, ..spis };
+    let nat = natd::detect(&request.notifies, as_sent, incoming.path, tunnel.force_encapsulation);
+    let nonce = step.entropy.array::<{ limits::NONCE_LEN }>().to_vec();
+    let mut core = Core {
+        spis,
+        initiator: false,
+        path: incoming.path,
+        nat,
+        tunnel: Arc::clone(tunnel),
+        opened_at: step.now,
+        // The request was number 0, and IKE_AUTH will be number 1.
+        window: Window::new(0),
+    };
+    let mut payloads = vec![
+        Payload::Sa(Sa { proposals: vec![chosen.proposal] }),
+        Payload::Ke(Ke { method: negotiate::method(group), data: public }),
+        Payload::Nonce(Nonce(nonce.clone())),
+    ];
+    if nat.supported {
+        payloads.extend(natd::notifies(spis, incoming.path, tunnel.force_encapsulation, step.entropy));
+    }
+    let response = Message { header: core.header(ExchangeType::IKE_SA_INIT, true, 0), payloads }.encode();
+    step.out.transmit(incoming.path, response.clone());
+    core.window.answered(response.clone());
+    let messages = [incoming.datagram.to_vec(), response];
+    let handshake = handshake(step, chosen.suite, &shared, [request.nonce, nonce], spis, false, messages);
+    let until = step.now + limits::HALF_OPEN_TIME;
+    let state = InitAnswered { handshake, until, junk: 0, deaf_until: None };
+    Ok(IkeSa { core, state: State::InitAnswered(Box::new(state)) })
+}

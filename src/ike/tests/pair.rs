@@ -1,0 +1,353 @@
+//! The network: datagrams with a delay, and whatever a test wants done to them on the way.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
+use crate::entropy::SeededEntropy;
+use crate::event::{Event, IkeReason};
+use crate::ids::{ShapeId, TunnelId};
+use crate::ike::api::{Input, KeyLog, Output};
+use crate::ike::config::{ChildConfig, Config, Start, TunnelConfig};
+use crate::ike::endpoint::Endpoint;
+use crate::ike::status::TunnelStatus;
+use crate::policy::selector::TrafficSelector;
+use crate::sa::child::{Encapsulation, InboundSpec, OutboundSpec};
+use crate::sa::command::SadCommand;
+use crate::sa::lifetime::Lifetime;
+use crate::sa::spi::Spi;
+use crate::secret::Secret;
+use crate::time::Instant;
+use crate::wire::ike::header::Header;
+use crate::wire::ike::numbers::{ExchangeType, IdType};
+use crate::wire::ike::payload::Id;
+
+pub(super) const TUNNEL: TunnelId = TunnelId(1);
+pub(super) const A: usize = 0;
+pub(super) const B: usize = 1;
+
+pub(super) fn address(side: usize) -> IpAddr {
+    ["192.0.2.1", "198.51.100.1"][side].parse().unwrap()
+}
+
+pub(super) fn fqdn(name: &str) -> Id {
+    Id { kind: IdType::FQDN, data: name.as_bytes().to_vec() }
+}
+
+pub(super) const GCM: IkeSuite =
+    IkeSuite { cipher: Cipher::Aes256Gcm16, mac: None, prf: PrfAlg::HmacSha384, group: Group::Ecp384 };
+pub(super) const CBC: IkeSuite = IkeSuite {
+    cipher: Cipher::Aes256Cbc,
+    mac: Some(Mac::HmacSha256),
+    prf: PrfAlg::HmacSha256,
+    group: Group::Modp2048,
+};
+pub(super) const X25519: IkeSuite =
+    IkeSuite { cipher: Cipher::Aes256Gcm16, mac: None, prf: PrfAlg::HmacSha256, group: Group::Curve25519 };
+pub(super) const ESP: EspSuite =
+    EspSuite { cipher: Cipher::Aes256Gcm16, mac: None, group: Some(Group::Curve25519), esn: true };
+pub(super) const ESP_CBC: EspSuite =
+    EspSuite { cipher: Cipher::Aes256Cbc, mac: Some(Mac::HmacSha256), group: None, esn: false };
+
+pub(super) fn selector(network: &str) -> TrafficSelector {
+    TrafficSelector::any(network.parse().unwrap())
+}
+
+/// The shape `number` as side `side` sees it.
+pub(super) fn child(side: usize, number: u16) -> ChildConfig {
+    let ours = selector(&format!("10.{side}.{number}.1/32"));
+    let theirs = selector(&format!("10.{}.{number}.1/32", 1 - side));
+    ChildConfig { shape: ShapeId(number), local: ours, remote: theirs }
+}
+
+/// A tunnel as side `side` has it, to be changed by a test.
+pub(super) fn tunnel(side: usize) -> TunnelConfig {
+    let name = |side: usize| fqdn(["a.example", "b.example"][side]);
+    TunnelConfig {
+        id: TUNNEL,
+        name: "test".to_owned(),
+        local: address(side),
+        peer: address(1 - side),
+        local_id: name(side),
+        peer_id: name(1 - side),
+        psk: Secret::copy_of(b"a key that both sides know, long enough"),
+        ike: vec![X25519],
+        esp: vec![ESP],
+        lab: true,
+        children: vec![child(side, 0)],
+        start: if side == A { Start::Always } else { Start::Manual },
+        force_encapsulation: false,
+        replay_window: 64,
+        liveness: Duration::from_secs(10),
+        lifetime: Lifetime {
+            soft_packets: 1 << 30,
+            hard_packets: 1 << 40,
+            soft_bytes: u64::MAX,
+            hard_bytes: u64::MAX,
+            soft_time: Duration::from_secs(3000),
+            hard_time: Duration::from_secs(3600),
+        },
+    }
+}
+
+pub(super) fn config(tunnel: TunnelConfig) -> Arc<Config> {
+    Arc::new(Config { tunnels: vec![Arc::new(tunnel)], cookie_threshold: None })
+}
+
+/// A datagram on its way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Datagram {
+    pub at: Instant,
+    pub number: u64,
+    pub to: usize,
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+    pub bytes: Vec<u8>,
+}
+
+impl Datagram {
+    pub(super) fn header(&self) -> Header {
+        Header::decode(&self.bytes).unwrap()
+    }
+}
+
+/// One endpoint with the world around it.
+pub(super) struct Side {
+    pub endpoint: Endpoint,
+    pub events: Vec<Event>,
+    pub inbound: BTreeMap<Spi, InboundSpec>,
+    /// By the inbound SPI it is paired with.
+    pub outbound: BTreeMap<Spi, OutboundSpec>,
+    /// The newest outbound SA of each shape: where packets go.
+    pub current: BTreeMap<ShapeId, Spi>,
+    pub redirects: Vec<Encapsulation>,
+    pub keepalives: Vec<(SocketAddr, SocketAddr)>,
+    pub key_log: Vec<String>,
+    pub timeout: Option<Instant>,
+    pub sent: usize,
+}
+
+type Meddle = Box<dyn FnMut(Datagram, &mut SeededEntropy) -> Vec<(Duration, Datagram)>>;
+
+/// Two endpoints and the line between them.
+pub(super) struct Pair {
+    pub now: Instant,
+    pub sides: [Side; 2],
+    pub line: VecDeque<Datagram>,
+    pub latency: Duration,
+    /// What the line does to a datagram: nothing, one or many, each with an extra delay.
+    pub meddle: Option<Meddle>,
+    pub trace: Vec<Datagram>,
+    entropy: SeededEntropy,
+    number: u64,
+}
+
+impl Pair {
+    pub(super) fn new(a: TunnelConfig, b: TunnelConfig) -> Self {
+        Self::seeded(1, config(a), config(b))
+    }
+
+    pub(super) fn seeded(seed: u64, a: Arc<Config>, b: Arc<Config>) -> Self {
+        let side = |config, salt| Side {
+            endpoint: Endpoint::new(config, Box::new(SeededEntropy::new(seed * 4 + salt)), true),
+            events: Vec::new(),
+            inbound: BTreeMap::new(),
+            outbound: BTreeMap::new(),
+            current: BTreeMap::new(),
+            redirects: Vec::new(),
+            keepalives: Vec::new(),
+            key_log: Vec::new(),
+            timeout: None,
+            sent: 0,
+        };
+        let mut pair = Self {
+            now: Instant::ZERO + Duration::from_secs(1000),
+            sides: [side(a, 1), side(b, 2)],
+            line: VecDeque::new(),
+            latency: Duration::from_millis(10),
+            meddle: None,
+            trace: Vec::new(),
+            entropy: SeededEntropy::new(seed * 4 + 3),
+            number: 0,
+        };
+        pair.input(A, Input::Timeout);
+        pair.input(B, Input::Timeout);
+        pair
+    }
+
+    pub(super) fn input(&mut self, side: usize, input: Input<'_>) {
+        let now = self.now;
+        self.sides[side].endpoint.handle(now, input);
+        self.drain(side);
+    }
+
+    pub(super) fn reload(&mut self, side: usize, tunnel: TunnelConfig) {
+        let now = self.now;
+        self.sides[side].endpoint.reload(now, config(tunnel));
+        self.drain(side);
+    }
+
+    pub(super) fn drain(&mut self, side: usize) {
+        loop {
+            let this = &mut self.sides[side];
+            match this.endpoint.poll_output() {
+                Output::Timeout(at) => {
+                    assert!(at.is_none_or(|at| at > self.now), "a timeout in the past never ends");
+                    this.timeout = at;
+                    return;
+                }
+                Output::Transmit { local, remote, bytes } => {
+                    this.sent += 1;
+                    assert_eq!(local.ip(), address(side), "it leaves from our address");
+                    self.number += 1;
+                    let to = 1 - side;
+                    let datagram =
+                        Datagram { at: self.now, number: self.number, to, source: local, destination: remote, bytes };
+                    self.post(datagram);
+                }
+                Output::Keepalive { local, remote } => this.keepalives.push((local, remote)),
+                Output::Event(event) => this.events.push(event),
+                Output::KeyLog(KeyLog::Ike(line) | KeyLog::Esp(line)) => this.key_log.push(line),
+                Output::Sad(command) => this.apply(command),
+            }
+        }
+    }
+
+    fn post(&mut self, datagram: Datagram) {
+        self.trace.push(datagram.clone());
+        let copies = match &mut self.meddle {
+            Some(meddle) => meddle(datagram, &mut self.entropy),
+            None => vec![(Duration::ZERO, datagram)],
+        };
+        for (extra, datagram) in copies {
+            self.line.push_back(Datagram { at: self.now + self.latency + extra, ..datagram });
+        }
+    }
+
+    /// Hands a datagram over as the line would.
+    pub(super) fn deliver(&mut self, datagram: &Datagram) {
+        let (local, remote) = (datagram.destination, datagram.source);
+        self.input(datagram.to, Input::Datagram { local, remote, bytes: &datagram.bytes });
+    }
+
+    /// The next thing that happens: a datagram arrives or a timer ends. False if nothing will.
+    pub(super) fn step(&mut self, until: Instant) -> bool {
+        let datagram = self.line.iter().enumerate().min_by_key(|(_, datagram)| (datagram.at, datagram.number));
+        let arrival = datagram.map(|(index, datagram)| (datagram.at, index));
+        let timer = [A, B].into_iter().filter_map(|side| Some((self.sides[side].timeout?, side))).min();
+        match (arrival, timer) {
+            (Some((at, index)), timer) if at <= until && timer.is_none_or(|(when, _)| at <= when) => {
+                let datagram = self.line.remove(index).unwrap();
+                self.now = self.now.max(at);
+                self.deliver(&datagram);
+            }
+            (_, Some((at, side))) if at <= until => {
+                self.now = self.now.max(at);
+                self.input(side, Input::Timeout);
+            }
+            _ => {
+                self.now = self.now.max(until);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Lets `time` pass.
+    pub(super) fn run(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.step(until) {}
+    }
+
+    pub(super) fn run_secs(&mut self, seconds: u64) {
+        self.run(Duration::from_secs(seconds));
+    }
+
+    pub(super) fn status(&self, side: usize) -> TunnelStatus {
+        self.sides[side].endpoint.status().remove(0)
+    }
+
+    /// Both sides agree on everything: one IKE SA each, the same; child SAs that fit together, with the same keys.
+    pub(super) fn assert_up(&self, children: usize) {
+        let [a, b] = [A, B].map(|side| self.status(side));
+        assert_eq!((a.state, b.state), ("up", "up"), "{a:#?} {b:#?}");
+        let (ike_a, ike_b) = (a.ike.unwrap(), b.ike.unwrap());
+        assert_eq!(ike_a.spis, ike_b.spis);
+        assert_eq!(ike_a.suite, ike_b.suite);
+        assert_ne!(ike_a.initiator, ike_b.initiator);
+        assert_eq!((a.children.len(), b.children.len()), (children, children));
+        let [a, b] = &self.sides;
+        for (here, there) in [(a, b), (b, a)] {
+            assert_eq!(here.inbound.len(), children);
+            assert_eq!(here.outbound.len(), children);
+            for (inbound, out) in &here.outbound {
+                let peer = there.inbound.get(&out.spi).expect("the peer receives what we send");
+                assert_eq!(out.keys.cipher, peer.keys.cipher);
+                assert_eq!(out.keys.mac, peer.keys.mac);
+                assert_eq!((out.child.cipher, out.child.esn), (peer.child.cipher, peer.child.esn));
+                assert_eq!(out.child.local, peer.child.remote);
+                assert_eq!(out.child.remote, peer.child.local);
+                assert_ne!(out.keys.cipher, here.inbound[inbound].keys.cipher, "one key for each direction");
+                assert_eq!(here.current.get(&out.child.shape).is_some(), true);
+            }
+            for spi in here.current.values() {
+                assert!(here.outbound.contains_key(spi), "packets go by a live SA");
+            }
+        }
+    }
+
+    /// Nothing is left: no IKE SA, no child SA, no half-open entry.
+    pub(super) fn assert_empty(&self, side: usize) {
+        let side = &self.sides[side];
+        assert!(side.endpoint.is_quiet());
+        assert_eq!(side.endpoint.half_open(), 0);
+        assert!(side.inbound.is_empty() && side.outbound.is_empty());
+    }
+
+    pub(super) fn refused(&self, side: usize, reason: IkeReason) -> u64 {
+        self.sides[side].endpoint.refused().find(|(of, _)| *of == reason).map_or(0, |(_, count)| count)
+    }
+
+    pub(super) fn failed(&self, side: usize) -> Vec<(String, IkeReason, String)> {
+        let failed = |event: &Event| match event {
+            Event::NegotiationFailed { exchange, reason, detail, .. } => {
+                Some((exchange.clone(), *reason, detail.clone()))
+            }
+            _ => None,
+        };
+        self.sides[side].events.iter().filter_map(failed).collect()
+    }
+
+    pub(super) fn exchanges(&self) -> Vec<(usize, ExchangeType, bool)> {
+        self.trace.iter().map(|d| (1 - d.to, d.header().exchange, d.header().flags.response)).collect()
+    }
+}
+
+impl Side {
+    fn apply(&mut self, command: SadCommand) {
+        match command {
+            SadCommand::InstallInbound(spec) => {
+                assert!(self.inbound.insert(spec.spi, *spec).is_none(), "an SPI is used once");
+            }
+            SadCommand::InstallOutbound(spec) => {
+                assert!(self.inbound.contains_key(&spec.inbound), "its inbound half was there first");
+                self.current.insert(spec.child.shape, spec.inbound);
+                self.outbound.insert(spec.inbound, *spec);
+            }
+            SadCommand::RemoveInbound(spi) => {
+                assert!(self.inbound.remove(&spi).is_some(), "it was installed");
+            }
+            SadCommand::RemoveOutbound { inbound } => {
+                self.outbound.remove(&inbound);
+                self.current.retain(|_, of| *of != inbound);
+            }
+            SadCommand::Redirect { encapsulation, .. } => self.redirects.push(encapsulation),
+        }
+    }
+
+    pub(super) fn ups(&self) -> usize {
+        self.events.iter().filter(|event| matches!(event, Event::IkeUp { .. })).count()
+    }
+}
