@@ -99,11 +99,7 @@ impl Offer {
     /// `SA, TSi, TSr` of a request; nothing if the shape is no longer configured.
     pub fn payloads(&self, core: &Core) -> Option<[Payload; 3]> {
         let config = configured(core, self.shape)?;
-        Some([
-            Payload::Sa(self.sa.clone()),
-            Payload::TsI(ts(&[config.local])),
-            Payload::TsR(ts(&[config.remote])),
-        ])
+        Some([Payload::Sa(self.sa.clone()), Payload::TsI(ts(&[config.local])), Payload::TsR(ts(&[config.remote]))])
     }
 
     /// As initiator: what the peer made of it.
@@ -197,7 +193,8 @@ pub fn choose(
         wanted.map(|child| (child.shape, child.local, child.remote))
     };
     // A wide offer gets a shape that has no child SA yet.
-    let narrowed = narrow::choose(&local, &remote, shapes(true)).or_else(|| narrow::choose(&local, &remote, shapes(false)));
+    let narrowed =
+        narrow::choose(&local, &remote, shapes(true)).or_else(|| narrow::choose(&local, &remote, shapes(false)));
     let Some(narrow::Chosen { shape, local, remote }) = narrowed else {
         let detail = compare_selectors(core, None, &local, &remote);
         return Err(Declined::new(IkeReason::TsUnacceptable, NotifyType::TS_UNACCEPTABLE, detail));
@@ -210,11 +207,7 @@ pub fn choose(
 impl Agreed {
     /// `SA, TSi, TSr` of a response.
     pub fn payloads(&self, proposal: Proposal) -> [Payload; 3] {
-        [
-            Payload::Sa(Sa { proposals: vec![proposal] }),
-            Payload::TsI(ts(&self.remote)),
-            Payload::TsR(ts(&self.local)),
-        ]
+        [Payload::Sa(Sa { proposals: vec![proposal] }), Payload::TsI(ts(&self.remote)), Payload::TsR(ts(&self.local))]
     }
 
     /// The two halves of the SA for the data path. `initiator`: whether we began the exchange that made it.
@@ -239,7 +232,9 @@ impl Agreed {
         let (to_peer, from_peer) =
             if initiator { (keys.initiator, keys.responder) } else { (keys.responder, keys.initiator) };
         let (here, there) = (core.path.local.ip(), core.path.remote.ip());
-        let log = |source, destination, spi, keys| -> Option<KeyLog> { keylog::esp(&self.suite, source, destination, spi, keys) };
+        let log = |source, destination, spi, keys| -> Option<KeyLog> {
+            keylog::esp(&self.suite, source, destination, spi, keys)
+        };
         step.out.key_log(|| log(there, here, self.inbound, &from_peer));
         step.out.key_log(|| log(here, there, self.outbound, &to_peer));
         NewChild {

@@ -228,8 +228,7 @@ impl Endpoint {
         let own = if header.flags.initiator { header.responder_spi } else { header.initiator_spi };
         let Some(sa) = self.sas.get(&own) else {
             let mirrored = if header.flags.initiator { header.initiator_spi } else { header.responder_spi };
-            let reason =
-                if self.sas.contains_key(&mirrored) { IkeReason::Reflected } else { IkeReason::UnknownIkeSpi };
+            let reason = if self.sas.contains_key(&mirrored) { IkeReason::Reflected } else { IkeReason::UnknownIkeSpi };
             return Err(Refusal::silent(reason));
         };
         if sa.core.initiator == header.flags.initiator {
@@ -579,8 +578,7 @@ impl Endpoint {
     }
 
     fn close_tunnel(&mut self, tunnel: TunnelId, reason: &str) {
-        let all: Vec<_> =
-            self.sas.iter().filter(|(_, sa)| sa.core.tunnel.id == tunnel).map(|(spi, _)| *spi).collect();
+        let all: Vec<_> = self.sas.iter().filter(|(_, sa)| sa.core.tunnel.id == tunnel).map(|(spi, _)| *spi).collect();
         for spi in all {
             self.with_sa(spi, |sa, step| sa.close(step, reason));
         }
@@ -588,8 +586,7 @@ impl Endpoint {
 
     /// After a reload: IKE SAs live on under the new configuration, child SAs whose selectors are gone do not.
     fn adopt(&mut self, tunnel: TunnelId, config: &Arc<TunnelConfig>) {
-        let all: Vec<_> =
-            self.sas.iter().filter(|(_, sa)| sa.core.tunnel.id == tunnel).map(|(spi, _)| *spi).collect();
+        let all: Vec<_> = self.sas.iter().filter(|(_, sa)| sa.core.tunnel.id == tunnel).map(|(spi, _)| *spi).collect();
         for spi in all {
             self.with_sa(spi, |sa, step| {
                 let old = std::mem::replace(&mut sa.core.tunnel, Arc::clone(config));
@@ -614,9 +611,7 @@ impl Endpoint {
         let attempt = self.sas.values().any(|sa| sa.core.tunnel.id == tunnel && sa.state.is_attempt());
         let wanted = connection.wanted();
         if let Some(spi) = established {
-            let has = |shape: &ShapeId| {
-                matches!(self.sas.get(&spi), Some(IkeSa { state: State::Established(state), .. }) if state.has_child(*shape))
-            };
+            let has = |shape: &ShapeId| matches!(self.sas.get(&spi), Some(IkeSa { state: State::Established(state), .. }) if state.has_child(*shape));
             let missing: Vec<_> = wanted.into_iter().filter(|shape| !has(shape)).collect();
             let (due, later): (Vec<_>, Vec<_>) =
                 missing.into_iter().partition(|shape| connection.is_child_due(self.now, *shape));

@@ -214,7 +214,8 @@ pub fn answer(
     let initial_contact = request.notify(NotifyType::INITIAL_CONTACT).is_some();
     step.notices.push(Notice::Authenticated { initial_contact });
     // An SA that INITIAL_CONTACT is about to end is no rival.
-    let rivals: Vec<_> = step.rivals.iter().filter(|rival| !(initial_contact && rival.is_older_than(core))).copied().collect();
+    let rivals: Vec<_> =
+        step.rivals.iter().filter(|rival| !(initial_contact && rival.is_older_than(core))).copied().collect();
     let receive_only = collision::loses(core.spis, &rivals);
     established.children.extend(child.map(|child| child.install_outbound(core, step, receive_only)));
     established.proceed(core, step);

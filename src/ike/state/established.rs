@@ -123,9 +123,7 @@ impl Established {
                 }
                 Err(self.refuse(Refusal::silent(IkeReason::Retransmitted)))
             }
-            Ok(Arrival::Request(_)) if !known => {
-                Err(self.refuse(Refusal::silent(IkeReason::UnexpectedExchange)))
-            }
+            Ok(Arrival::Request(_)) if !known => Err(self.refuse(Refusal::silent(IkeReason::UnexpectedExchange))),
             Ok(Arrival::Request(sorted)) => {
                 self.heard(core, step, incoming.path);
                 Ok(self.answer(core, step, incoming, sorted))
@@ -245,7 +243,8 @@ impl Established {
 
     /// A child SA has come to a limit: another one takes its place, then it goes.
     pub fn replace_child(&mut self, core: &mut Core, step: &mut Step<'_>, inbound: Spi) {
-        let Some(child) = self.children.iter_mut().find(|child| child.agreed.inbound == inbound && !child.leaving) else {
+        let Some(child) = self.children.iter_mut().find(|child| child.agreed.inbound == inbound && !child.leaving)
+        else {
             return;
         };
         child.leaving = true;

@@ -38,12 +38,8 @@ pub(super) fn fqdn(name: &str) -> Id {
 
 pub(super) const GCM: IkeSuite =
     IkeSuite { cipher: Cipher::Aes256Gcm16, mac: None, prf: PrfAlg::HmacSha384, group: Group::Ecp384 };
-pub(super) const CBC: IkeSuite = IkeSuite {
-    cipher: Cipher::Aes256Cbc,
-    mac: Some(Mac::HmacSha256),
-    prf: PrfAlg::HmacSha256,
-    group: Group::Modp2048,
-};
+pub(super) const CBC: IkeSuite =
+    IkeSuite { cipher: Cipher::Aes256Cbc, mac: Some(Mac::HmacSha256), prf: PrfAlg::HmacSha256, group: Group::Modp2048 };
 pub(super) const X25519: IkeSuite =
     IkeSuite { cipher: Cipher::Aes256Gcm16, mac: None, prf: PrfAlg::HmacSha256, group: Group::Curve25519 };
 pub(super) const ESP: EspSuite =
