@@ -11,6 +11,9 @@ mod bodies;
 const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("ike_message", bodies::ike::message),
     ("ike_inner_chain", bodies::ike::inner_chain),
+    ("inner_ip", bodies::inner_ip::packet),
+    ("esp_open", bodies::esp_open::packets),
+    ("config_file", portcullis::config::fuzz),
     ("control_socket", bodies::control_socket::line),
 ];
 
@@ -61,4 +64,13 @@ fn generated_seeds_are_those_on_disk() {
             );
         }
     }
+}
+
+#[test]
+fn the_seeds_of_the_data_path_reach_both_sides() {
+    let passed = |seed| bodies::esp_open::run(&fs::read(folder("esp_open").join(seed)).expect("a seed"));
+    assert_eq!(passed("mq_conversation"), [4, 3]);
+    assert_eq!(passed("from_the_peer"), [2, 2]);
+    assert_eq!(passed("echo"), [1, 1]);
+    assert_eq!(passed("refused"), [0, 0]);
 }

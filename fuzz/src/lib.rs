@@ -4,5 +4,7 @@
 //! tests replay every committed seed on a stable compiler.
 
 pub mod control_socket;
+pub mod esp_open;
 pub mod ike;
+pub mod inner_ip;
 pub mod seeds;

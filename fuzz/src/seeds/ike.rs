@@ -1,5 +1,4 @@
-//! The seeds: one valid input for each shape that a target knows. `tests/fuzz_seeds.rs` keeps the files in `seeds/`
-//! equal to these; `PORTCULLIS_WRITE_SEEDS=1 cargo test --test fuzz_seeds` writes them.
+//! Seeds for the IKE codec: each message of a handshake, and each chain that stands inside SK.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -16,14 +15,7 @@ use portcullis::wire::ike::payload::{
 };
 use portcullis::wire::ike::sealed::{self, CipherShape, FragmentNumber};
 
-/// A file name and its content.
-pub type Seed = (&'static str, Vec<u8>);
-
-/// Every target's seeds.
-#[must_use]
-pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
-    vec![("ike_message", ike_message()), ("ike_inner_chain", ike_inner_chain()), ("control_socket", control_socket())]
-}
+use super::Seed;
 
 fn header(exchange: ExchangeType, initiator: bool, response: bool, message_id: u32) -> Header {
     Header {
@@ -95,7 +87,7 @@ fn id(address: [u8; 4]) -> Id {
     Id { kind: IdType::IPV4_ADDR, data: address.to_vec() }
 }
 
-fn ike_message() -> Vec<Seed> {
+pub(super) fn ike_message() -> Vec<Seed> {
     let init = |response: bool, payloads: Vec<Payload>| {
         Message { header: header(ExchangeType::IKE_SA_INIT, !response, response, 0), payloads }.encode()
     };
@@ -133,7 +125,7 @@ fn ike_message() -> Vec<Seed> {
     ]
 }
 
-fn ike_inner_chain() -> Vec<Seed> {
+pub(super) fn ike_inner_chain() -> Vec<Seed> {
     let chain = |payloads: &[Payload]| {
         let (first, bytes) = chain::encode(payloads);
         [&[first.0], bytes.as_slice()].concat()
@@ -205,16 +197,4 @@ fn ike_inner_chain() -> Vec<Seed> {
             chain(&[Payload::Unknown { kind: PayloadType(200), critical: true, body: vec![1, 2, 3] }]),
         ),
     ]
-}
-
-fn control_socket() -> Vec<Seed> {
-    let lines: [(&str, &[u8]); 6] = [
-        ("status", b"{\"op\":\"status\"}\n"),
-        ("up", b"{\"op\":\"up\",\"tunnel\":\"cbp\"}\n"),
-        ("down", b"{\"op\":\"down\",\"tunnel\":\"cbp\"}\n"),
-        ("reload", b"{\"op\":\"reload\"}\n"),
-        ("monitor", b"{\"op\":\"monitor\"}\n"),
-        ("escapes", b"{ \"tunnel\" : \"\\u0063\\n\\ud83d\\ude00\", \"op\":\"up\" }\n"),
-    ];
-    lines.map(|(name, line)| (name, line.to_vec())).to_vec()
 }

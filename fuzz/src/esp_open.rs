@@ -1,0 +1,287 @@
+//! The data path, fed by a peer that holds the keys: a list of packets, sealed or not, in and out, through one pipeline
+//! with two child SAs. Nothing may pass that the rules, read from top to bottom, do not allow.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis::crypto::aead::{AeadKey, TAG_LEN};
+use portcullis::crypto::suite::Cipher;
+use portcullis::dataplane::buffer::{Batch, Path};
+use portcullis::dataplane::pipeline::{Pipeline, PipelineConfig};
+use portcullis::event::FlowKey;
+use portcullis::ids::{RuleId, TunnelId};
+use portcullis::policy::spd::{self, Answer};
+use portcullis::policy::{Rule, RuleDirection, SelectorMode, Service, Snapshot, TunnelPolicy};
+use portcullis::sa::child::{ChildSpec, Encapsulation, EspKeys, InboundSpec, OutboundSpec};
+use portcullis::sa::command::SadCommand;
+use portcullis::sa::lifetime::Lifetime;
+use portcullis::sa::spi::Spi;
+use portcullis::secret::Secret;
+use portcullis::time::Instant;
+use portcullis::wire::esp::{NEXT_IPV4, NEXT_IPV6};
+use portcullis::wire::ip::Inner;
+
+use super::inner_ip::mended;
+
+/// Key and salt of every SA here, and the SPI of the first inbound and the first outbound one.
+const KEYMAT: [u8; 36] = [0x42; 36];
+const SPI_IN: u32 = 0x1000;
+const SPI_OUT: u32 = 0x2000;
+/// Packets of one input, so that an input takes bounded time.
+const MAX_PACKETS: usize = 64;
+
+/// Reads `data` as a list of (what, length, bytes) and lets each packet through the pipeline.
+pub fn packets(data: &[u8]) {
+    let _ = run(data);
+}
+
+/// Like [`packets`]; how many passed inwards and outwards.
+#[must_use]
+pub fn run(data: &[u8]) -> [usize; 2] {
+    let mut gateway = Gateway::new();
+    let mut rest = data;
+    for _ in 0..MAX_PACKETS {
+        let Some(([what, length], more)) = rest.split_first_chunk() else { break };
+        let (bytes, more) = more.split_at(usize::from(*length).min(more.len()));
+        gateway.packet(*what, bytes);
+        rest = more;
+    }
+    [gateway.passed.len(), gateway.sent]
+}
+
+struct Gateway {
+    pipeline: Pipeline,
+    policy: Arc<Snapshot>,
+    batch: Batch,
+    key: AeadKey,
+    /// The next sequence number of the peer, and those that have passed, for each child.
+    next: [u64; 2],
+    passed: BTreeSet<(u32, u64)>,
+    sent: usize,
+    now: u64,
+}
+
+impl Gateway {
+    fn new() -> Self {
+        let tunnel = TunnelId(0);
+        let tunnels = vec![TunnelPolicy { id: tunnel, name: "t".into(), selectors: SelectorMode::Host, enabled: true }];
+        let policy = Arc::new(Snapshot::compile(rules(), tunnels, None).expect("rules without overlap"));
+        let config = PipelineConfig { flow_capacity: 64, hash_seed: [1, 2, 3, 4] };
+        let mut pipeline = Pipeline::new(config, policy.clone());
+        let limit = Lifetime {
+            soft_packets: 30,
+            hard_packets: 60,
+            soft_bytes: 1 << 20,
+            hard_bytes: 1 << 21,
+            soft_time: Duration::from_secs(3600),
+            hard_time: Duration::from_secs(7200),
+        };
+        for (at, shape) in (0..).zip(policy.shapes(tunnel)) {
+            let child = ChildSpec {
+                tunnel,
+                shape: shape.id,
+                cipher: Cipher::Aes256Gcm16,
+                mac: None,
+                esn: at == 1,
+                local: vec![shape.local],
+                remote: vec![shape.remote],
+                encapsulation: Encapsulation::Udp { local: here(), remote: there() },
+                lifetime: limit,
+            };
+            let keys = || EspKeys { cipher: Secret::copy_of(&KEYMAT), mac: Secret::copy_of(&[]) };
+            let inbound = Spi::new(SPI_IN + at).expect("not reserved");
+            let spi = Spi::new(SPI_OUT + at).expect("not reserved");
+            let install = InboundSpec { spi: inbound, keys: keys(), child: child.clone(), replay_window: 64 };
+            pipeline.apply(Instant::ZERO, SadCommand::InstallInbound(Box::new(install)));
+            let install = OutboundSpec { spi, inbound, keys: keys(), child };
+            pipeline.apply(Instant::ZERO, SadCommand::InstallOutbound(Box::new(install)));
+        }
+        let key = AeadKey::new(Cipher::Aes256Gcm16, &KEYMAT);
+        Self {
+            pipeline,
+            policy,
+            batch: Batch::new(1, 1024),
+            key,
+            next: [1, 1],
+            passed: BTreeSet::new(),
+            sent: 0,
+            now: 0,
+        }
+    }
+
+    fn packet(&mut self, what: u8, bytes: &[u8]) {
+        self.now += 1_000_000;
+        let child = u32::from(what >> 2 & 1);
+        let bytes = if what & 8 == 0 { bytes.to_vec() } else { mended(bytes) };
+        match what & 3 {
+            0 => {
+                let passed = self.inbound(&bytes);
+                assert!(!passed, "a datagram that nobody sealed has passed");
+            }
+            1 => {
+                let next_header =
+                    if bytes.first().is_some_and(|first| first >> 4 == 6) { NEXT_IPV6 } else { NEXT_IPV4 };
+                let padding = (4 - (bytes.len() + 2) % 4) % 4;
+                let trailer = [&[1, 2, 3][..padding], &[padding as u8, next_header]].concat();
+                self.sealed(what, child, [bytes, trailer].concat());
+            }
+            2 => self.sealed(what, child, bytes),
+            _ => self.outbound(&bytes),
+        }
+        self.drain();
+    }
+
+    /// Seals `plaintext` under a new sequence number, or one that was there before, and receives it.
+    fn sealed(&mut self, what: u8, child: u32, mut plaintext: Vec<u8>) {
+        let next = &mut self.next[child as usize];
+        let sequence = match u64::from(what >> 4) {
+            back @ 1..=7 => next.saturating_sub(back),
+            8 => *next + 100,
+            9 => *next + (1 << 31),
+            _ => *next,
+        };
+        *next = (*next).max(sequence + 1);
+        let (spi, low) = ((SPI_IN + child).to_be_bytes(), (sequence as u32).to_be_bytes());
+        // RFC 4106 §5: the SPI and the sequence number, 32 or 64 bits of it.
+        let aad = if child == 1 { [&spi[..], &sequence.to_be_bytes()].concat() } else { [&spi[..], &low].concat() };
+        let iv = sequence.to_be_bytes();
+        let tag = self.key.seal(iv, &aad, &mut plaintext);
+        if self.inbound(&[&spi[..], &low, &iv, &plaintext, &tag].concat()) {
+            assert!(self.passed.insert((child, sequence)), "sequence number {sequence} has passed twice");
+        }
+    }
+
+    /// Whether the datagram has become an inner packet. One that has is one that the rules allow.
+    fn inbound(&mut self, datagram: &[u8]) -> bool {
+        let path = Path { local: here(), remote: there(), tos: 0 };
+        if !self.put(datagram, Some(path)) {
+            return false;
+        }
+        self.pipeline.inbound(Instant::from_nanos(self.now), &mut self.batch);
+        if self.batch.packets()[0].done {
+            return false;
+        }
+        let inner = Inner::parse(self.batch.bytes(0)).expect("what passes is a packet");
+        assert!(allowed(&self.policy, false, &inner), "let in: {:?}", inner.flow());
+        true
+    }
+
+    fn outbound(&mut self, packet: &[u8]) {
+        if !self.put(packet, None) {
+            return;
+        }
+        self.pipeline.outbound(Instant::from_nanos(self.now), &mut self.batch);
+        if self.batch.packets()[0].done {
+            return;
+        }
+        assert_eq!(self.batch.packets()[0].path.map(|path| path.remote), Some(there()));
+        // It opens with the key that it was sealed with, and holds what the rules allow.
+        let mut sealed = self.batch.bytes(0).to_vec();
+        let body = sealed.split_off(16);
+        let (body, tag) = body.split_at(body.len() - TAG_LEN);
+        let iv: [u8; 8] = sealed[8..].try_into().expect("eight bytes");
+        let aad = if sealed[..4] == (SPI_OUT + 1).to_be_bytes() {
+            [&sealed[..4], &iv].concat()
+        } else {
+            sealed[..8].to_vec()
+        };
+        let mut plaintext = body.to_vec();
+        let tag = tag.try_into().expect("sixteen bytes");
+        self.key.open(iv, &aad, &mut plaintext, tag).expect("what is sent opens");
+        let padding = usize::from(plaintext[plaintext.len() - 2]);
+        let inner = Inner::parse(&plaintext[..plaintext.len() - 2 - padding]).expect("what is sent holds a packet");
+        assert!(allowed(&self.policy, true, &inner), "let out: {:?}", inner.flow());
+        self.sent += 1;
+    }
+
+    fn put(&mut self, bytes: &[u8], path: Option<Path>) -> bool {
+        self.batch.clear();
+        let slot = self.batch.vacant().expect("an empty batch");
+        let Some(slot) = slot.get_mut(..bytes.len()) else { return false };
+        slot.copy_from_slice(bytes);
+        self.batch.push(bytes.len(), 0, path);
+        true
+    }
+
+    fn drain(&mut self) {
+        let replies = self.pipeline.replies();
+        for at in 0..replies.len() {
+            Inner::parse(replies.bytes(at)).expect("a reply is a packet");
+        }
+        replies.clear();
+        while self.pipeline.poll_ike().is_some() {}
+        while self.pipeline.poll_event().is_some() {}
+        while self.pipeline.poll_record().is_some() {}
+    }
+}
+
+/// The rules: something each side may open, of every transport, in both families.
+fn rules() -> Vec<Rule> {
+    let rule = |id, from: &str, to: &str, service, ports: &[u16], direction| Rule {
+        id: RuleId(id),
+        name: format!("rule {id}"),
+        tunnel: TunnelId(0),
+        agreement: "lab".into(),
+        clause: "1a".into(),
+        from: vec![from.parse().expect("a host")],
+        to: vec![to.parse().expect("a host")],
+        service,
+        ports: ports.to_vec(),
+        direction,
+    };
+    let (ours, theirs) = ("192.0.2.10/32", "203.0.113.20/32");
+    let (ours6, theirs6) = ("2001:db8:1::10/128", "2001:db8:2::20/128");
+    vec![
+        rule(0, ours, theirs, Service::Mq, &[], RuleDirection::Outbound),
+        rule(1, ours, theirs, Service::Echo, &[], RuleDirection::Outbound),
+        rule(2, theirs, ours, Service::Udp, &[53], RuleDirection::Inbound),
+        rule(3, theirs6, ours6, Service::Sftp, &[], RuleDirection::Inbound),
+        rule(4, ours6, theirs6, Service::Udp, &[53], RuleDirection::Outbound),
+    ]
+}
+
+/// Whether the rules allow `inner` as the first packet of a flow, as an answer, or as an error about either.
+fn allowed(policy: &Snapshot, outbound: bool, inner: &Inner<'_>) -> bool {
+    let opens = |outbound, key: &FlowKey| {
+        matches!(spd::classify(policy.rules(), policy.tunnels(), outbound, key), Answer::Allow(_))
+    };
+    let flow = inner.flow();
+    if let Some(message) = inner.icmp() {
+        if let Some(quoted) = message.quotes().then(|| message.quoted()).flatten() {
+            return opens(!outbound, &request(&quoted.flow)) || opens(outbound, &request(&reversed(&quoted.flow)));
+        }
+        if message.is_echo_reply() {
+            return opens(!outbound, &request(&reversed(&flow)));
+        }
+    }
+    opens(outbound, &flow) || opens(!outbound, &reversed(&flow))
+}
+
+fn reversed(flow: &FlowKey) -> FlowKey {
+    FlowKey {
+        protocol: flow.protocol,
+        source: flow.destination,
+        source_port: flow.destination_port,
+        destination: flow.source,
+        destination_port: flow.source_port,
+    }
+}
+
+/// A flow of echo replies stands for the requests that they answer: type and code are its ports.
+fn request(flow: &FlowKey) -> FlowKey {
+    match flow.protocol {
+        1 => FlowKey { source_port: 8, destination_port: 0, ..*flow },
+        58 => FlowKey { source_port: 128, destination_port: 0, ..*flow },
+        _ => *flow,
+    }
+}
+
+fn here() -> SocketAddr {
+    SocketAddr::from(([198, 51, 100, 10], 4500))
+}
+
+fn there() -> SocketAddr {
+    SocketAddr::from(([203, 0, 113, 5], 4500))
+}

@@ -1,0 +1,96 @@
+//! The seeds: one valid input for each shape that a target knows. `tests/fuzz_seeds.rs` keeps the files in `seeds/`
+//! equal to these; `PORTCULLIS_WRITE_SEEDS=1 cargo test --test fuzz_seeds` writes them.
+
+mod ike;
+mod packets;
+
+/// A file name and its content.
+pub type Seed = (&'static str, Vec<u8>);
+
+/// Every target's seeds.
+#[must_use]
+pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
+    vec![
+        ("ike_message", ike::ike_message()),
+        ("ike_inner_chain", ike::ike_inner_chain()),
+        ("inner_ip", packets::inner_ip()),
+        ("esp_open", packets::esp_open()),
+        ("control_socket", control_socket()),
+        ("config_file", config_file()),
+    ]
+}
+
+fn control_socket() -> Vec<Seed> {
+    let lines: [(&str, &[u8]); 6] = [
+        ("status", b"{\"op\":\"status\"}\n"),
+        ("up", b"{\"op\":\"up\",\"tunnel\":\"cbp\"}\n"),
+        ("down", b"{\"op\":\"down\",\"tunnel\":\"cbp\"}\n"),
+        ("reload", b"{\"op\":\"reload\"}\n"),
+        ("monitor", b"{\"op\":\"monitor\"}\n"),
+        ("escapes", b"{ \"tunnel\" : \"\\u0063\\n\\ud83d\\ude00\", \"op\":\"up\" }\n"),
+    ];
+    lines.map(|(name, line)| (name, line.to_vec())).to_vec()
+}
+
+fn config_file() -> Vec<Seed> {
+    let tunnel = r#"
+[gateway]
+state_dir = "/var/lib/portcullis"
+control_socket = "/run/portcullis/control.sock"
+
+[agreement.cbp]
+document = "CBP Interconnection Security Agreement"
+organisation = "Example Brokers"
+basis = "acknowledgement"
+date = 2025-03-01
+years = 3
+
+[tunnel.cbp]
+agreement = "cbp"
+local = "198.51.100.10"
+peer = "203.0.113.5"
+auth = { method = "psk", secret = "file:/etc/portcullis/cbp.psk" }
+ike = ["aes256gcm16-prfsha384-ecp384", "aes256-sha384-ecp384"]
+esp = ["aes256gcm16-ecp384-esn", "aes256gcm16-ecp384"]
+
+[[rule]]
+name = "mq"
+tunnel = "cbp"
+clause = "1a"
+from = ["192.0.2.10"]
+to = ["203.0.113.20"]
+service = "mq"
+"#;
+    let lab = r#"
+[agreement.lab]
+kind = "lab"
+
+[tunnel.lab]
+agreement = "lab"
+local = "2001:db8::1"
+peer = "2001:db8::2"
+local_id = "gw.example"
+peer_id = "@other.example"
+start = "on-demand"
+selectors = "service"
+weak_psk = "a test"
+auth = { method = "psk", secret = "hex:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f" }
+preset = "cisco-ios-xe"
+
+[[rule]]
+name = "dns"
+tunnel = "lab"
+clause = "1"
+from = ["2001:db8:2::/64"]
+to = ["2001:db8:1::10"]
+allow_network = "a test"
+service = "udp"
+udp = [53, 5353]
+direction = "inbound"
+"#;
+    let wrong = "[tunel.cbp]\nlocal = 5\n[[rule]]\nname = \"a\"\nfrom = \"192.0.2.300\"\n";
+    let syntax = "[gateway\nstate_dir = \"";
+    [("real", tunnel), ("lab", lab), ("wrong", wrong), ("syntax", syntax)]
+        .map(|(name, text)| (name, text.as_bytes().to_vec()))
+        .to_vec()
+}
