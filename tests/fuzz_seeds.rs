@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 #[path = "../fuzz/src/lib.rs"]
 mod bodies;
 
+/// What a target does with one input.
+type Body = fn(&[u8]);
+
 /// The targets and their bodies.
-const TARGETS: &[(&str, fn(&[u8]))] = &[
+const TARGETS: &[(&str, Body)] = &[
     ("ike_message", bodies::ike::message),
     ("ike_inner_chain", bodies::ike::inner_chain),
     ("inner_ip", bodies::inner_ip::packet),
@@ -71,6 +74,6 @@ fn the_seeds_of_the_data_path_reach_both_sides() {
     let passed = |seed| bodies::esp_open::run(&fs::read(folder("esp_open").join(seed)).expect("a seed"));
     assert_eq!(passed("mq_conversation"), [4, 3]);
     assert_eq!(passed("from_the_peer"), [2, 2]);
-    assert_eq!(passed("echo"), [1, 1]);
+    assert_eq!(passed("echo"), [2, 1]);
     assert_eq!(passed("refused"), [0, 0]);
 }

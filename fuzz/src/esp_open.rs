@@ -75,8 +75,8 @@ impl Gateway {
             hard_packets: 60,
             soft_bytes: 1 << 20,
             hard_bytes: 1 << 21,
-            soft_time: Duration::from_secs(3600),
-            hard_time: Duration::from_secs(7200),
+            soft_time: Duration::from_hours(1),
+            hard_time: Duration::from_hours(2),
         };
         for (at, shape) in (0..).zip(policy.shapes(tunnel)) {
             let child = ChildSpec {

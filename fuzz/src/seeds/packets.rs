@@ -102,13 +102,15 @@ pub(super) fn esp_open() -> Vec<Seed> {
     let sealed = |packet| (1, packet);
     let out = |packet| (3, packet);
     let quoted = [&[0; 4][..], &mq_syn()[..28]].concat();
+    let data = tcp(true, false, [40000, 1414], ACK, [1001, 9001], &[], b"TSH ");
+    let lost = [&[0; 4], &data[..28]].concat();
     let conversation = list(&[
         out(mq_syn()),
         sealed(tcp(false, false, [1414, 40000], SYN_ACK, [9000, 1001], &[2, 4, 5, 0xb4], &[])),
-        out(tcp(true, false, [40000, 1414], ACK, [1001, 9001], &[], b"TSH ")),
+        out(data),
+        sealed(icmp(false, false, 3, 1, &lost)),
         sealed(tcp(false, false, [1414, 40000], ACK, [9001, 1005], &[], b"TSH ")),
         (0x11, tcp(false, false, [1414, 40000], ACK, [9001, 1005], &[], b"TSH ")),
-        sealed(icmp(false, false, 3, 1, &quoted)),
         sealed(tcp(false, false, [1414, 40000], FIN_ACK, [9005, 1005], &[], &[])),
         out(tcp(true, false, [40000, 1414], FIN_ACK, [1005, 9006], &[], &[])),
     ]);
