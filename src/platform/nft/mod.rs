@@ -1,0 +1,378 @@
+//! Our own nftables table, spoken to over netlink: written whole in one transaction, read back, deleted.
+//!
+//! The kernel changes from one generation of rules to the next at once, so a table that is replaced guards without a gap.
+//! Leaves out every other table: nothing here reads or changes what is not ours, but for the policy of the host's own
+//! forward chain, which `check` reads.
+
+mod attribute;
+mod expression;
+mod forward;
+mod table;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
+
+use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
+use nix::sys::socket::{setsockopt, sockopt};
+
+use self::attribute::{Attributes, Message};
+use self::expression::Expression;
+use self::table::{CHAINS, SET_V4, SET_V6, TABLE, rules, tun_of};
+use super::netlink::{messages, open};
+use crate::guard::barrier::Barrier;
+
+pub use self::forward::{ForwardChain, dropping_forward_chains};
+
+const SUBSYSTEM: u16 = 10;
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+const NEW_TABLE: u16 = 0;
+const GET_TABLE: u16 = 1;
+const DELETE_TABLE: u16 = 2;
+const NEW_CHAIN: u16 = 3;
+const GET_CHAIN: u16 = 4;
+const NEW_RULE: u16 = 6;
+const GET_RULE: u16 = 7;
+const NEW_SET: u16 = 9;
+const NEW_ELEMENTS: u16 = 12;
+const GET_ELEMENTS: u16 = 13;
+
+const REQUEST: u16 = 0x01;
+const ACK: u16 = 0x04;
+const DUMP: u16 = 0x300;
+const CREATE: u16 = 0x400;
+const APPEND: u16 = 0x800;
+
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+
+const INET: u8 = libc::NFPROTO_INET as u8;
+const INTERVALS: u32 = 4;
+const INTERVAL_END: u32 = 1;
+/// Ranges in one message, so that its list stays below 64 KiB.
+const RANGES_AT_ONCE: usize = 400;
+
+/// What the barrier has dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Packets from protected addresses that did not come by the TUN.
+    pub inbound: u64,
+    /// Packets to protected addresses, made here or forwarded, that would not have left by the TUN.
+    pub outbound: u64,
+}
+
+/// The table as it stands in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What it guards.
+    pub barrier: Barrier,
+    /// Whether chains and rules are all there, exactly as we write them. A table that is not whole may not hold.
+    pub whole: bool,
+    /// What it has dropped.
+    pub dropped: Dropped,
+    counters: Vec<(String, Vec<(u64, u64)>)>,
+}
+
+/// A socket to the packet filter of a network namespace.
+pub struct Nft {
+    socket: Socket,
+    sequence: u32,
+}
+
+impl Nft {
+    /// Opens a socket in the calling thread's network namespace.
+    pub fn open() -> io::Result<Self> {
+        let socket = open(NETLINK_NETFILTER)?;
+        // A transaction is one datagram.
+        let size = 4 << 20;
+        if setsockopt(&socket.as_fd(), sockopt::SndBufForce, &size).is_err() {
+            setsockopt(&socket.as_fd(), sockopt::SndBuf, &size)?;
+        }
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    /// Writes the table anew in one transaction, in place of the one that stands. Its counters go on from where they are.
+    pub fn replace(&mut self, barrier: &Barrier) -> io::Result<()> {
+        let counters = self.read()?.map(|standing| standing.counters).unwrap_or_default();
+        let mut batch = Batch::new(self.sequence);
+        // Made before it is deleted, since what does not exist cannot be.
+        batch.add(NEW_TABLE, CREATE, |message| {
+            message.text(1, TABLE);
+        });
+        batch.add(DELETE_TABLE, 0, |message| {
+            message.text(1, TABLE);
+        });
+        batch.add(NEW_TABLE, CREATE, |message| {
+            message.text(1, TABLE);
+        });
+        for (id, name, key_type, length) in [(1, SET_V4, 7, 4), (2, SET_V6, 8, 16)] {
+            batch.add(NEW_SET, CREATE, |set| {
+                set.text(1, TABLE)
+                    .text(2, name)
+                    .number(3, INTERVALS)
+                    .number(4, key_type)
+                    .number(5, length)
+                    .number(10, id);
+            });
+        }
+        let v4: Vec<_> = barrier.v4.iter().map(|(first, last)| (IpAddr::V4(*first), IpAddr::V4(*last))).collect();
+        let v6: Vec<_> = barrier.v6.iter().map(|(first, last)| (IpAddr::V6(*first), IpAddr::V6(*last))).collect();
+        for (name, ranges) in [(SET_V4, v4), (SET_V6, v6)] {
+            for ranges in ranges.chunks(RANGES_AT_ONCE) {
+                batch.add(NEW_ELEMENTS, CREATE, |message| {
+                    message.text(1, TABLE).text(2, name);
+                    message.nested(3, |list| ranges.iter().for_each(|(first, last)| write_range(list, *first, *last)));
+                });
+            }
+        }
+        for chain in CHAINS {
+            batch.add(NEW_CHAIN, CREATE, |message| {
+                message.text(1, TABLE).text(3, chain.name);
+                message.nested(4, |hook| {
+                    hook.number(1, chain.hook).number(2, chain.priority.cast_unsigned());
+                });
+                message.number(5, 1).text(7, "filter");
+            });
+            let before = counters.iter().find(|(name, _)| name == chain.name).map(|(_, counted)| counted);
+            for (index, mut rule) in rules(chain, &barrier.tun).into_iter().enumerate() {
+                if let Some((packets, bytes)) = before.and_then(|counted| counted.get(index)).copied() {
+                    rule.iter_mut().filter(|e| matches!(e, Expression::Count { .. })).for_each(|counter| {
+                        *counter = Expression::Count { packets, bytes };
+                    });
+                }
+                batch.add(NEW_RULE, CREATE | APPEND, |message| {
+                    message.text(1, TABLE).text(2, chain.name);
+                    message.nested(4, |list| rule.iter().for_each(|expression| expression.write(list)));
+                });
+            }
+        }
+        self.commit(batch)
+    }
+
+    /// Deletes the table; says whether there was one.
+    pub fn delete(&mut self) -> io::Result<bool> {
+        let mut batch = Batch::new(self.sequence);
+        batch.add(DELETE_TABLE, 0, |message| {
+            message.text(1, TABLE);
+        });
+        match self.commit(batch) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The table as it stands, if it does.
+    pub fn read(&mut self) -> io::Result<Option<Standing>> {
+        let found = match self.dump(GET_TABLE, INET, ACK, |message| {
+            message.text(1, TABLE);
+        }) {
+            Ok(found) => found,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // A table with flags is dormant, or owned by a process.
+        let awake = found.iter().all(|message| Attributes::of_message(message).number(2).unwrap_or(0) == 0);
+        let chains = self.dump(GET_CHAIN, INET, DUMP, |_| ())?;
+        let rules_found = self.dump(GET_RULE, INET, DUMP, |message| {
+            message.text(1, TABLE);
+        })?;
+        let mut barrier = Barrier::default();
+        let mut whole = awake;
+        let mut counters = Vec::new();
+        let mut dropped = Dropped::default();
+        for chain in CHAINS {
+            whole &= chains.iter().map(|message| Attributes::of_message(message)).any(|found| {
+                let hook = found.nested(4);
+                found.text(1) == Some(TABLE)
+                    && found.text(3) == Some(chain.name)
+                    && hook.and_then(|hook| hook.number(1)) == Some(chain.hook)
+                    && hook.and_then(|hook| hook.number(2)) == Some(chain.priority.cast_unsigned())
+            });
+            let mut standing: Vec<Vec<Expression>> = rules_found
+                .iter()
+                .map(|message| Attributes::of_message(message))
+                .filter(|rule| rule.text(1) == Some(TABLE) && rule.text(2) == Some(chain.name))
+                .map(|rule| rule.nested(4).map(Expression::read_list).unwrap_or_default())
+                .collect();
+            let mut counted = Vec::new();
+            for expression in standing.iter_mut().flatten() {
+                if let Expression::Count { packets, bytes } = expression {
+                    counted.push((*packets, *bytes));
+                    *expression = Expression::Count { packets: 0, bytes: 0 };
+                }
+            }
+            if let Some(tun) = standing.first().and_then(|rule| tun_of(rule)) {
+                whole &= barrier.tun.is_empty() || barrier.tun == tun;
+                barrier.tun = tun;
+            }
+            whole &= standing == rules(chain, &barrier.tun);
+            let packets: u64 = counted.iter().map(|(packets, _)| packets).sum();
+            let side = if chain.hook == 0 { &mut dropped.inbound } else { &mut dropped.outbound };
+            *side = side.saturating_add(packets);
+            counters.push((chain.name.to_owned(), counted));
+        }
+        barrier.v4 = self.elements::<4, _>(SET_V4, &mut whole, Ipv4Addr::from, |bits| {
+            Ipv4Addr::from_bits(bits.to_bits().wrapping_sub(1))
+        })?;
+        barrier.v6 = self.elements::<16, _>(SET_V6, &mut whole, Ipv6Addr::from, |bits| {
+            Ipv6Addr::from_bits(bits.to_bits().wrapping_sub(1))
+        })?;
+        Ok(Some(Standing { barrier, whole, dropped, counters }))
+    }
+
+    /// The ranges of a set. The kernel tells first addresses and those after the last, in any order.
+    fn elements<const N: usize, A: Copy + Ord + From<[u8; N]>>(
+        &mut self,
+        set: &str,
+        whole: &mut bool,
+        address: impl Fn([u8; N]) -> A,
+        before: impl Fn(A) -> A,
+    ) -> io::Result<Vec<(A, A)>> {
+        let answers = match self.dump(GET_ELEMENTS, INET, DUMP, |m| {
+            m.text(1, TABLE).text(2, set);
+        }) {
+            Ok(answers) => answers,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                *whole = false;
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error),
+        };
+        let mut marks = Vec::new();
+        for message in &answers {
+            for element in Attributes::of_message(message).nested(3).into_iter().flat_map(|list| list.list(1)) {
+                let key = element.nested(1).and_then(|key| key.get(1)).and_then(|key| key.first_chunk::<N>());
+                let ends = element.number(3).unwrap_or(0) & INTERVAL_END != 0;
+                match key {
+                    Some(key) => marks.push((address(*key), !ends)),
+                    None => *whole = false,
+                }
+            }
+        }
+        marks.sort_unstable();
+        let mut ranges = Vec::new();
+        let mut first = None;
+        for (mark, starts) in marks {
+            if starts {
+                first = first.or(Some(mark));
+            } else if let Some(first) = first.take() {
+                ranges.push((first, before(mark)));
+            }
+        }
+        // A range up to the last address of all has no end.
+        ranges.extend(first.map(|first| (first, address([0xff; N]))));
+        Ok(ranges)
+    }
+
+    /// Sends one request and gathers the answers.
+    fn dump(&mut self, kind: u16, family: u8, flags: u16, fill: impl FnOnce(&mut Message)) -> io::Result<Vec<Vec<u8>>> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut message = Message::new(SUBSYSTEM << 8 | kind, REQUEST | flags, self.sequence, family, 0);
+        fill(&mut message);
+        self.socket.send(&message.finish(), 0)?;
+        self.answers(self.sequence..=self.sequence)
+    }
+
+    fn commit(&mut self, batch: Batch) -> io::Result<()> {
+        let first = self.sequence.wrapping_add(1);
+        let (bytes, last) = batch.finish();
+        self.sequence = last;
+        self.socket.send(&bytes, 0)?;
+        self.answers(first..=last).map(drop)
+    }
+
+    /// What the kernel answers to requests numbered so, until it acknowledges, ends a dump or refuses.
+    fn answers(&mut self, sequences: std::ops::RangeInclusive<u32>) -> io::Result<Vec<Vec<u8>>> {
+        let mut answers = Vec::new();
+        loop {
+            let (datagram, _) = self.socket.recv_from_full()?;
+            for message in messages(&datagram) {
+                let Some((kind, sequence)) = header(message) else { continue };
+                if !sequences.contains(&sequence) {
+                    continue; // the late answer to a request that was given up
+                }
+                let code =
+                    || message.get(16..).and_then(<[u8]>::first_chunk).map_or(0, |code| i32::from_ne_bytes(*code));
+                match kind {
+                    NLMSG_DONE => return Ok(answers),
+                    NLMSG_ERROR if code() == 0 => return Ok(answers),
+                    NLMSG_ERROR => return Err(io::Error::from_raw_os_error(code().saturating_neg())),
+                    _ => answers.push(message.to_vec()),
+                }
+            }
+        }
+    }
+}
+
+/// Type and sequence number of a netlink message.
+fn header(message: &[u8]) -> Option<(u16, u32)> {
+    let kind = u16::from_ne_bytes(*message.get(4..)?.first_chunk()?);
+    let sequence = u32::from_ne_bytes(*message.get(8..)?.first_chunk()?);
+    Some((kind, sequence))
+}
+
+fn write_range(list: &mut Message, first: IpAddr, last: IpAddr) {
+    let mut element = |address: &[u8], flags: u32| {
+        list.nested(1, |element| {
+            element.nested(1, |key| {
+                key.bytes(1, address);
+            });
+            if flags != 0 {
+                element.number(3, flags);
+            }
+        });
+    };
+    match (first, last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => {
+            element(&first.octets(), 0);
+            if let Some(after) = last.to_bits().checked_add(1) {
+                element(&after.to_be_bytes(), INTERVAL_END);
+            }
+        }
+        (IpAddr::V6(first), IpAddr::V6(last)) => {
+            element(&first.octets(), 0);
+            if let Some(after) = last.to_bits().checked_add(1) {
+                element(&after.to_be_bytes(), INTERVAL_END);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A transaction: messages that the kernel takes all or none.
+struct Batch {
+    messages: Vec<Vec<u8>>,
+    sequence: u32,
+}
+
+impl Batch {
+    fn new(sequence: u32) -> Self {
+        let mut batch = Self { messages: Vec::new(), sequence };
+        batch.bound(BATCH_BEGIN);
+        batch
+    }
+
+    fn bound(&mut self, kind: u16) {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.messages.push(Message::new(kind, REQUEST, self.sequence, libc::AF_UNSPEC as u8, SUBSYSTEM).finish());
+    }
+
+    fn add(&mut self, kind: u16, flags: u16, fill: impl FnOnce(&mut Message)) {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut message = Message::new(SUBSYSTEM << 8 | kind, REQUEST | flags, self.sequence, INET, 0);
+        fill(&mut message);
+        self.messages.push(message.finish());
+    }
+
+    /// The bytes of the transaction and its last sequence number. Its last request asks for an answer.
+    fn finish(mut self) -> (Vec<u8>, u32) {
+        if let Some(flags) = self.messages.last_mut().and_then(|message| message.get_mut(6..8)) {
+            let with = u16::from_ne_bytes([flags[0], flags[1]]) | ACK;
+            flags.copy_from_slice(&with.to_ne_bytes());
+        }
+        self.bound(BATCH_END);
+        (self.messages.concat(), self.sequence)
+    }
+}
