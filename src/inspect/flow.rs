@@ -11,7 +11,7 @@ use crate::wire::ip;
 /// UDP that nobody has answered yet.
 const UDP_OPENED: Duration = Duration::from_secs(30);
 /// UDP that was answered (RFC 4787 §4.3 asks for two minutes at least).
-const UDP_ANSWERED: Duration = Duration::from_secs(120);
+const UDP_ANSWERED: Duration = Duration::from_mins(2);
 /// Between an echo request and its last reply.
 const ECHO: Duration = Duration::from_secs(30);
 

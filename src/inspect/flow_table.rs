@@ -167,12 +167,15 @@ impl FlowTable {
         if !icmp::mtu_is_plausible(message) {
             return Err(case.refuse(DropReason::BadTransport));
         }
-        let no_flow = || case.refuse(DropReason::IcmpNoFlow);
         // The error goes to the sender of what it quotes; it may come from any router on the way.
         let quoted = message.quoted().filter(|quoted| quoted.flow.source == case.packet.destination());
-        let about = quoted.and_then(|quoted| icmp::about(&quoted, case.outbound())).ok_or_else(no_flow)?;
-        let place = self.live(case, &about.id)?.ok_or_else(no_flow)?;
-        let flow = self.flows.get_mut(place).ok_or_else(no_flow)?;
+        let about = quoted.and_then(|quoted| icmp::about(&quoted, case.outbound()));
+        let Some(about) = about else { return Err(case.refuse(DropReason::IcmpNoFlow)) };
+        let place = self.live(case, &about.id)?;
+        let Some(flow) = place.and_then(|place| self.flows.get_mut(place)) else {
+            let near = Refusal::of_opening(case.policy, about.outbound, &about.key);
+            return Err(Refusal { reason: DropReason::IcmpNoFlow, ..near });
+        };
         let quoted_from_opener = about.outbound == flow.allowed.opener_is_local;
         let sent = match &flow.state {
             State::Tcp(connection) => connection.in_flight(quoted_from_opener, about.sequence),
@@ -222,9 +225,9 @@ impl FlowTable {
         if let Origin::Tunnel(tunnel) = case.origin
             && tunnel != allowed.tunnel
         {
-            return Err(Refusal::by(DropReason::Selector, &allowed));
+            return Err(Refusal::by(DropReason::Selector, allowed));
         }
-        let state = state().map_err(|reason| Refusal::by(reason, &allowed))?;
+        let state = state().map_err(|reason| Refusal::by(reason, allowed))?;
         let expires = case.now + state.timeout();
         let flow = Flow { id, allowed, generation: case.policy.generation(), state, expires };
         let pass = flow.pass(true);
@@ -246,7 +249,7 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn by(reason: DropReason, allowed: &Allowed) -> Self {
+    fn by(reason: DropReason, allowed: Allowed) -> Self {
         Self { reason, tunnel: Some(allowed.tunnel), rule: Some(allowed.rule) }
     }
 
@@ -271,7 +274,7 @@ impl Flow {
     }
 
     fn refuse(&self, reason: DropReason) -> Refusal {
-        Refusal::by(reason, &self.allowed)
+        Refusal::by(reason, self.allowed)
     }
 }
 

@@ -3,7 +3,10 @@
 //! Echo is a flow like others and is opened by a rule. Redirects, router and neighbour discovery, timestamps and all
 //! else that changes or asks how a host is configured never cross a tunnel.
 
+use std::net::IpAddr;
+
 use super::flow::FlowId;
+use crate::event::FlowKey;
 use crate::wire::icmp::{IcmpView, Quoted};
 use crate::wire::ip;
 
@@ -33,6 +36,8 @@ pub(super) fn mtu_is_plausible(message: &IcmpView<'_>) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct About {
     pub(super) id: FlowId,
+    /// The quoted packet.
+    pub(super) key: FlowKey,
     /// Whether the packet that it quotes was on its way out.
     pub(super) outbound: bool,
     /// The quoted packet's sequence number, if it was TCP.
@@ -56,17 +61,11 @@ pub(super) fn about(quoted: &Quoted, outbound: bool) -> Option<About> {
             (flow.destination, flow.destination_port),
         ),
     };
-    Some(About { id, outbound, sequence: quoted.word })
+    Some(About { id, key: flow, outbound, sequence: quoted.word })
 }
 
 /// The flow of an echo request and its replies.
-pub(super) fn echo(
-    outbound: bool,
-    protocol: u8,
-    identifier: u16,
-    source: std::net::IpAddr,
-    destination: std::net::IpAddr,
-) -> FlowId {
+pub(super) fn echo(outbound: bool, protocol: u8, identifier: u16, source: IpAddr, destination: IpAddr) -> FlowId {
     let id = FlowId::new(outbound, protocol, (source, 0), (destination, 0));
     FlowId { local_port: identifier, ..id }
 }

@@ -9,6 +9,8 @@ mod flow_table;
 mod icmp;
 mod slots;
 mod tcp_state;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 pub use flow_table::FlowTable;

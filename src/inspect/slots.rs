@@ -11,7 +11,7 @@ use crate::time::Instant;
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Debug)]
-struct Slot {
+struct Place {
     /// The next place in the same bucket, or the next free one.
     next: u32,
     flow: Option<Flow>,
@@ -23,7 +23,7 @@ pub(super) struct Slots {
     hasher: RandomState,
     /// The first place of each bucket; their number is a power of two.
     heads: Box<[u32]>,
-    slots: Box<[Slot]>,
+    places: Box<[Place]>,
     free: u32,
     len: usize,
     cursor: usize,
@@ -36,7 +36,7 @@ impl Slots {
         Self {
             hasher: RandomState::with_seeds(a, b, c, d),
             heads: vec![NONE; (capacity as usize).next_power_of_two()].into(),
-            slots: (0..capacity).map(|place| Slot { next: next_free(place), flow: None }).collect(),
+            places: (0..capacity).map(|place| Place { next: next_free(place), flow: None }).collect(),
             free: 0,
             len: 0,
             cursor: 0,
@@ -48,14 +48,14 @@ impl Slots {
     }
 
     pub(super) fn capacity(&self) -> usize {
-        self.slots.len()
+        self.places.len()
     }
 
     /// The place of a flow.
     #[inline]
     pub(super) fn find(&self, id: &FlowId) -> Option<u32> {
         let mut place = self.heads[self.bucket(id)];
-        while let Some(slot) = self.slots.get(place as usize) {
+        while let Some(slot) = self.places.get(place as usize) {
             if slot.flow.as_ref().is_some_and(|flow| flow.id == *id) {
                 return Some(place);
             }
@@ -67,14 +67,14 @@ impl Slots {
     /// The flow at a place.
     #[inline]
     pub(super) fn get_mut(&mut self, place: u32) -> Option<&mut Flow> {
-        self.slots.get_mut(place as usize).and_then(|slot| slot.flow.as_mut())
+        self.places.get_mut(place as usize).and_then(|slot| slot.flow.as_mut())
     }
 
     /// Takes a free place for a flow that is not there yet. Gives the flow back if there is none.
     pub(super) fn insert(&mut self, flow: Flow) -> Result<(), Flow> {
         let bucket = self.bucket(&flow.id);
         let place = self.free;
-        let Some(slot) = self.slots.get_mut(place as usize) else { return Err(flow) };
+        let Some(slot) = self.places.get_mut(place as usize) else { return Err(flow) };
         self.free = slot.next;
         slot.next = std::mem::replace(&mut self.heads[bucket], place);
         slot.flow = Some(flow);
@@ -84,7 +84,7 @@ impl Slots {
 
     /// Ends the flow at a place.
     pub(super) fn remove(&mut self, place: u32) {
-        let Some(slot) = self.slots.get_mut(place as usize) else { return };
+        let Some(slot) = self.places.get_mut(place as usize) else { return };
         let Some(flow) = slot.flow.take() else { return };
         let next = std::mem::replace(&mut slot.next, self.free);
         self.free = place;
@@ -92,7 +92,7 @@ impl Slots {
         let bucket = self.bucket(&flow.id);
         let mut link = &mut self.heads[bucket];
         while *link != place {
-            link = &mut self.slots[*link as usize].next;
+            link = &mut self.places[*link as usize].next;
         }
         *link = next;
     }
@@ -100,10 +100,10 @@ impl Slots {
     /// Looks at the next `budget` places and ends the flows there that have expired. Returns how many.
     pub(super) fn sweep(&mut self, now: Instant, budget: usize) -> usize {
         let before = self.len;
-        for _ in 0..budget.min(self.slots.len()) {
+        for _ in 0..budget.min(self.places.len()) {
             let place = self.cursor;
-            self.cursor = if place + 1 < self.slots.len() { place + 1 } else { 0 };
-            if self.slots[place].flow.as_ref().is_some_and(|flow| flow.expires <= now) {
+            self.cursor = if place + 1 < self.places.len() { place + 1 } else { 0 };
+            if self.places[place].flow.as_ref().is_some_and(|flow| flow.expires <= now) {
                 self.remove(place as u32);
             }
         }

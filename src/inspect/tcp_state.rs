@@ -86,7 +86,7 @@ pub(super) enum Step {
 
 /// Whether `a` lies behind `b` in the sequence space (RFC 9293 §3.4).
 fn after(a: u32, b: u32) -> bool {
-    a.wrapping_sub(b) as i32 > 0
+    a.wrapping_sub(b).cast_signed() > 0
 }
 
 impl Connection {
@@ -164,19 +164,14 @@ impl Connection {
     fn ack(&mut self, from_opener: bool, segment: &TcpView<'_>) -> Step {
         let bare = segment.sequence_len() == 0;
         match self.phase {
-            Phase::Closed => return Step::OutOfState,
             Phase::SynSent if !from_opener && bare => {
                 self.challenge = Some(segment.acknowledgement());
                 return Step::Aside;
             }
-            Phase::SynSent => return Step::OutOfState,
-            Phase::SynReceived if from_opener => {
-                if segment.acknowledgement() != self.responder.next {
-                    return Step::OutOfState;
-                }
-            }
+            Phase::SynSent | Phase::Closed => return Step::OutOfState,
             // The responder may not speak before the opener has acknowledged its SYN.
-            Phase::SynReceived => return if bare { Step::Aside } else { Step::OutOfState },
+            Phase::SynReceived if !from_opener => return if bare { Step::Aside } else { Step::OutOfState },
+            Phase::SynReceived if segment.acknowledgement() != self.responder.next => return Step::OutOfState,
             _ => {}
         }
         let (sender, receiver) = self.halves(from_opener);
