@@ -24,7 +24,8 @@ pub(super) fn redact(text: &str, document: &Spanned<DeTable<'_>>) -> String {
             }
             DeValue::Integer(_) if telling => blot(&mut shown, &value.span()),
             DeValue::Table(table) => {
-                stack.extend(table.iter().map(|(key, value)| (value, telling || is_telling(key.get_ref()))));
+                let below = |key: &str| is_telling(key) || (telling && key != "method");
+                stack.extend(table.iter().map(|(key, value)| (value, below(key.get_ref()))));
             }
             DeValue::Array(array) => stack.extend(array.iter().map(|value| (value, telling))),
             _ => {}
@@ -37,7 +38,7 @@ pub(super) fn redact(text: &str, document: &Spanned<DeTable<'_>>) -> String {
 /// Whether what stands under this key may be a secret.
 fn is_telling(key: &str) -> bool {
     let key = key.to_lowercase();
-    key != "weak_psk" && ["auth", "secret", "psk", "password", "key"].iter().any(|word| key.contains(word))
+    !["weak_psk", "method"].contains(&key.as_str()) && ["auth", "secret", "psk", "password", "key"].iter().any(|word| key.contains(word))
 }
 
 fn is_reference(content: &str) -> bool {
