@@ -86,7 +86,11 @@ fn a_configuration_that_does_not_load_is_3() {
     let case = Case::new();
     let file = case.file(&EXAMPLE.replace("clause", "clase"));
     let file = file.to_str().unwrap();
-    for arguments in [&["check", file][..], &["run", file], &["policy", "explain", "--file", file, "--from", "::1", "--to", "[::1]:1"]] {
+    for arguments in [
+        &["check", file][..],
+        &["run", file],
+        &["policy", "explain", "--file", file, "--from", "::1", "--to", "[::1]:1"],
+    ] {
         let refused = portcullis(arguments);
         assert_eq!(code(&refused), 3, "{arguments:?}: {}", text(&refused.stderr));
         assert!(text(&refused.stderr).contains("did you mean `clause`?"), "{arguments:?}");
@@ -185,13 +189,18 @@ fn explain_names_verdict_rule_and_clause() {
     let case = Case::new();
     let file = case.file(EXAMPLE);
     let ask = |from: &str, to: &str, more: &[&str]| {
-        let arguments = [&["policy", "explain", "--json", "--file", file.to_str().unwrap(), "--from", from, "--to", to], more].concat();
+        let arguments =
+            [&["policy", "explain", "--json", "--file", file.to_str().unwrap(), "--from", from, "--to", to], more]
+                .concat();
         let output = portcullis(&arguments);
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
         (code(&output), answer)
     };
     let (exit, allowed) = ask("192.0.2.10", "203.0.113.20:1414", &[]);
-    assert_eq!((exit, &allowed["verdict"], &allowed["rule"], &allowed["clause"]), (0, &"allowed".into(), &"mq".into(), &"1a".into()));
+    assert_eq!(
+        (exit, &allowed["verdict"], &allowed["rule"], &allowed["clause"]),
+        (0, &"allowed".into(), &"mq".into(), &"1a".into())
+    );
     for (from, to, more, reason, rule) in [
         ("192.0.2.10", "203.0.113.20:23", &[][..], "no-rule", Value::from("mq")),
         ("203.0.113.20", "192.0.2.10:1414", &[], "wrong-direction", "mq".into()),
@@ -200,10 +209,25 @@ fn explain_names_verdict_rule_and_clause() {
         ("192.0.2.10", "192.0.2.99:1414", &[], "not-ours", Value::Null),
     ] {
         let (exit, refused) = ask(from, to, more);
-        assert_eq!((exit, &refused["verdict"], &refused["reason"], &refused["rule"]), (1, &"refused".into(), &reason.into(), &rule), "{to}");
+        assert_eq!(
+            (exit, &refused["verdict"], &refused["reason"], &refused["rule"]),
+            (1, &"refused".into(), &reason.into(), &rule),
+            "{to}"
+        );
     }
     let lab = case.file(LAB);
-    let echo = portcullis(&["policy", "explain", "--protocol", "echo", "--file", lab.to_str().unwrap(), "--from", "2001:db8:2::1", "--to", "2001:db8:1::1"]);
+    let echo = portcullis(&[
+        "policy",
+        "explain",
+        "--protocol",
+        "echo",
+        "--file",
+        lab.to_str().unwrap(),
+        "--from",
+        "2001:db8:2::1",
+        "--to",
+        "2001:db8:1::1",
+    ]);
     assert_eq!(code(&echo), 0);
     assert!(text(&echo.stdout).contains("agreement bench (lab)"), "{}", text(&echo.stdout));
 }
@@ -249,7 +273,10 @@ fn completions_and_manual_pages_are_made() {
 
 #[test]
 fn a_reader_that_hangs_up_is_no_failure() {
-    let pipe = format!("{} completions bash | head -c 10 >/dev/null; echo ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_portcullis"));
+    let pipe = format!(
+        "{} completions bash | head -c 10 >/dev/null; echo ${{PIPESTATUS[0]}}",
+        env!("CARGO_BIN_EXE_portcullis")
+    );
     let output = Command::new("bash").args(["-c", &pipe]).output().unwrap();
     assert_eq!((text(&output.stdout), text(&output.stderr)), ("0\n", ""));
 }

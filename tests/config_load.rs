@@ -23,7 +23,10 @@ fn the_example_loads() {
     assert_eq!(loaded.gateway.control_socket.to_str(), Some("/run/portcullis/control.sock"));
     assert_eq!((loaded.gateway.tun.as_str(), loaded.gateway.mtu), ("portcullis0", None));
     let agreement = loaded.agreement("cbp").unwrap();
-    assert_eq!((agreement.kind(), agreement.basis, agreement.years), ("agreement", Some(Basis::Acknowledgement), Some(3)));
+    assert_eq!(
+        (agreement.kind(), agreement.basis, agreement.years),
+        ("agreement", Some(Basis::Acknowledgement), Some(3))
+    );
     assert_eq!(agreement.date, Some(jiff::civil::date(2025, 3, 1)));
 
     let tunnel = &loaded.ike.tunnels[0];
@@ -32,15 +35,25 @@ fn the_example_loads() {
     assert_eq!(identity::text(&tunnel.local_id), "198.51.100.10");
     assert_eq!(identity::text(&tunnel.peer_id), "203.0.113.5");
     assert_eq!(tunnel.psk.expose(), PSK.trim_end().as_bytes());
-    assert_eq!(tunnel.ike.iter().map(ToString::to_string).collect::<Vec<_>>(), ["aes256gcm16-prfsha384-ecp384", "aes256-sha384-ecp384"]);
-    assert_eq!(tunnel.esp.iter().map(ToString::to_string).collect::<Vec<_>>(), ["aes256gcm16-ecp384-esn", "aes256gcm16-ecp384"]);
-    let children: Vec<_> = tunnel.children.iter().map(|child| format!("{} <-> {}", child.local, child.remote)).collect();
+    assert_eq!(
+        tunnel.ike.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["aes256gcm16-prfsha384-ecp384", "aes256-sha384-ecp384"]
+    );
+    assert_eq!(
+        tunnel.esp.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["aes256gcm16-ecp384-esn", "aes256gcm16-ecp384"]
+    );
+    let children: Vec<_> =
+        tunnel.children.iter().map(|child| format!("{} <-> {}", child.local, child.remote)).collect();
     assert_eq!(children, ["192.0.2.10 <-> 203.0.113.20"]);
     assert!(loaded.tunnels[0].psk_bits >= 256);
 
     let rule = &loaded.policy.rules()[0];
     assert_eq!((rule.name.as_str(), rule.clause.as_str(), rule.agreement.as_str()), ("mq", "1a", "cbp"));
-    assert_eq!((rule.service, rule.effective_ports(), rule.direction), (Service::Mq, vec![1414], RuleDirection::Outbound));
+    assert_eq!(
+        (rule.service, rule.effective_ports(), rule.direction),
+        (Service::Mq, vec![1414], RuleDirection::Outbound)
+    );
 }
 
 #[test]

@@ -42,7 +42,12 @@ fn shown(rendered: &str, message: &str, marked: &str, mend: &str) {
             return false;
         };
         let marks: Vec<char> = marks.chars().collect();
-        let line: String = line.chars().enumerate().filter(|(i, _)| marks.get(*i).is_some_and(|c| "─┬▲".contains(*c))).map(|(_, c)| c).collect();
+        let line: String = line
+            .chars()
+            .enumerate()
+            .filter(|(i, _)| marks.get(*i).is_some_and(|c| "─┬▲".contains(*c)))
+            .map(|(_, c)| c)
+            .collect();
         line.contains(marked)
     });
     assert!(under, "nothing is marked under \"{marked}\" in\n{block}");
@@ -64,10 +69,25 @@ fn lab(from: &str, to: &str) -> String {
 #[test]
 fn an_unknown_key_is_refused_with_a_suggestion() {
     refused(&example("clause = ", "clase = "), "unknown key `clase` in [[rule]]", "clase", "did you mean `clause`?");
-    refused(&example("state_dir", "statedir"), "unknown key `statedir` in [gateway]", "statedir", "did you mean `state_dir`?");
+    refused(
+        &example("state_dir", "statedir"),
+        "unknown key `statedir` in [gateway]",
+        "statedir",
+        "did you mean `state_dir`?",
+    );
     refused(&example("secret = ", "secrt = "), "unknown key `secrt` in auth", "secrt", "did you mean `secret`?");
-    refused(&example("[tunnel.cbp]", "[tunnels.cbp]"), "unknown key `tunnels` in the file", "tunnels", "did you mean `tunnel`?");
-    refused(&example("years", "wombats = 1\nyears"), "unknown key `wombats`", "wombats", "the keys of this table are kind, document");
+    refused(
+        &example("[tunnel.cbp]", "[tunnels.cbp]"),
+        "unknown key `tunnels` in the file",
+        "tunnels",
+        "did you mean `tunnel`?",
+    );
+    refused(
+        &example("years", "wombats = 1\nyears"),
+        "unknown key `wombats`",
+        "wombats",
+        "the keys of this table are kind, document",
+    );
 }
 
 #[test]
@@ -82,8 +102,18 @@ fn a_missing_key_is_named() {
     ] {
         refused(&example(line, ""), &format!("[[rule]] has no `{key}`"), "[[rule]]", &format!("add `{key}`"));
     }
-    refused(&example("peer = \"203.0.113.5\"\n", ""), "[tunnel.cbp] has no `peer`", "cbp", "add `peer`: the peer's address");
-    refused(&example("auth = { method = \"psk\", secret = \"file:PSK\" }\n", ""), "[tunnel.cbp] has no `auth`", "cbp", "file:");
+    refused(
+        &example("peer = \"203.0.113.5\"\n", ""),
+        "[tunnel.cbp] has no `peer`",
+        "cbp",
+        "add `peer`: the peer's address",
+    );
+    refused(
+        &example("auth = { method = \"psk\", secret = \"file:PSK\" }\n", ""),
+        "[tunnel.cbp] has no `auth`",
+        "cbp",
+        "file:",
+    );
     refused(&example("years = 3\n", ""), "[agreement.cbp] has no `years`", "cbp", "how many years it holds");
 }
 
@@ -93,7 +123,12 @@ fn a_value_of_the_wrong_type_is_refused() {
     refused(&example("years = 3", "years = \"3\""), "`years` is not a whole number", "\"3\"", "without quotes");
     refused(&example("2025-03-01", "\"2025-03-01\""), "`date` is not a date", "\"2025-03-01\"", "without quotes");
     refused(&example("[\"192.0.2.10\"]", "\"192.0.2.10\""), "`from` is not a list", "\"192.0.2.10\"", "in brackets");
-    refused(&example("{ method = \"psk\", secret = \"file:PSK\" }", "\"psk\""), "`auth` is not a table", "\"", "{ key = value }");
+    refused(
+        &example("{ method = \"psk\", secret = \"file:PSK\" }", "\"psk\""),
+        "`auth` is not a table",
+        "\"",
+        "{ key = value }",
+    );
     refused(&example("[[rule]]", "[rule]"), "`rule` is not a list of tables", "rule", "[[rule]]");
     refused(&example("[\"192.0.2.10\"]", "[]"), "`from` is empty", "[]", "name at least one");
     refused(&example("\"1a\"", "\" \""), "`clause` is empty", "\" \"", "write plain text");
@@ -102,12 +137,18 @@ fn a_value_of_the_wrong_type_is_refused() {
 #[test]
 fn what_is_not_toml_is_refused_where_it_goes_wrong() {
     refused(&example("[agreement.cbp]", "[agreement.cbp"), "this is not TOML", "", "docs/CONFIG.md");
-    refused(&example("years = 3", "years = 3\nyears = 4"), "this is not TOML: duplicate key", "years", "docs/CONFIG.md");
+    refused(
+        &example("years = 3", "years = 3\nyears = 4"),
+        "this is not TOML: duplicate key",
+        "years",
+        "docs/CONFIG.md",
+    );
 }
 
 #[test]
 fn several_errors_are_shown_in_one_run() {
-    let text = example("clause = ", "clase = ").replace("years = 3", "years = 300").replace("203.0.113.5", "peer.example.com");
+    let text =
+        example("clause = ", "clase = ").replace("years = 3", "years = 300").replace("203.0.113.5", "peer.example.com");
     let refused = Case::new().load(&text).unwrap_err();
     let messages: Vec<_> = refused.errors.iter().map(|error| error.message().to_owned()).collect();
     assert_eq!(
@@ -137,19 +178,34 @@ fn a_file_that_cannot_be_read_says_why() {
 
 #[test]
 fn gateway_values_are_checked() {
-    refused(&example("\"/var/lib/portcullis\"", "\"var\""), "`state_dir` is not an absolute path", "\"var\"", "/var/lib/portcullis");
+    refused(
+        &example("\"/var/lib/portcullis\"", "\"var\""),
+        "`state_dir` is not an absolute path",
+        "\"var\"",
+        "/var/lib/portcullis",
+    );
     refused(&example("[agreement", "tun = \"lo\"\n[agreement"), "`tun` is not the name", "\"lo\"", "portcullis0");
     refused(&example("[agreement", "tun = \"a-name-of-16-char\"\n[agreement"), "`tun` is not the name", "16", "15");
     refused(&example("[agreement", "mtu = 100\n[agreement"), "`mtu` is out of bounds", "100", "from 576 to 9000");
     let long = format!("\"/{}\"", "x".repeat(107));
-    refused(&example("\"/run/portcullis/control.sock\"", &long), "the path of the control socket is too long", "xxx", "107");
+    refused(
+        &example("\"/run/portcullis/control.sock\"", &long),
+        "the path of the control socket is too long",
+        "xxx",
+        "107",
+    );
 }
 
 // [agreement.NAME]
 
 #[test]
 fn agreement_values_are_checked() {
-    refused(&example("\"acknowledgement\"", "\"acknowledgment\""), "`basis` cannot be \"acknowledgment\"", "\"ackn", "did you mean \"acknowledgement\"");
+    refused(
+        &example("\"acknowledgement\"", "\"acknowledgment\""),
+        "`basis` cannot be \"acknowledgment\"",
+        "\"ackn",
+        "did you mean \"acknowledgement\"",
+    );
     refused(&example("years = 3", "years = 0"), "`years` is out of bounds", "0", "from 1 to 10");
     refused(&lab("kind = \"lab\"", "kind = \"laboratory\""), "`kind` cannot be", "\"laboratory\"", "\"lab\"");
     refused(&example("2025-03-01", "2025-03-01T10:00:00"), "`date` is not a date", "2025-03-01T", "2025-03-01");
@@ -158,38 +214,93 @@ fn agreement_values_are_checked() {
 
 #[test]
 fn a_name_must_fit_status_lines() {
-    refused(&example("[tunnel.cbp]", "[tunnel.\"c b\"]"), "cannot be the name of a tunnel", "\"c b\"", "letters, digits");
-    refused(&example("name = \"mq\"", "name = \"-mq\""), "cannot be the name of a rule", "\"-mq\"", "begin with a letter");
+    refused(
+        &example("[tunnel.cbp]", "[tunnel.\"c b\"]"),
+        "cannot be the name of a tunnel",
+        "\"c b\"",
+        "letters, digits",
+    );
+    refused(
+        &example("name = \"mq\"", "name = \"-mq\""),
+        "cannot be the name of a rule",
+        "\"-mq\"",
+        "begin with a letter",
+    );
 }
 
 // [tunnel.NAME]
 
 #[test]
 fn an_unknown_agreement_or_tunnel_is_refused_with_a_suggestion() {
-    refused(&example("agreement = \"cbp\"", "agreement = \"cpb\""), "there is no agreement `cpb`", "\"cpb\"", "did you mean `cbp`?");
-    refused(&example("agreement = \"cbp\"", "agreement = \"other\""), "there is no agreement `other`", "\"other\"", "add a section [agreement.other]");
-    refused(&example("tunnel = \"cbp\"", "tunnel = \"cpb\""), "there is no tunnel `cpb`", "\"cpb\"", "did you mean `cbp`?");
+    refused(
+        &example("agreement = \"cbp\"", "agreement = \"cpb\""),
+        "there is no agreement `cpb`",
+        "\"cpb\"",
+        "did you mean `cbp`?",
+    );
+    refused(
+        &example("agreement = \"cbp\"", "agreement = \"other\""),
+        "there is no agreement `other`",
+        "\"other\"",
+        "add a section [agreement.other]",
+    );
+    refused(
+        &example("tunnel = \"cbp\"", "tunnel = \"cpb\""),
+        "there is no tunnel `cpb`",
+        "\"cpb\"",
+        "did you mean `cbp`?",
+    );
 }
 
 #[test]
 fn ends_of_a_tunnel_are_two_addresses_of_one_family() {
-    refused(&example("203.0.113.5", "gw.example.com"), "`peer` is not an address", "\"gw.example.com\"", "names are not looked up");
-    refused(&example("203.0.113.5", "2001:db8::1"), "different address families", "\"2001:db8::1\"", "two IPv4 or two IPv6");
-    refused(&example("203.0.113.5", "198.51.100.10"), "are the same address", "\"198.51.100.10\"", "the other gateway's");
-    refused(&example("203.0.113.5", "224.0.0.1"), "`peer` is not the address of a host", "\"224.0.0.1\"", "one gateway");
+    refused(
+        &example("203.0.113.5", "gw.example.com"),
+        "`peer` is not an address",
+        "\"gw.example.com\"",
+        "names are not looked up",
+    );
+    refused(
+        &example("203.0.113.5", "2001:db8::1"),
+        "different address families",
+        "\"2001:db8::1\"",
+        "two IPv4 or two IPv6",
+    );
+    refused(
+        &example("203.0.113.5", "198.51.100.10"),
+        "are the same address",
+        "\"198.51.100.10\"",
+        "the other gateway's",
+    );
+    refused(
+        &example("203.0.113.5", "224.0.0.1"),
+        "`peer` is not the address of a host",
+        "\"224.0.0.1\"",
+        "one gateway",
+    );
 }
 
 #[test]
 fn two_tunnels_between_the_same_addresses_are_refused() {
     let second = "\n[tunnel.two]\nagreement = \"cbp\"\nlocal = \"198.51.100.10\"\npeer = \"203.0.113.5\"\n\
                   auth = { method = \"psk\", secret = \"file:PSK\" }\npreset = \"cisco-asa\"\n";
-    refused(&format!("{EXAMPLE}{second}"), "tunnels `cbp` and `two` join the same two addresses", "\"203.0.113.5\"", "make one tunnel");
+    refused(
+        &format!("{EXAMPLE}{second}"),
+        "tunnels `cbp` and `two` join the same two addresses",
+        "\"203.0.113.5\"",
+        "make one tunnel",
+    );
 }
 
 #[test]
 fn identities_are_checked() {
     refused(&example("auth =", "local_id = \"CN=gw\"\nauth ="), "`local_id` is not an identity", "\"CN=gw\"", "DER");
-    refused(&example("auth =", "peer_id = \"@gw\"\nauth ="), "`peer_id` is not an identity", "\"@gw\"", "without the leading @");
+    refused(
+        &example("auth =", "peer_id = \"@gw\"\nauth ="),
+        "`peer_id` is not an identity",
+        "\"@gw\"",
+        "without the leading @",
+    );
 }
 
 #[test]
@@ -208,15 +319,36 @@ fn words_of_a_tunnel_are_checked() {
 
 #[test]
 fn suites_are_checked_word_by_word() {
-    refused(&example("aes256-sha384-ecp384", "aes256-sha384-ecp38"), "`ecp38` is no algorithm known here; did you mean `ecp384`?", "ecp38", "cipher-hash-group");
-    refused(&example("\"aes256-sha384-ecp384\"", "\"aes256gcm16-prfsha384-ecp384\""), "`ike` names this suite twice", "\"aes256gcm16", "take one of them out");
+    refused(
+        &example("aes256-sha384-ecp384", "aes256-sha384-ecp38"),
+        "`ecp38` is no algorithm known here; did you mean `ecp384`?",
+        "ecp38",
+        "cipher-hash-group",
+    );
+    refused(
+        &example("\"aes256-sha384-ecp384\"", "\"aes256gcm16-prfsha384-ecp384\""),
+        "`ike` names this suite twice",
+        "\"aes256gcm16",
+        "take one of them out",
+    );
     refused(&example("esp = [", "# esp = ["), "has neither `esp` nor `preset`", "cbp", "or a preset");
-    refused(&example("esp = [", "preset = \"cisco-asa\"\nesp = ["), "`esp` and `preset` exclude each other", "[\"aes256gcm16", "keep one");
+    refused(
+        &example("esp = [", "preset = \"cisco-asa\"\nesp = ["),
+        "`esp` and `preset` exclude each other",
+        "[\"aes256gcm16",
+        "keep one",
+    );
     let preset = |name: &str| {
-        let text: Vec<_> = EXAMPLE.lines().filter(|line| !line.starts_with("ike =") && !line.starts_with("esp =")).collect();
+        let text: Vec<_> =
+            EXAMPLE.lines().filter(|line| !line.starts_with("ike =") && !line.starts_with("esp =")).collect();
         text.join("\n").replace("auth =", &format!("preset = \"{name}\"\nauth ="))
     };
-    refused(&preset("cisco-ios"), "there is no preset \"cisco-ios\"", "\"cisco-ios\"", "did you mean \"cisco-ios-xe\"?");
+    refused(
+        &preset("cisco-ios"),
+        "there is no preset \"cisco-ios\"",
+        "\"cisco-ios\"",
+        "did you mean \"cisco-ios-xe\"?",
+    );
     assert!(Case::new().load(&preset("cisco-ios-xe")).is_ok());
 }
 
@@ -239,9 +371,24 @@ fn secrets_are_followed_with_care() {
     case.secret("open", "gC0B5yqZ0YkJp8VhXwQm3tR7uLfN1dEs9KoTaWzPi2c=", 0o644);
     let open = format!("file:{}", case.path("open").display());
     refused(&example("file:PSK", &open), "can be read or written by others (mode 0644)", "\"file:", "chmod 600");
-    refused(&example("file:PSK", "file:/nonexistent/psk"), "cannot read /nonexistent/psk", "\"file:/nonexistent/psk\"", "portcullis genpsk");
-    refused(&example("file:PSK", "credential:psk"), "$CREDENTIALS_DIRECTORY is not set", "\"credential:psk\"", "LoadCredential=psk");
-    refused(&example("file:PSK", "credential:../psk"), "not the name of a credential", "\"credential:../psk\"", "without a path");
+    refused(
+        &example("file:PSK", "file:/nonexistent/psk"),
+        "cannot read /nonexistent/psk",
+        "\"file:/nonexistent/psk\"",
+        "portcullis genpsk",
+    );
+    refused(
+        &example("file:PSK", "credential:psk"),
+        "$CREDENTIALS_DIRECTORY is not set",
+        "\"credential:psk\"",
+        "LoadCredential=psk",
+    );
+    refused(
+        &example("file:PSK", "credential:../psk"),
+        "not the name of a credential",
+        "\"credential:../psk\"",
+        "without a path",
+    );
 }
 
 #[test]
@@ -250,7 +397,8 @@ fn a_weak_key_is_refused_unless_there_is_a_reason() {
     case.secret("weak", "swordfish", 0o600);
     case.secret("medium", "x7Kp2QvL9sWz4NbT6yRd8u", 0o600);
     let with = |name: &str, more: &str| {
-        example("auth =", &format!("{more}\nauth =")).replace("file:PSK", &format!("file:{}", case.path(name).display()))
+        example("auth =", &format!("{more}\nauth ="))
+            .replace("file:PSK", &format!("file:{}", case.path(name).display()))
     };
     refused(&with("weak", ""), "the pre-shared key is too weak", "\"file:", "weak_psk = \"the reason\"");
     warned(&with("weak", "weak_psk = \"until May\""), "the pre-shared key is weak", "\"until May\"", "genpsk");
@@ -287,61 +435,176 @@ fn an_inline_secret_is_never_shown() {
 
 #[test]
 fn a_service_of_the_lab_is_not_for_a_real_agreement() {
-    refused(&example("service = \"mq\"", "service = \"udp\"\nudp = [53]"), "service \"udp\" is not for a real agreement", "\"udp\"", "mq, sftp, smtp, tls, tcp");
-    refused(&example("service = \"mq\"", "service = \"echo\""), "service \"echo\" is not for a real agreement", "\"echo\"", "TCP services only");
+    refused(
+        &example("service = \"mq\"", "service = \"udp\"\nudp = [53]"),
+        "service \"udp\" is not for a real agreement",
+        "\"udp\"",
+        "mq, sftp, smtp, tls, tcp",
+    );
+    refused(
+        &example("service = \"mq\"", "service = \"echo\""),
+        "service \"echo\" is not for a real agreement",
+        "\"echo\"",
+        "TCP services only",
+    );
     assert!(Case::new().load(LAB).is_ok());
 }
 
 #[test]
 fn services_and_ports_must_fit() {
-    refused(&example("\"mq\"\n", "\"mq\"\n").replace("service = \"mq\"", "service = \"ssh\""), "`service` cannot be \"ssh\"", "\"ssh\"", "\"sftp\"");
-    refused(&example("service = \"mq\"", "service = \"tcp\""), "service \"tcp\" has no ports of its own", "\"tcp\"", "add tcp = [");
-    refused(&example("service = \"mq\"", "service = \"mq\"\ntcp = [0]"), "`tcp` is out of bounds", "0", "from 1 to 65535");
-    refused(&example("service = \"mq\"", "service = \"mq\"\ntcp = [65536]"), "`tcp` is out of bounds", "65536", "from 1 to 65535");
-    refused(&example("service = \"mq\"", "service = \"mq\"\ntcp = [1414, 1414]"), "names port 1414 twice", "1414", "take it out");
+    refused(
+        &example("\"mq\"\n", "\"mq\"\n").replace("service = \"mq\"", "service = \"ssh\""),
+        "`service` cannot be \"ssh\"",
+        "\"ssh\"",
+        "\"sftp\"",
+    );
+    refused(
+        &example("service = \"mq\"", "service = \"tcp\""),
+        "service \"tcp\" has no ports of its own",
+        "\"tcp\"",
+        "add tcp = [",
+    );
+    refused(
+        &example("service = \"mq\"", "service = \"mq\"\ntcp = [0]"),
+        "`tcp` is out of bounds",
+        "0",
+        "from 1 to 65535",
+    );
+    refused(
+        &example("service = \"mq\"", "service = \"mq\"\ntcp = [65536]"),
+        "`tcp` is out of bounds",
+        "65536",
+        "from 1 to 65535",
+    );
+    refused(
+        &example("service = \"mq\"", "service = \"mq\"\ntcp = [1414, 1414]"),
+        "names port 1414 twice",
+        "1414",
+        "take it out",
+    );
     refused(&example("service = \"mq\"", "service = \"mq\"\ntcp = []"), "`tcp` is empty", "[]", "at least one");
-    refused(&example("service = \"mq\"", "service = \"mq\"\nudp = [1]"), "`udp` does not go with service \"mq\"", "[1]", "take `udp` out");
-    refused(&lab("service = \"echo\"", "service = \"echo\"\ntcp = [7]"), "`tcp` does not go with service \"echo\"", "[7]", "take `tcp` out");
-    refused(&example("service = \"mq\"", "service = \"mq\"\ndirection = \"out\""), "`direction` cannot be \"out\"", "\"out\"", "\"outbound\", \"inbound\"");
+    refused(
+        &example("service = \"mq\"", "service = \"mq\"\nudp = [1]"),
+        "`udp` does not go with service \"mq\"",
+        "[1]",
+        "take `udp` out",
+    );
+    refused(
+        &lab("service = \"echo\"", "service = \"echo\"\ntcp = [7]"),
+        "`tcp` does not go with service \"echo\"",
+        "[7]",
+        "take `tcp` out",
+    );
+    refused(
+        &example("service = \"mq\"", "service = \"mq\"\ndirection = \"out\""),
+        "`direction` cannot be \"out\"",
+        "\"out\"",
+        "\"outbound\", \"inbound\"",
+    );
 }
 
 #[test]
 fn a_rule_names_hosts() {
-    refused(&example("\"203.0.113.20\"", "\"203.0.113.16/28\""), "203.0.113.16/28 is a network", "\"203.0.113.16/28\"", "allow_network = \"the reason\"");
-    refused(&example("\"203.0.113.20\"", "\"203.0.113.20/28\""), "has bits beyond its prefix", "\"203.0.113.20/28\"", "write 203.0.113.16/28 for the network");
-    refused(&example("\"203.0.113.20\"", "\"mq.example.com\""), "is not an address", "\"mq.example.com\"", "names are not looked up");
+    refused(
+        &example("\"203.0.113.20\"", "\"203.0.113.16/28\""),
+        "203.0.113.16/28 is a network",
+        "\"203.0.113.16/28\"",
+        "allow_network = \"the reason\"",
+    );
+    refused(
+        &example("\"203.0.113.20\"", "\"203.0.113.20/28\""),
+        "has bits beyond its prefix",
+        "\"203.0.113.20/28\"",
+        "write 203.0.113.16/28 for the network",
+    );
+    refused(
+        &example("\"203.0.113.20\"", "\"mq.example.com\""),
+        "is not an address",
+        "\"mq.example.com\"",
+        "names are not looked up",
+    );
     for address in ["127.0.0.1", "0.0.0.0", "224.0.0.5", "255.255.255.255"] {
-        refused(&example("203.0.113.20", address), "cannot be a host behind a gateway", address, "do not cross a tunnel");
+        refused(
+            &example("203.0.113.20", address),
+            "cannot be a host behind a gateway",
+            address,
+            "do not cross a tunnel",
+        );
     }
-    refused(&example("[\"203.0.113.20\"]", "[\"203.0.113.20\", \"203.0.113.20/32\"]"), "twice", "\"203.0.113.20/32\"", "take one of them out");
-    warned(&example("service", "allow_network = \"why not\"\nservice"), "`allow_network` is not needed", "\"why not\"", "name networks");
-    let network = example("\"203.0.113.20\"", "\"203.0.113.16/28\"").replace("service", "allow_network = \"a cluster\"\nservice");
+    refused(
+        &example("[\"203.0.113.20\"]", "[\"203.0.113.20\", \"203.0.113.20/32\"]"),
+        "twice",
+        "\"203.0.113.20/32\"",
+        "take one of them out",
+    );
+    warned(
+        &example("service", "allow_network = \"why not\"\nservice"),
+        "`allow_network` is not needed",
+        "\"why not\"",
+        "name networks",
+    );
+    let network =
+        example("\"203.0.113.20\"", "\"203.0.113.16/28\"").replace("service", "allow_network = \"a cluster\"\nservice");
     assert!(Case::new().load(&network).is_ok());
 }
 
 #[test]
 fn a_rule_has_one_address_family_and_two_sides() {
-    refused(&example("\"203.0.113.20\"", "\"2001:db8::20\""), "`from` and `to` mix IPv4 and IPv6", "[\"2001:db8::20\"]", "one rule for each");
-    refused(&example("\"203.0.113.20\"", "\"192.0.2.10\""), "stands on both sides of the rule", "[\"192.0.2.10\"]", "never reaches the gateway");
+    refused(
+        &example("\"203.0.113.20\"", "\"2001:db8::20\""),
+        "`from` and `to` mix IPv4 and IPv6",
+        "[\"2001:db8::20\"]",
+        "one rule for each",
+    );
+    refused(
+        &example("\"203.0.113.20\"", "\"192.0.2.10\""),
+        "stands on both sides of the rule",
+        "[\"192.0.2.10\"]",
+        "never reaches the gateway",
+    );
 }
 
 #[test]
 fn the_ends_of_a_tunnel_may_not_lie_behind_it() {
-    refused(&example("\"203.0.113.20\"", "\"203.0.113.5\""), "the peer address 203.0.113.5 of tunnel `cbp` lies inside 203.0.113.5/32", "\"203.0.113.5\"", "name hosts behind the peer");
-    let network = example("\"203.0.113.20\"", "\"203.0.113.0/24\"").replace("service", "allow_network = \"all\"\nservice");
-    refused(&network, "the peer address 203.0.113.5 of tunnel `cbp` lies inside 203.0.113.0/24", "\"203.0.113.0/24\"", "sent into the tunnel");
-    refused(&example("\"203.0.113.20\"", "\"198.51.100.10\""), "the own address 198.51.100.10", "\"198.51.100.10\"", "name hosts behind the peer");
-    let inbound = example("from = [\"192.0.2.10\"]", "direction = \"inbound\"\nfrom = [\"203.0.113.5\"]").replace("to = [\"203.0.113.20\"]", "to = [\"192.0.2.10\"]");
+    refused(
+        &example("\"203.0.113.20\"", "\"203.0.113.5\""),
+        "the peer address 203.0.113.5 of tunnel `cbp` lies inside 203.0.113.5/32",
+        "\"203.0.113.5\"",
+        "name hosts behind the peer",
+    );
+    let network =
+        example("\"203.0.113.20\"", "\"203.0.113.0/24\"").replace("service", "allow_network = \"all\"\nservice");
+    refused(
+        &network,
+        "the peer address 203.0.113.5 of tunnel `cbp` lies inside 203.0.113.0/24",
+        "\"203.0.113.0/24\"",
+        "sent into the tunnel",
+    );
+    refused(
+        &example("\"203.0.113.20\"", "\"198.51.100.10\""),
+        "the own address 198.51.100.10",
+        "\"198.51.100.10\"",
+        "name hosts behind the peer",
+    );
+    let inbound = example("from = [\"192.0.2.10\"]", "direction = \"inbound\"\nfrom = [\"203.0.113.5\"]")
+        .replace("to = [\"203.0.113.20\"]", "to = [\"192.0.2.10\"]");
     refused(&inbound, "the peer address 203.0.113.5", "\"203.0.113.5\"", "name hosts behind the peer");
 }
 
 #[test]
 fn two_rules_may_not_allow_the_same_flow() {
     let rule = |name: &str, service: &str| {
-        format!("\n[[rule]]\nname = \"{name}\"\ntunnel = \"cbp\"\nclause = \"1a\"\nfrom = [\"192.0.2.10\"]\nto = [\"203.0.113.20\"]\n{service}\n")
+        format!(
+            "\n[[rule]]\nname = \"{name}\"\ntunnel = \"cbp\"\nclause = \"1a\"\nfrom = [\"192.0.2.10\"]\nto = [\"203.0.113.20\"]\n{service}\n"
+        )
     };
     let with = |name: &str, service: &str| format!("{EXAMPLE}{}", rule(name, service));
-    refused(&with("two", "service = \"tcp\"\ntcp = [1413, 1414]"), "rules `mq` and `two` overlap: 192.0.2.10/32 to port 1414 of 203.0.113.20/32", "\"two\"", "one clause");
+    refused(
+        &with("two", "service = \"tcp\"\ntcp = [1413, 1414]"),
+        "rules `mq` and `two` overlap: 192.0.2.10/32 to port 1414 of 203.0.113.20/32",
+        "\"two\"",
+        "one clause",
+    );
     refused(&with("mq", "service = \"sftp\""), "two of the rules are called `mq`", "\"mq\"", "another name");
     let turned = with("two", "service = \"sftp\"\ndirection = \"inbound\"");
     refused(&turned, "is behind the peer in rule", "\"two\"", "a host is on one side");
