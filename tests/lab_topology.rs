@@ -1,4 +1,5 @@
 //! The network of the demo, without a gateway: what everything else is compared with.
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;

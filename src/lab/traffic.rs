@@ -18,6 +18,8 @@ use crate::wire::checksum::checksum;
 
 /// The port of the MQ host that a rule allows.
 pub const MQ_PORT: u16 = 1414;
+/// The port from which a segment of no connection comes.
+pub const MIDSTREAM_PORT: u16 = 41_414;
 /// How long an attempt may take to arrive.
 const PATIENCE: Duration = Duration::from_millis(700);
 /// What travels, so that nobody takes another packet for it.
@@ -253,7 +255,7 @@ fn redirect() -> Vec<u8> {
 /// An ACK with data from the middle of a connection that never was (RFC 9293 §3.1).
 fn segment() -> Vec<u8> {
     let mut out = Vec::new();
-    out.extend(41_414_u16.to_be_bytes());
+    out.extend(MIDSTREAM_PORT.to_be_bytes());
     out.extend(MQ_PORT.to_be_bytes());
     out.extend(0x1234_5678_u32.to_be_bytes());
     out.extend(0x8765_4321_u32.to_be_bytes());

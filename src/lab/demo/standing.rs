@@ -1,0 +1,73 @@
+//! What stands while the demo runs, and is taken down however it ends: the private folder and the gateways.
+//!
+//! Namespaces need no care: they end with the process. Gateways die with it too; here they are only waited for.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::{Pid, mkdtemp};
+
+/// Exit code after SIGINT, as shells know it.
+const INTERRUPTED: i32 = 130;
+
+/// The folder and the processes of one demo.
+pub(super) struct Standing {
+    folder: PathBuf,
+    children: Arc<Mutex<Vec<u32>>>,
+}
+
+impl Standing {
+    /// Makes the folder and takes care that SIGINT, SIGTERM and SIGHUP take everything down. Call it before threads start:
+    /// they inherit that these signals are not for them.
+    pub(super) fn begin() -> io::Result<Self> {
+        let folder = mkdtemp(&std::env::temp_dir().join("portcullis-demo-XXXXXX"))?;
+        let children = Arc::new(Mutex::new(Vec::new()));
+        let mut signals = SigSet::empty();
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            signals.add(signal);
+        }
+        signals.thread_block()?;
+        let (kept, dying) = (folder.clone(), Arc::clone(&children));
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            if signals.wait().is_ok() {
+                take_down(&kept, &dying);
+                std::process::exit(INTERRUPTED);
+            }
+        })?;
+        Ok(Self { folder, children })
+    }
+
+    /// The folder, which only this user can enter.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A gateway that must not stay behind.
+    pub(super) fn watch(&self, pid: u32) {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner).push(pid);
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn take_down(folder: &Path, children: &Mutex<Vec<u32>>) {
+    let children = children.lock().unwrap_or_else(PoisonError::into_inner);
+    for child in children.iter().filter_map(|pid| i32::try_from(*pid).ok()) {
+        let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+    }
+    // A dying gateway may still be writing; the folder goes when it has gone.
+    for _ in 0..50 {
+        if fs::remove_dir_all(folder).is_ok() || !folder.exists() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
