@@ -1,0 +1,306 @@
+//! The control loop: one thread that feeds the IKE endpoint with datagrams, timers, the data path's events and the
+//! operator's wishes, and does, in order, what the endpoint says. It decides nothing about protocols.
+
+use std::io;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::RunError;
+use super::admin_socket::{AdminSocket, Call};
+use super::host::Host;
+use super::journal::Journal;
+use super::keylog::KeyLogFiles;
+use super::link::WorkerHangs;
+use super::protocol::{Answer, Request};
+use super::sockets::ControlSockets;
+use super::stats::{self, Stats};
+use super::worker::{Command, Control, Urgent};
+use crate::config::{self, Loaded};
+use crate::dataplane::buffer::Batch;
+use crate::event::Event;
+use crate::ike::api::{Input, Output};
+use crate::ike::endpoint::Endpoint;
+use crate::platform::clock;
+use crate::time::Instant;
+
+/// Room for the largest UDP datagram; port 500 sees few at a time.
+const ROOM: usize = 65_535;
+const SLOTS: usize = 8;
+/// How often the TUN and the barrier are looked after.
+const ROUND: Duration = Duration::from_millis(500);
+/// SIGTERM: how long the peers have to answer the deletes.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Calls from control connections that may wait.
+const CALLS: usize = 16;
+
+/// Everything the control thread owns.
+pub(super) struct ControlLoop {
+    pub(super) file: PathBuf,
+    pub(super) loaded: Loaded,
+    pub(super) endpoint: Endpoint,
+    pub(super) worker: Control,
+    pub(super) thread: JoinHandle<nix::Result<()>>,
+    pub(super) sockets: ControlSockets,
+    pub(super) host: Host,
+    pub(super) journal: Journal,
+    pub(super) stats: Stats,
+    pub(super) keylog: Option<KeyLogFiles>,
+}
+
+impl ControlLoop {
+    /// Runs until SIGTERM or SIGINT, or until something without which no gateway is possible fails.
+    pub(super) async fn run(mut self, admin: AdminSocket) -> Result<(), RunError> {
+        let (calls, mut waiting) = mpsc::channel::<Call>(CALLS);
+        tokio::spawn(admin.serve(calls, self.journal.listeners()));
+        let mut terminate = signal(SignalKind::terminate()).map_err(RunError::io("signals"))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::io("signals"))?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(RunError::io("signals"))?;
+        let worker = readable(self.worker.duplicate_descriptor()?)?;
+        let ports = self.sockets.descriptors()?.into_iter().map(readable).collect::<Result<Vec<_>, _>>()?;
+        let mut round = tokio::time::interval(ROUND);
+        round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut batch = Batch::new(SLOTS, ROOM);
+        let mut wake_at = self.input(Input::Timeout)?;
+        loop {
+            let sleep = wake_at.map_or(Duration::from_secs(3600), |at| at.since(clock::now()));
+            wake_at = tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => {
+                    // The journal has said why, if it was refused.
+                    let _ = self.reload();
+                    self.drain()?
+                }
+                guard = worker.readable() => {
+                    guard.map_err(RunError::io("worker"))?.clear_ready();
+                    self.from_worker()?
+                }
+                index = any_readable(&ports) => self.from_port_500(index, &mut batch)?,
+                Some(call) = waiting.recv() => {
+                    let answer = self.answer(&call.request)?;
+                    // A client that hung up wants no answer.
+                    let _ = call.answer.send(answer);
+                    self.drain()?
+                }
+                _ = round.tick() => {
+                    self.look_after_host()?;
+                    self.drain()?
+                }
+                () = tokio::time::sleep(sleep) => self.input(Input::Timeout)?,
+            };
+        }
+        self.shut_down(&worker, &ports, &mut batch).await
+    }
+
+    /// Feeds the endpoint and does what it says.
+    fn input(&mut self, input: Input<'_>) -> Result<Option<Instant>, RunError> {
+        self.endpoint.handle(clock::now(), input);
+        self.drain()
+    }
+
+    /// Does what the endpoint says, in order, until it wants to sleep.
+    fn drain(&mut self) -> Result<Option<Instant>, RunError> {
+        loop {
+            match self.endpoint.poll_output() {
+                Output::Transmit { local, remote, bytes } => {
+                    // RFC 7296 §2.8 and the contract of `SadCommand`: what is announced must be installed first.
+                    self.worker.confirmed()?;
+                    self.sockets.send_ike(local, remote, &bytes);
+                }
+                Output::Keepalive { local, remote } => self.sockets.send_keepalive(local, remote),
+                Output::Sad(command) => self.worker.send(Command::Sad(command))?,
+                Output::Event(event) => self.publish(&event),
+                Output::KeyLog(entry) => {
+                    if let Some(keylog) = &mut self.keylog {
+                        if let Err(error) = keylog.write(&entry) {
+                            tracing::error!(%error, "key log: cannot write");
+                        }
+                    }
+                }
+                Output::Timeout(at) => return Ok(at),
+            }
+        }
+    }
+
+    fn publish(&mut self, event: &Event) {
+        self.stats.note(event);
+        self.journal.publish(event);
+    }
+
+    /// What the data path has to say: first what IKE must act on, then datagrams, then telemetry.
+    fn from_worker(&mut self) -> Result<Option<Instant>, RunError> {
+        self.worker.acknowledge();
+        if self.thread.is_finished() {
+            return Err(WorkerHangs.into());
+        }
+        while let Ok(urgent) = self.worker.urgent.pop() {
+            match urgent {
+                Urgent::Sad(event) => {
+                    self.input(Input::Sad(event))?;
+                }
+                Urgent::TunGone => {
+                    tracing::warn!("the TUN device is gone; making it anew");
+                    self.host.tun_gone();
+                    self.look_after_host()?;
+                }
+                Urgent::Mtu(tunnel, mtu) => self.host.set_mtu(&self.loaded, tunnel, mtu),
+            }
+        }
+        while let Ok(datagram) = self.worker.datagrams.pop() {
+            let (local, remote) = (datagram.path.local, datagram.path.remote);
+            self.input(Input::Datagram { local, remote, bytes: &datagram.bytes })?;
+        }
+        while let Ok(record) = self.worker.telemetry.pop() {
+            let event = stats::event(&self.loaded, &record);
+            self.publish(&event);
+        }
+        self.drain()
+    }
+
+    /// IKE on port 500.
+    fn from_port_500(&mut self, index: usize, batch: &mut Batch) -> Result<Option<Instant>, RunError> {
+        batch.clear();
+        // An ICMP error about an earlier datagram is no reason to stop; the next read gives what is there.
+        let _ = self.sockets.receive(index, batch);
+        for (at, packet) in batch.packets().iter().enumerate() {
+            let Some(path) = packet.path else { continue };
+            self.endpoint.handle(
+                clock::now(),
+                Input::Datagram { local: path.local, remote: path.remote, bytes: batch.bytes(at) },
+            );
+            self.drain()?;
+        }
+        self.drain()
+    }
+
+    /// What the operator asks for.
+    fn answer(&mut self, request: &Request) -> Result<Answer, RunError> {
+        let done = Ok(Answer::Done { ok: true });
+        match request {
+            Request::Status => {
+                let status = self.stats.status(&self.loaded, &self.endpoint.status(), self.worker.lost());
+                Ok(Answer::Status(Box::new(status)))
+            }
+            Request::Up { tunnel } | Request::Down { tunnel } => {
+                let Some(info) = self.loaded.tunnels.iter().find(|info| info.name == *tunnel) else {
+                    let names: Vec<&str> = self.loaded.tunnels.iter().map(|info| info.name.as_str()).collect();
+                    let error = format!("no tunnel is called `{tunnel}`; there is {}", names.join(", "));
+                    return Ok(Answer::Refused { error });
+                };
+                let up = matches!(request, Request::Up { .. });
+                self.input(if up { Input::Up(info.id) } else { Input::Down(info.id) })?;
+                done
+            }
+            Request::Reload => match self.reload() {
+                Ok(()) => done,
+                Err(error) => Ok(Answer::Refused { error }),
+            },
+            Request::Monitor => Ok(Answer::Refused { error: "monitor is answered by its connection".into() }),
+        }
+    }
+
+    /// Loads the file again. An invalid file, or a host that refuses the change, leaves everything as it is.
+    fn reload(&mut self) -> Result<(), String> {
+        let attempt = config::reload(&self.file, &self.loaded).map_err(|error| error.to_string()).and_then(|next| {
+            if next.gateway == self.loaded.gateway {
+                Ok(next)
+            } else {
+                Err("[gateway] cannot change while the gateway runs: restart it".to_owned())
+            }
+        });
+        let attempt = attempt.and_then(|next| {
+            // What becomes protected is protected before the policy lets anything through.
+            self.host.protect(&next).map_err(|error| error.to_string())?;
+            Ok(next)
+        });
+        let next = match attempt {
+            Ok(next) => next,
+            Err(reason) => {
+                self.publish(&Event::ReloadRefused { reason: reason.clone() });
+                return Err(reason);
+            }
+        };
+        for warning in &next.warnings {
+            tracing::warn!("{warning}");
+        }
+        self.worker.send(Command::Policy(next.policy.clone())).map_err(|error| error.to_string())?;
+        self.endpoint.reload(clock::now(), next.ike.clone());
+        self.journal.follow(&next);
+        let policy = next.policy.digest_hex();
+        self.loaded = next;
+        self.publish(&Event::Reloaded { policy });
+        Ok(())
+    }
+
+    /// Makes a lost TUN anew, and puts back what somebody took from the barrier.
+    fn look_after_host(&mut self) -> Result<(), RunError> {
+        if self.thread.is_finished() {
+            return Err(WorkerHangs.into());
+        }
+        match self.host.look_after(&self.loaded) {
+            Ok(Some(tun)) => self.worker.send(Command::Tun(tun))?,
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "the host does not let us; trying again"),
+        }
+        Ok(())
+    }
+
+    /// Deletes sent, a short wait for the answers, then the worker ends. The barrier stays.
+    async fn shut_down(
+        mut self,
+        worker: &AsyncFd<std::os::fd::OwnedFd>,
+        ports: &[AsyncFd<std::os::fd::OwnedFd>],
+        batch: &mut Batch,
+    ) -> Result<(), RunError> {
+        let mut wake_at = self.input(Input::Shutdown)?;
+        let end = tokio::time::sleep(FAREWELL);
+        tokio::pin!(end);
+        while let Some(at) = wake_at {
+            let sleep = at.since(clock::now());
+            wake_at = tokio::select! {
+                () = &mut end => break,
+                guard = worker.readable() => {
+                    guard.map_err(RunError::io("worker"))?.clear_ready();
+                    self.from_worker()?
+                }
+                index = any_readable(ports) => self.from_port_500(index, batch)?,
+                () = tokio::time::sleep(sleep) => self.input(Input::Timeout)?,
+            };
+        }
+        self.worker.send(Command::Stop)?;
+        self.worker.confirmed()?;
+        let _ = self.thread.join();
+        Ok(())
+    }
+}
+
+fn readable(fd: std::os::fd::OwnedFd) -> Result<AsyncFd<std::os::fd::OwnedFd>, RunError> {
+    AsyncFd::with_interest(fd, Interest::READABLE).map_err(RunError::io("event loop"))
+}
+
+/// The index of a port that has something to read.
+async fn any_readable(ports: &[AsyncFd<std::os::fd::OwnedFd>]) -> usize {
+    let waits = ports.iter().map(|port| Box::pin(async move { port.readable().await.map(|mut guard| guard.clear_ready()) }));
+    let mut waits: Vec<_> = waits.collect();
+    std::future::poll_fn(move |cx| {
+        for (index, wait) in waits.iter_mut().enumerate() {
+            if wait.as_mut().poll(cx).is_ready() {
+                return std::task::Poll::Ready(index);
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await
+}
+
+impl From<WorkerHangs> for RunError {
+    fn from(_: WorkerHangs) -> Self {
+        Self::Io { what: "packet worker", error: io::Error::new(io::ErrorKind::TimedOut, "it does not answer") }
+    }
+}

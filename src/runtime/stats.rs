@@ -1,0 +1,113 @@
+//! What `status` shows: IKE's own view of each tunnel, the worker's counters, and what was refused, by name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::protocol::Status;
+use crate::config::Loaded;
+use crate::dataplane::counters::{Counters, Traffic};
+use crate::dataplane::drop::Record;
+use crate::event::Event;
+use crate::ids::{RuleId, TunnelId};
+use crate::ike::status::TunnelStatus;
+use crate::platform::clock;
+use crate::time::Instant;
+
+/// What is counted outside the data path, and where the data path's own counters are read.
+pub(super) struct Stats {
+    started: Instant,
+    counters: Arc<Counters>,
+    ike_refused: BTreeMap<String, u64>,
+}
+
+impl Stats {
+    pub(super) fn new(counters: Arc<Counters>) -> Self {
+        Self { started: clock::now(), counters, ike_refused: BTreeMap::new() }
+    }
+
+    /// Counts what IKE refuses; the endpoint tells each with the number of its repeats.
+    pub(super) fn note(&mut self, event: &Event) {
+        let (reason, count) = match event {
+            Event::IkeRefused { reason, count, .. } => (reason, *count),
+            Event::NegotiationFailed { reason, .. } => (reason, 1),
+            _ => return,
+        };
+        *self.ike_refused.entry(reason.as_str().to_owned()).or_default() += count;
+    }
+
+    /// The answer to `status`.
+    pub(super) fn status(&self, loaded: &Loaded, tunnels: &[TunnelStatus], lost: (u64, u64)) -> Status {
+        let mut drops: BTreeMap<String, u64> =
+            self.counters.drops().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect();
+        if lost.0 > 0 {
+            *drops.entry(crate::event::DropReason::QueueFull.as_str().to_owned()).or_default() += lost.0;
+        }
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_s: clock::now().since(self.started).as_secs(),
+            policy: loaded.policy.digest_hex(),
+            tun: loaded.gateway.tun.clone(),
+            tunnels: tunnels.iter().map(|tunnel| self.tunnel(loaded, tunnel)).collect(),
+            rules: loaded
+                .policy
+                .rules()
+                .iter()
+                .filter_map(|rule| Some((rule.name.clone(), amounts(&*self.counters.rule(rule.id)?))))
+                .collect(),
+            drops,
+            ike_refused: self.ike_refused.clone(),
+        }
+    }
+
+    /// One tunnel: IKE's view, stamped with its agreement, with its counters beside it.
+    fn tunnel(&self, loaded: &Loaded, tunnel: &TunnelStatus) -> Value {
+        let mut value = json!(tunnel);
+        if let Some(info) = loaded.tunnels.iter().find(|info| info.id == tunnel.id) {
+            value["agreement"] = info.agreement.clone().into();
+            value["kind"] = info.kind.into();
+            value["local"] = info.local.to_string().into();
+            value["peer"] = info.peer.to_string().into();
+        }
+        if let Some(traffic) = self.counters.tunnel(tunnel.id) {
+            value["counters"] = json!(amounts(&traffic));
+            value["last_inbound_s"] = traffic.last_inbound().map(|at| clock::now().since(at).as_secs()).into();
+        }
+        value
+    }
+}
+
+fn amounts(traffic: &Traffic) -> BTreeMap<String, u64> {
+    [
+        ("packets_out", &traffic.packets_out),
+        ("bytes_out", &traffic.bytes_out),
+        ("packets_in", &traffic.packets_in),
+        ("bytes_in", &traffic.bytes_in),
+        ("refused", &traffic.refused),
+        ("flows", &traffic.flows),
+    ]
+    .map(|(name, tally)| (name.to_owned(), tally.get()))
+    .into()
+}
+
+/// A record of the data path with names in place of numbers.
+pub(super) fn event(loaded: &Loaded, record: &Record) -> Event {
+    let tunnel = |id: TunnelId| loaded.tunnels.iter().find(|info| info.id == id).map(|info| info.name.clone());
+    let rule = |id: RuleId| loaded.policy.rule(id).map(|rule| (rule.name.clone(), rule.clause.clone()));
+    match *record {
+        Record::FlowOpened { tunnel: id, rule: by, flow } => {
+            let (name, clause) = rule(by).unwrap_or_default();
+            Event::FlowOpened { tunnel: tunnel(id).unwrap_or_default(), rule: name, clause, flow }
+        }
+        Record::Refused(refused) => Event::Refused {
+            tunnel: refused.tunnel.and_then(tunnel),
+            rule: refused.rule.and_then(rule).map(|(name, _)| name),
+            reason: refused.reason,
+            outbound: refused.outbound,
+            flow: refused.flow,
+            count: refused.count,
+        },
+    }
+}

@@ -1,0 +1,241 @@
+//! The packet thread: waits for the TUN, the sockets and the control loop, moves batches through the pipeline, and does
+//! nothing else. One worker owns both directions of every flow, so connection tracking needs no atomics; measured
+//! against one worker a direction in docs/PERFORMANCE.md.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+
+use super::link::{ControlEnd, WorkerEnd};
+use super::sockets::DataSockets;
+use crate::dataplane::buffer::{Batch, Path};
+use crate::dataplane::drop::Record;
+use crate::dataplane::pipeline::Pipeline;
+use crate::event::DropReason;
+use crate::ids::TunnelId;
+use crate::platform::clock;
+use crate::platform::tun::Tun;
+use crate::policy::Snapshot;
+use crate::sa::command::SadCommand;
+use crate::sa::event::SadEvent;
+
+/// Packets a batch: what one wake-up moves before it looks elsewhere.
+const BATCH: usize = 64;
+/// Largest packet on either side: an IKE message or a jumbo frame.
+const ROOM: usize = 9728;
+/// Batches from one source before the others get their turn.
+const TURNS: usize = 4;
+/// Longest sleep: flows expire and refusals are written down also when nothing moves.
+const NAP_MS: u16 = 250;
+
+/// What the control loop tells the worker.
+pub(super) enum Command {
+    /// Change the SAD.
+    Sad(SadCommand),
+    /// A new policy is in force.
+    Policy(Arc<Snapshot>),
+    /// The TUN was made anew.
+    Tun(Tun),
+    /// The MTU of the link towards a tunnel's peer.
+    LinkMtu(TunnelId, u16),
+    /// The thread ends.
+    Stop,
+}
+
+/// What the worker tells the control loop, and must not lose.
+#[derive(Debug)]
+pub(super) enum Urgent {
+    /// For the IKE endpoint.
+    Sad(SadEvent),
+    /// The TUN device is gone.
+    TunGone,
+    /// The inner MTU of a tunnel has changed.
+    Mtu(TunnelId, u16),
+}
+
+/// An IKE message that came in on port 4500.
+#[derive(Debug)]
+pub(super) struct Datagram {
+    pub(super) path: Path,
+    pub(super) bytes: Box<[u8]>,
+}
+
+/// The control loop's end of the link.
+pub(super) type Control = ControlEnd<Command, Urgent, Datagram, Record>;
+/// The worker's end.
+type Link = WorkerEnd<Command, Urgent, Datagram, Record>;
+
+/// The thread's state.
+pub(super) struct Worker {
+    pub(super) link: Link,
+    pub(super) pipeline: Pipeline,
+    pub(super) tun: Option<Tun>,
+    pub(super) sockets: DataSockets,
+    /// The TUN went away and the control loop has not been told yet.
+    pub(super) tun_gone: bool,
+}
+
+/// What `epoll` says is ready.
+const WAKE: u64 = 0;
+const TUN: u64 = 1;
+const SOCKETS: u64 = 2;
+
+impl Worker {
+    /// Runs until `Stop`.
+    pub(super) fn run(mut self) -> nix::Result<()> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        watch(&epoll, self.link.descriptor().as_fd(), WAKE)?;
+        if let Some(tun) = &self.tun {
+            watch(&epoll, tun.as_fd(), TUN)?;
+        }
+        for (index, fd) in self.sockets.descriptors().enumerate() {
+            watch(&epoll, fd, SOCKETS + index as u64)?;
+        }
+        let mut batch = Batch::new(BATCH, ROOM);
+        let mut ready = [EpollEvent::empty(); 8];
+        loop {
+            let count = match epoll.wait(&mut ready, NAP_MS) {
+                Ok(count) => count,
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(error) => return Err(error),
+            };
+            for event in &ready[..count] {
+                match event.data() {
+                    WAKE => {
+                        if !self.obey(&epoll)? {
+                            return Ok(());
+                        }
+                    }
+                    TUN => self.outbound(&epoll, &mut batch),
+                    socket => {
+                        let index = usize::try_from(socket - SOCKETS).unwrap_or(usize::MAX);
+                        if event.events().contains(EpollFlags::EPOLLERR) {
+                            self.path_errors(index);
+                        }
+                        self.inbound(index, &mut batch);
+                    }
+                }
+            }
+            if count == 0 {
+                self.pipeline.tick(clock::now());
+            }
+            self.report();
+        }
+    }
+
+    /// Applies what the control loop sent; false if it was `Stop`.
+    fn obey(&mut self, epoll: &Epoll) -> nix::Result<bool> {
+        self.link.acknowledge();
+        while let Some(command) = self.link.command() {
+            let go_on = !matches!(command, Command::Stop);
+            match command {
+                Command::Sad(change) => self.pipeline.apply(clock::now(), change),
+                Command::Policy(policy) => self.pipeline.set_policy(policy),
+                Command::Tun(tun) => {
+                    watch(epoll, tun.as_fd(), TUN)?;
+                    self.tun = Some(tun);
+                }
+                Command::LinkMtu(tunnel, mtu) => self.pipeline.set_link_mtu(tunnel, mtu),
+                Command::Stop => {}
+            }
+            self.link.confirm();
+            if !go_on {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// TUN to underlay.
+    fn outbound(&mut self, epoll: &Epoll, batch: &mut Batch) {
+        for _ in 0..TURNS {
+            batch.clear();
+            let Some(tun) = &mut self.tun else { return };
+            match tun.read_batch(batch) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(_) => return self.tun_gone(epoll),
+            }
+            self.pipeline.outbound(clock::now(), batch);
+            let unsent = self.sockets.send(batch);
+            self.pipeline.count_drops(DropReason::SendFailed, unsent);
+            self.write_replies(epoll);
+            if !batch.is_full() {
+                return;
+            }
+        }
+    }
+
+    /// Underlay to TUN.
+    fn inbound(&mut self, index: usize, batch: &mut Batch) {
+        for _ in 0..TURNS {
+            batch.clear();
+            match self.sockets.receive(index, batch) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+            self.pipeline.inbound(clock::now(), batch);
+            if let Some(tun) = &mut self.tun {
+                // A TUN that is gone is noticed, and replaced, where it is read.
+                let _ = tun.write_batch(batch);
+            }
+            while let Some((path, bytes)) = self.pipeline.poll_ike() {
+                self.link.datagram(Datagram { path, bytes: bytes.into() });
+            }
+            if !batch.is_full() {
+                return;
+            }
+        }
+    }
+
+    /// ICMP errors about what we sent.
+    fn path_errors(&mut self, index: usize) {
+        let (pipeline, sockets) = (&mut self.pipeline, &mut self.sockets);
+        sockets.path_errors(index, |report| pipeline.path_mtu_report(clock::now(), report));
+    }
+
+    /// What the pipeline answers inwards: ICMP errors and RSTs.
+    fn write_replies(&mut self, epoll: &Epoll) {
+        let replies = self.pipeline.replies();
+        if replies.is_empty() {
+            return;
+        }
+        let written = self.tun.as_mut().map(|tun| tun.write_batch(replies));
+        replies.clear();
+        if matches!(written, Some(Err(_))) {
+            self.tun_gone(epoll);
+        }
+    }
+
+    fn tun_gone(&mut self, epoll: &Epoll) {
+        if let Some(tun) = self.tun.take() {
+            let _ = epoll.delete(tun.as_fd());
+            self.tun_gone = true;
+        }
+    }
+
+    /// Passes on what happened, never waiting: what finds no room stays with the pipeline.
+    fn report(&mut self) {
+        if self.tun_gone && self.link.has_room_for_urgent() {
+            self.link.urgent(Urgent::TunGone);
+            self.tun_gone = false;
+        }
+        while self.link.has_room_for_urgent() {
+            let Some(event) = self.pipeline.poll_event() else { break };
+            self.link.urgent(Urgent::Sad(event));
+        }
+        while self.link.has_room_for_urgent() {
+            let Some(tunnel) = self.pipeline.poll_mtu_change() else { break };
+            self.link.urgent(Urgent::Mtu(tunnel, self.pipeline.tunnel_mtu(tunnel)));
+        }
+        while let Some(record) = self.pipeline.poll_record() {
+            self.link.telemetry(record);
+        }
+        self.link.flush();
+    }
+}
+
+fn watch(epoll: &Epoll, fd: BorrowedFd<'_>, data: u64) -> nix::Result<()> {
+    epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, data))
+}
