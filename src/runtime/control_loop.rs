@@ -2,6 +2,7 @@
 //! operator's wishes, and does, in order, what the endpoint says. It decides nothing about protocols.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::RunError;
 use super::admin_socket::{AdminSocket, Call};
-use super::host::Host;
+use super::host::{Host, link_mtus};
 use super::journal::Journal;
 use super::keylog::KeyLogFiles;
 use super::link::WorkerHangs;
@@ -51,6 +52,8 @@ pub(super) struct ControlLoop {
     pub(super) journal: Journal,
     pub(super) stats: Stats,
     pub(super) keylog: Option<KeyLogFiles>,
+    /// A socket on port 500 that was not read to its end.
+    pub(super) more: Option<usize>,
 }
 
 impl ControlLoop {
@@ -61,8 +64,8 @@ impl ControlLoop {
         let mut terminate = signal(SignalKind::terminate()).map_err(RunError::io("signals"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::io("signals"))?;
         let mut hangup = signal(SignalKind::hangup()).map_err(RunError::io("signals"))?;
-        let worker = readable(self.worker.duplicate_descriptor()?)?;
-        let ports = self.sockets.descriptors()?.into_iter().map(readable).collect::<Result<Vec<_>, _>>()?;
+        let worker = readable(self.worker.descriptor().map_err(RunError::io("event loop"))?)?;
+        let ports = self.sockets.descriptors().map_err(RunError::io("event loop"))?.into_iter().map(readable).collect::<Result<Vec<_>, _>>()?;
         let mut round = tokio::time::interval(ROUND);
         round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Batch::new(SLOTS, ROOM);
@@ -81,7 +84,7 @@ impl ControlLoop {
                     guard.map_err(RunError::io("worker"))?.clear_ready();
                     self.from_worker()?
                 }
-                index = any_readable(&ports) => self.from_port_500(index, &mut batch)?,
+                index = any_readable(&ports, self.more) => self.from_port_500(index, &mut batch)?,
                 Some(call) = waiting.recv() => {
                     let answer = self.answer(&call.request)?;
                     // A client that hung up wants no answer.
@@ -163,18 +166,16 @@ impl ControlLoop {
         self.drain()
     }
 
-    /// IKE on port 500.
+    /// IKE on port 500. Remembers a port that may have more to read than one turn takes.
     fn from_port_500(&mut self, index: usize, batch: &mut Batch) -> Result<Option<Instant>, RunError> {
         batch.clear();
-        // An ICMP error about an earlier datagram is no reason to stop; the next read gives what is there.
+        // An ICMP error about an earlier datagram is no reason to stop; the next turn gives what is there.
         let _ = self.sockets.receive(index, batch);
+        self.more = batch.is_full().then_some(index);
         for (at, packet) in batch.packets().iter().enumerate() {
-            let Some(path) = packet.path else { continue };
-            self.endpoint.handle(
-                clock::now(),
-                Input::Datagram { local: path.local, remote: path.remote, bytes: batch.bytes(at) },
-            );
-            self.drain()?;
+            let Some(path) = packet.path.filter(|_| !packet.done) else { continue };
+            let bytes = batch.bytes(at);
+            self.input(Input::Datagram { local: path.local, remote: path.remote, bytes })?;
         }
         self.drain()
     }
@@ -230,9 +231,12 @@ impl ControlLoop {
             tracing::warn!("{warning}");
         }
         self.worker.send(Command::Policy(next.policy.clone())).map_err(|error| error.to_string())?;
+        for (tunnel, mtu) in link_mtus(&next) {
+            self.worker.send(Command::LinkMtu(tunnel, mtu)).map_err(|error| error.to_string())?;
+        }
         self.endpoint.reload(clock::now(), next.ike.clone());
         self.journal.follow(&next);
-        let policy = next.policy.digest_hex();
+        let policy = hex::encode(next.policy.digest());
         self.loaded = next;
         self.publish(&Event::Reloaded { policy });
         Ok(())
@@ -254,8 +258,8 @@ impl ControlLoop {
     /// Deletes sent, a short wait for the answers, then the worker ends. The barrier stays.
     async fn shut_down(
         mut self,
-        worker: &AsyncFd<std::os::fd::OwnedFd>,
-        ports: &[AsyncFd<std::os::fd::OwnedFd>],
+        worker: &AsyncFd<OwnedFd>,
+        ports: &[AsyncFd<OwnedFd>],
         batch: &mut Batch,
     ) -> Result<(), RunError> {
         let mut wake_at = self.input(Input::Shutdown)?;
@@ -269,7 +273,7 @@ impl ControlLoop {
                     guard.map_err(RunError::io("worker"))?.clear_ready();
                     self.from_worker()?
                 }
-                index = any_readable(ports) => self.from_port_500(index, batch)?,
+                index = any_readable(ports, self.more) => self.from_port_500(index, batch)?,
                 () = tokio::time::sleep(sleep) => self.input(Input::Timeout)?,
             };
         }
@@ -280,12 +284,15 @@ impl ControlLoop {
     }
 }
 
-fn readable(fd: std::os::fd::OwnedFd) -> Result<AsyncFd<std::os::fd::OwnedFd>, RunError> {
+fn readable(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>, RunError> {
     AsyncFd::with_interest(fd, Interest::READABLE).map_err(RunError::io("event loop"))
 }
 
 /// The index of a port that has something to read.
-async fn any_readable(ports: &[AsyncFd<std::os::fd::OwnedFd>]) -> usize {
+async fn any_readable(ports: &[AsyncFd<OwnedFd>], more: Option<usize>) -> usize {
+    if let Some(index) = more {
+        return index;
+    }
     let waits = ports.iter().map(|port| Box::pin(async move { port.readable().await.map(|mut guard| guard.clear_ready()) }));
     let mut waits: Vec<_> = waits.collect();
     std::future::poll_fn(move |cx| {

@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::config::Loaded;
-use crate::guard::desired::{Desired, Protected};
+use crate::guard::desired::Desired;
 use crate::ids::TunnelId;
 use crate::platform::guard;
+use crate::platform::netlink::Netlink;
 use crate::platform::tun::Tun;
 
+/// The device takes whatever a slot of the worker holds; what a tunnel's path takes stands in its routes.
+const DEVICE_MTU: u16 = 9216;
 /// Inner MTU before any path is known: AES-256-GCM in UDP over an IPv4 path of 1,500 bytes.
 const FIRST_MTU: u16 = 1438;
 
 /// What stands on the host on our behalf.
 pub(super) struct Host {
     tun_name: String,
-    device_mtu: u16,
+    first_mtu: u16,
     mtu: BTreeMap<TunnelId, u16>,
     /// Whether the device has to be made anew.
     tun_missing: bool,
@@ -27,13 +30,13 @@ impl Host {
     pub(super) fn prepare(loaded: &Loaded) -> io::Result<(Self, Tun)> {
         let mut host = Self {
             tun_name: loaded.gateway.tun.clone(),
-            device_mtu: loaded.gateway.mtu.and_then(|mtu| u16::try_from(mtu).ok()).unwrap_or(FIRST_MTU),
+            first_mtu: loaded.gateway.mtu.and_then(|mtu| u16::try_from(mtu).ok()).unwrap_or(FIRST_MTU),
             mtu: BTreeMap::new(),
             tun_missing: true,
             dirty: false,
         };
         host.protect(loaded)?;
-        let tun = Tun::open(&host.tun_name, host.device_mtu)?;
+        let tun = Tun::open(&host.tun_name, DEVICE_MTU)?;
         host.tun_missing = false;
         host.protect(loaded)?;
         Ok((host, tun))
@@ -41,20 +44,19 @@ impl Host {
 
     /// Makes the kernel hold what the configuration asks for.
     pub(super) fn protect(&mut self, loaded: &Loaded) -> io::Result<()> {
-        guard::apply(&self.desired(loaded))
+        guard::apply(&self.desired(loaded)?)
     }
 
-    fn desired(&self, loaded: &Loaded) -> Desired {
-        let mtu = |tunnel: TunnelId| self.mtu.get(&tunnel).map(|&mtu| u32::from(mtu));
-        Desired {
-            tun: self.tun_name.clone(),
-            mtu: u32::from(self.device_mtu),
-            protected: loaded
-                .protected
-                .iter()
-                .map(|(tunnel, protected)| Protected { mtu: mtu(*tunnel).or(protected.mtu), ..protected.clone() })
-                .collect(),
+    /// The remote side of every rule, each with the MTU of the narrowest tunnel that leads there.
+    fn desired(&self, loaded: &Loaded) -> io::Result<Desired> {
+        let own: Vec<_> = Netlink::open()?.addresses()?.into_iter().map(|address| address.network.addr()).collect();
+        let mut protected = loaded.protected(&own);
+        for entry in &mut protected {
+            let tunnels =
+                loaded.policy.rules().iter().filter(|rule| rule.remote().contains(&entry.network)).map(|rule| rule.tunnel);
+            entry.mtu = tunnels.filter_map(|tunnel| self.mtu.get(&tunnel)).min().map(|&mtu| u32::from(mtu));
         }
+        Ok(Desired { tun: self.tun_name.clone(), mtu: u32::from(self.first_mtu), protected })
     }
 
     /// The device was deleted under us.
@@ -77,11 +79,23 @@ impl Host {
         if !self.tun_missing && !self.dirty {
             return Ok(None);
         }
-        let tun = if self.tun_missing { Some(Tun::open(&self.tun_name, self.device_mtu)?) } else { None };
+        let tun = if self.tun_missing { Some(Tun::open(&self.tun_name, DEVICE_MTU)?) } else { None };
         self.tun_missing = false;
         self.dirty = true;
         self.protect(loaded)?;
         self.dirty = false;
         Ok(tun)
     }
+}
+
+/// The MTU of the link by which each tunnel's peer is reached now.
+pub(super) fn link_mtus(loaded: &Loaded) -> Vec<(TunnelId, u16)> {
+    let Ok(mut netlink) = Netlink::open() else { return Vec::new() };
+    let Ok(links) = netlink.links() else { return Vec::new() };
+    let found = loaded.tunnels.iter().filter_map(|info| {
+        let route = netlink.lookup(info.peer).ok()??;
+        let mtu = links.iter().find(|link| Some(link.index) == route.device)?.mtu;
+        Some((info.id, u16::try_from(mtu).unwrap_or(u16::MAX)))
+    });
+    found.collect()
 }

@@ -32,7 +32,7 @@ impl Journal {
     pub(super) fn follow(&mut self, loaded: &Loaded) {
         self.agreements =
             loaded.tunnels.iter().map(|info| (info.name.clone(), (info.agreement.clone(), info.kind))).collect();
-        self.policy = loaded.policy.digest_hex();
+        self.policy = hex::encode(loaded.policy.digest());
     }
 
     /// Where monitors subscribe.

@@ -3,6 +3,7 @@
 //! Commands are confirmed by count, so that an IKE message leaves only once the data path knows the SA that it announces.
 //! What must not be lost (`SadEvent`s) stays with the pipeline until its ring has room; telemetry is dropped and counted.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::Thread;
@@ -118,9 +119,9 @@ impl<C, U, D, T> ControlEnd<C, U, D, T> {
         Ok(())
     }
 
-    /// Readable when the worker has something to say.
-    pub(super) fn descriptor(&self) -> &EventFd {
-        &self.shared.to_control
+    /// A handle that is readable when the worker has something to say.
+    pub(super) fn descriptor(&self) -> std::io::Result<OwnedFd> {
+        self.shared.to_control.as_fd().try_clone_to_owned()
     }
 
     /// Takes the wake-up back; call before draining the rings.

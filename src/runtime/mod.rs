@@ -1,8 +1,137 @@
 //! Which thread? The control loop owns IKE and everything slow, the worker owns the packets; they meet in `link`.
+//!
+//! `run` is the walk of a start: self-test, configuration, barrier, TUN, sockets, worker, control loop.
 
 mod admin_socket;
+mod control_loop;
+mod host;
+mod journal;
 mod keylog;
 mod link;
 pub mod protocol;
+mod sockets;
+mod state_dir;
+mod stats;
+mod worker;
+
+use std::io;
+use std::path::PathBuf;
 
 pub use admin_socket::{MAX_LINE, parse_request};
+
+use crate::config::{self, ConfigError};
+use crate::crypto::self_test::{self, SelfTestFailed};
+use crate::dataplane::pipeline::{Pipeline, PipelineConfig};
+use crate::entropy::Entropy;
+use crate::ike::endpoint::Endpoint;
+use crate::platform::entropy::OsEntropy;
+use crate::platform::privileges;
+
+/// Flows at a time.
+const FLOWS: usize = 65_536;
+
+/// What `portcullis run` was told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file.
+    pub file: PathBuf,
+    /// Another place for the control socket.
+    pub socket: Option<PathBuf>,
+    /// Where Wireshark's tables are written, if anywhere.
+    pub keylog: Option<PathBuf>,
+}
+
+/// Why the gateway does not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration does not load.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An algorithm gives wrong answers.
+    #[error(transparent)]
+    SelfTest(#[from] SelfTestFailed),
+    /// The process may not do what a gateway does.
+    #[error(transparent)]
+    Privileges(#[from] privileges::Missing),
+    /// The system refused something.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl RunError {
+    fn io<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> Self
+    where
+        E: 'static,
+    {
+        move |error| Self::Io { what, error: error.into() }
+    }
+}
+
+/// Runs the gateway until SIGTERM or SIGINT.
+pub fn run(options: Options) -> Result<(), RunError> {
+    let passed = self_test::run()?;
+    tracing::info!(algorithms = passed.len(), "self-test passed");
+    let loaded = config::load(&options.file)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let socket = options.socket.unwrap_or_else(|| loaded.gateway.control_socket.clone());
+    privileges::check()?;
+    privileges::protect_memory().map_err(RunError::io("process limits"))?;
+    let _state = state_dir::StateDir::open(&loaded.gateway.state_dir).map_err(RunError::io("state_dir"))?;
+    let keylog = match &options.keylog {
+        Some(folder) => {
+            tracing::warn!("KEYS OF EVERY SA ARE WRITTEN TO {}: whoever reads them reads the traffic", folder.display());
+            Some(keylog::KeyLogFiles::open(folder).map_err(RunError::io("key log"))?)
+        }
+        None => None,
+    };
+    let (host, tun) = host::Host::prepare(&loaded).map_err(RunError::io("TUN device, routes and barrier"))?;
+    let (data, ports) = sockets::open(&loaded).map_err(RunError::io("sockets"))?;
+
+    let mut hash_seed = [0; 4];
+    for word in &mut hash_seed {
+        let entropy: &mut dyn Entropy = &mut OsEntropy;
+        *word = u64::from_ne_bytes(entropy.array());
+    }
+    let mut pipeline = Pipeline::new(PipelineConfig { flow_capacity: FLOWS, hash_seed }, loaded.policy.clone());
+    for (tunnel, mtu) in host::link_mtus(&loaded) {
+        pipeline.set_link_mtu(tunnel, mtu);
+    }
+    let stats = stats::Stats::new(pipeline.counters().clone());
+    let (control, link) = link::link().map_err(RunError::io("event descriptors"))?;
+    let worker = worker::Worker { link, pipeline, tun: Some(tun), sockets: data, tun_gone: false };
+    let thread = std::thread::Builder::new()
+        .name("packets".into())
+        .spawn(|| worker.run())
+        .map_err(RunError::io("packet thread"))?;
+
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::io("control loop"))?;
+    runtime.block_on(async {
+        let admin = admin_socket::AdminSocket::bind(&socket).map_err(RunError::io("control socket"))?;
+        let endpoint = Endpoint::new(loaded.ike.clone(), Box::new(OsEntropy), keylog.is_some());
+        let journal = journal::Journal::new(&loaded);
+        tracing::info!(tunnels = loaded.tunnels.len(), rules = loaded.policy.rules().len(), "gateway runs");
+        control_loop::ControlLoop {
+            file: options.file,
+            loaded,
+            endpoint,
+            worker: control,
+            thread,
+            sockets: ports,
+            host,
+            journal,
+            stats,
+            keylog,
+            more: None,
+        }
+        .run(admin)
+        .await
+    })
+}

@@ -48,7 +48,7 @@ impl Stats {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_s: clock::now().since(self.started).as_secs(),
-            policy: loaded.policy.digest_hex(),
+            policy: hex::encode(loaded.policy.digest()),
             tun: loaded.gateway.tun.clone(),
             tunnels: tunnels.iter().map(|tunnel| self.tunnel(loaded, tunnel)).collect(),
             rules: loaded

@@ -192,7 +192,11 @@ impl Worker {
     /// ICMP errors about what we sent.
     fn path_errors(&mut self, index: usize) {
         let (pipeline, sockets) = (&mut self.pipeline, &mut self.sockets);
-        sockets.path_errors(index, |report| pipeline.path_mtu_report(clock::now(), report));
+        sockets.path_errors(index, |report| {
+            if let (Some(mtu), Some(remote)) = (report.mtu, report.remote) {
+                pipeline.path_mtu_report(clock::now(), remote.ip(), report.quoted(), mtu);
+            }
+        });
     }
 
     /// What the pipeline answers inwards: ICMP errors and RSTs.

@@ -1,0 +1,184 @@
+//! Which socket? Port 500 belongs to the control loop, port 4500 and raw ESP to the worker; the control loop has a second
+//! handle on port 4500 to answer by.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use crate::config::Loaded;
+use crate::dataplane::buffer::{Batch, Path};
+use crate::platform::raw_esp::RawEsp;
+use crate::platform::udp::{PathReport, Sent, UdpSocket};
+
+/// IKE (RFC 7296 §2).
+const IKE: u16 = 500;
+/// IKE and ESP behind NATs (RFC 3947 §4, RFC 3948 §2).
+const NAT_T: u16 = 4500;
+/// RFC 3948 §2.2: "a Non-ESP Marker is 4 zero-valued bytes aligned with the SPI field of an ESP packet".
+const NON_ESP_MARKER: [u8; 4] = [0; 4];
+/// RFC 3948 §2.3: the sender "SHOULD use a one-octet-long payload with the value 0xFF".
+const KEEPALIVE: [u8; 1] = [0xFF];
+/// How long the worker waits for room in a socket's buffer before it drops; the buffer holds megabytes.
+const ROOM_TIME: Duration = Duration::from_millis(2);
+
+/// One socket of the worker.
+enum DataSocket {
+    Udp(UdpSocket),
+    Raw(RawEsp),
+}
+
+/// The worker's sockets.
+pub(super) struct DataSockets(Vec<DataSocket>);
+
+/// The control loop's sockets.
+pub(super) struct ControlSockets {
+    ports: Vec<UdpSocket>,
+    nat_t: Vec<UdpSocket>,
+    out: Batch,
+}
+
+/// Opens what the tunnels' addresses need.
+pub(super) fn open(loaded: &Loaded) -> io::Result<(DataSockets, ControlSockets)> {
+    let mut data = Vec::new();
+    let mut ports = Vec::new();
+    let mut nat_t = Vec::new();
+    let families = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    for any in families {
+        if !loaded.tunnels.iter().any(|info| info.local.is_ipv4() == any.is_ipv4()) {
+            continue;
+        }
+        let bind = |port| UdpSocket::bind(any, port).map_err(|error| in_words(error, port));
+        ports.push(bind(IKE)?);
+        let socket = bind(NAT_T)?;
+        nat_t.push(socket.try_clone()?);
+        data.push(DataSocket::Udp(socket));
+        data.push(DataSocket::Raw(RawEsp::bind(any)?));
+    }
+    Ok((DataSockets(data), ControlSockets { ports, nat_t, out: Batch::new(1, usize::from(u16::MAX)) }))
+}
+
+fn in_words(error: io::Error, port: u16) -> io::Error {
+    let hint = if error.kind() == io::ErrorKind::AddrInUse { " (does another IKE daemon run here?)" } else { "" };
+    io::Error::new(error.kind(), format!("UDP port {port}: {error}{hint}"))
+}
+
+impl DataSocket {
+    fn send(&mut self, batch: &Batch, first: usize) -> Sent {
+        match self {
+            Self::Udp(socket) => socket.send_batch(batch, first),
+            Self::Raw(socket) => socket.send_batch(batch, first),
+        }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Udp(socket) => socket.as_fd(),
+            Self::Raw(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl DataSockets {
+    /// What to wait for; the index of each is what the other functions take.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.0.iter().map(DataSocket::fd)
+    }
+
+    /// Fills `batch` from one socket.
+    pub(super) fn receive(&mut self, index: usize, batch: &mut Batch) -> io::Result<usize> {
+        match self.0.get_mut(index) {
+            Some(DataSocket::Udp(socket)) => socket.recv_batch(batch),
+            Some(DataSocket::Raw(socket)) => socket.recv_batch(batch),
+            None => Ok(0),
+        }
+    }
+
+    /// Sends every packet of `batch` by the socket that its path names; says how many could not be sent.
+    pub(super) fn send(&mut self, batch: &Batch) -> u64 {
+        let mut failed = 0;
+        for socket in &mut self.0 {
+            let mut first = 0;
+            loop {
+                let fate = socket.send(batch, first);
+                failed += fate.failed as u64;
+                if !fate.is_blocked(batch.len()) {
+                    break;
+                }
+                first = fate.next;
+                if !has_room(socket.fd()) {
+                    failed += 1;
+                    first += 1;
+                }
+            }
+        }
+        failed
+    }
+
+    /// What the network says about packets that were sent.
+    pub(super) fn path_errors(&mut self, index: usize, mut tell: impl FnMut(&PathReport)) {
+        let Some(socket) = self.0.get_mut(index) else { return };
+        loop {
+            let report = match socket {
+                DataSocket::Udp(socket) => socket.error_queue(),
+                DataSocket::Raw(socket) => socket.error_queue(),
+            };
+            match report {
+                Ok(Some(report)) => tell(&report),
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+}
+
+fn has_room(fd: BorrowedFd<'_>) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let timeout = PollTimeout::try_from(ROOM_TIME).unwrap_or(PollTimeout::ZERO);
+    poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], timeout).is_ok_and(|ready| ready > 0)
+}
+
+impl ControlSockets {
+    /// Handles to wait on, one for each socket on port 500.
+    pub(super) fn descriptors(&self) -> io::Result<Vec<OwnedFd>> {
+        self.ports.iter().map(|port| port.as_fd().try_clone_to_owned()).collect()
+    }
+
+    /// Fills `batch` from one socket on port 500.
+    pub(super) fn receive(&mut self, index: usize, batch: &mut Batch) -> io::Result<usize> {
+        let Some(port) = self.ports.get_mut(index) else { return Ok(0) };
+        // IKE has its own retransmission: what the network says of single datagrams is not needed here.
+        while let Ok(Some(_)) = port.error_queue() {}
+        port.recv_batch(batch)
+    }
+
+    /// Sends an IKE message from the address and port that the endpoint names.
+    pub(super) fn send_ike(&mut self, local: SocketAddr, remote: SocketAddr, message: &[u8]) {
+        let marker: &[u8] = if local.port() == NAT_T { &NON_ESP_MARKER } else { &[] };
+        self.send(local, remote, &[marker, message]);
+    }
+
+    /// Keeps a NAT's mapping alive.
+    pub(super) fn send_keepalive(&mut self, local: SocketAddr, remote: SocketAddr) {
+        self.send(local, remote, &[&KEEPALIVE]);
+    }
+
+    fn send(&mut self, local: SocketAddr, remote: SocketAddr, parts: &[&[u8]]) {
+        self.out.clear();
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let Some(slot) = self.out.vacant().and_then(|slot| slot.get_mut(..len)) else { return };
+        let mut at = 0;
+        for part in parts {
+            slot[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+        self.out.push(len, 0, Some(Path { local, remote, tos: 0 }));
+        let sockets = if local.port() == NAT_T { &mut self.nat_t } else { &mut self.ports };
+        for socket in sockets {
+            let fate = socket.send_batch(&self.out, 0);
+            if let Some(errno) = fate.errno {
+                let error = io::Error::from_raw_os_error(errno);
+                tracing::debug!(%local, %remote, %error, "an IKE message could not be sent; it is sent again");
+            }
+        }
+    }
+}
