@@ -14,6 +14,12 @@ pub fn now() -> Instant {
     Instant::ZERO + Duration::from(time)
 }
 
+/// The time of day for people and logs, in UTC (RFC 3339). It may jump; nothing is decided by it.
+#[must_use]
+pub fn wall_rfc3339() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

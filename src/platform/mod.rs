@@ -1,5 +1,6 @@
 //! Which syscall, which device? The only room with `unsafe`, the clock and OS randomness.
 
+pub mod async_fd;
 pub mod child;
 pub mod clock;
 mod datagram;

@@ -35,7 +35,7 @@ impl RawEsp {
         .inspect(|_| without_ports(batch))
     }
 
-    /// Sends the packets of `batch` from `first` on that are not done and have a path of this socket's IP version.
+    /// Sends the packets of `batch` from `first` on that are not done and have a path without ports in its IP version.
     pub fn send_batch(&mut self, batch: &Batch, first: usize) -> Sent {
         self.inner.send(batch, first)
     }

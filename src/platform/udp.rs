@@ -25,6 +25,11 @@ impl UdpSocket {
         Ok(Self { inner: Datagrams::open(Type::DGRAM, Protocol::UDP, address, port)? })
     }
 
+    /// A second handle on the same socket, with buffers of its own, for another thread to send by.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { inner: self.inner.try_clone()? })
+    }
+
     /// Where it is bound.
     #[must_use]
     pub fn local(&self) -> SocketAddr {
@@ -36,7 +41,7 @@ impl UdpSocket {
         self.inner.receive(batch, |_| Some(Stripped::default()))
     }
 
-    /// Sends the packets of `batch` from `first` on that are not done and have a path of this socket's IP version.
+    /// Sends the packets of `batch` from `first` on that are not done and have a path from this socket's port in its IP version.
     pub fn send_batch(&mut self, batch: &Batch, first: usize) -> Sent {
         self.inner.send(batch, first)
     }

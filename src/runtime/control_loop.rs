@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -27,6 +26,7 @@ use crate::dataplane::buffer::Batch;
 use crate::event::Event;
 use crate::ike::api::{Input, Output};
 use crate::ike::endpoint::Endpoint;
+use crate::platform::async_fd::readable;
 use crate::platform::clock;
 use crate::time::Instant;
 
@@ -64,8 +64,10 @@ impl ControlLoop {
         let mut terminate = signal(SignalKind::terminate()).map_err(RunError::io("signals"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::io("signals"))?;
         let mut hangup = signal(SignalKind::hangup()).map_err(RunError::io("signals"))?;
-        let worker = readable(self.worker.descriptor().map_err(RunError::io("event loop"))?)?;
-        let ports = self.sockets.descriptors().map_err(RunError::io("event loop"))?.into_iter().map(readable).collect::<Result<Vec<_>, _>>()?;
+        let worker = self.worker.descriptor().and_then(readable).map_err(RunError::io("event loop"))?;
+        let ports = self.sockets.descriptors().map_err(RunError::io("event loop"))?;
+        let ports =
+            ports.into_iter().map(readable).collect::<Result<Vec<_>, _>>().map_err(RunError::io("event loop"))?;
         let mut round = tokio::time::interval(ROUND);
         round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Batch::new(SLOTS, ROOM);
@@ -284,16 +286,13 @@ impl ControlLoop {
     }
 }
 
-fn readable(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>, RunError> {
-    AsyncFd::with_interest(fd, Interest::READABLE).map_err(RunError::io("event loop"))
-}
-
 /// The index of a port that has something to read.
 async fn any_readable(ports: &[AsyncFd<OwnedFd>], more: Option<usize>) -> usize {
     if let Some(index) = more {
         return index;
     }
-    let waits = ports.iter().map(|port| Box::pin(async move { port.readable().await.map(|mut guard| guard.clear_ready()) }));
+    let waits =
+        ports.iter().map(|port| Box::pin(async move { port.readable().await.map(|mut guard| guard.clear_ready()) }));
     let mut waits: Vec<_> = waits.collect();
     std::future::poll_fn(move |cx| {
         for (index, wait) in waits.iter_mut().enumerate() {

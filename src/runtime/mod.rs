@@ -86,7 +86,10 @@ pub fn run(options: Options) -> Result<(), RunError> {
     let _state = state_dir::StateDir::open(&loaded.gateway.state_dir).map_err(RunError::io("state_dir"))?;
     let keylog = match &options.keylog {
         Some(folder) => {
-            tracing::warn!("KEYS OF EVERY SA ARE WRITTEN TO {}: whoever reads them reads the traffic", folder.display());
+            tracing::warn!(
+                "KEYS OF EVERY SA ARE WRITTEN TO {}: whoever reads them reads the traffic",
+                folder.display()
+            );
             Some(keylog::KeyLogFiles::open(folder).map_err(RunError::io("key log"))?)
         }
         None => None,

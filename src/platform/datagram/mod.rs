@@ -90,8 +90,21 @@ impl Datagrams {
             }
         }
         socket.bind(&SockAddr::from(local))?;
-        let local = socket.local_addr()?.as_socket().unwrap_or(local);
-        Ok(Self {
+        // What a raw socket calls its port is its protocol: paths of raw ESP have port 0.
+        let local = match kind {
+            Type::RAW => local,
+            _ => socket.local_addr()?.as_socket().unwrap_or(local),
+        };
+        Ok(Self::over(socket, local))
+    }
+
+    /// A second handle on the same socket.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self::over(self.socket.try_clone()?, self.local))
+    }
+
+    fn over(socket: Socket, local: SocketAddr) -> Self {
+        Self {
             socket,
             local,
             incoming: Messages::new(),
@@ -99,7 +112,7 @@ impl Datagrams {
             sent_indices: vec![0; AT_ONCE].into(),
             errors: Batch::new(1, 1024),
             truncated: 0,
-        })
+        }
     }
 
     /// Where it is bound.
@@ -162,16 +175,19 @@ impl Datagrams {
         Ok(total)
     }
 
-    /// Sends the packets of `batch` from `first` on that are not done and have a path of this socket's IP version.
+    /// Sends the packets of `batch` from `first` on that are not done and have a path from this socket's port in its IP version.
     pub(super) fn send(&mut self, batch: &Batch, first: usize) -> Sent {
         let mut fate = Sent { next: first, ..Sent::default() };
         let mut patience = PATIENCE;
-        let v4 = self.local.is_ipv4();
+        let (v4, port) = (self.local.is_ipv4(), self.local.port());
         loop {
             let indices = &mut self.sent_indices;
             let mut count = 0;
             let datagrams = batch.packets().iter().enumerate().skip(fate.next).filter_map(|(index, packet)| {
-                let path = packet.path.filter(|path| !packet.done && path.remote.is_ipv4() == v4)?;
+                let path = packet.path.filter(|_| !packet.done)?;
+                if path.remote.is_ipv4() != v4 || path.local.port() != port {
+                    return None;
+                }
                 *indices.get_mut(count)? = index;
                 count += 1;
                 let from = path.local.ip();
