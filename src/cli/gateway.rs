@@ -4,25 +4,35 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::exit::{Exit, Failure};
-use crate::config;
-use crate::crypto::self_test;
+use crate::platform::{guard, privileges};
+use crate::runtime::{self, Options, RunError};
 
 /// Runs the gateway until it is told to end.
 pub(super) fn run(file: PathBuf, socket: Option<PathBuf>, keylog: Option<PathBuf>) -> Result<Exit, Failure> {
-    if let Some(directory) = &keylog {
-        tracing::warn!(
-            directory = %directory.display(),
-            "KEY LOG IS ON: the keys of every SA are written to disk; whoever reads them reads the traffic"
-        );
+    runtime::run(Options { file, socket, keylog })?;
+    Ok(Exit::Done)
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Config(error) => Self::Config(error),
+            RunError::SelfTest(failed) => Self::SelfTest(failed.0.to_owned()),
+            RunError::Privileges(missing) => Self::Privileges(missing.to_string()),
+            RunError::Io { what, error } => Self::system(what, error),
+        }
     }
-    self_test::run().map_err(|failed| Failure::SelfTest(failed.0.to_owned()))?;
-    let loaded = config::load(&file)?;
-    let _ = (loaded, socket);
-    Err(Failure::Refused("this build has no packet path yet".to_owned()))
 }
 
 /// Removes routes and filters.
 pub(super) fn release(out: &mut dyn Write) -> Result<Exit, Failure> {
-    let _ = out;
-    Err(Failure::Refused("this build has left nothing in the kernel".to_owned()))
+    privileges::check().map_err(|missing| Failure::Privileges(missing.to_string()))?;
+    let any = guard::release().map_err(|error| Failure::system("release", std::io::Error::other(error)))?;
+    let word = if any {
+        "released: routes and barrier are gone; what they protected is reachable in clear from now on"
+    } else {
+        "nothing to release: neither routes nor a barrier of ours stand"
+    };
+    writeln!(out, "{word}")?;
+    Ok(Exit::Done)
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use self::guard_stub as guard;
 use crate::config::Loaded;
 use crate::guard::desired::Desired;
 use crate::ids::TunnelId;
+use crate::platform::guard;
 use crate::platform::netlink::Netlink;
 use crate::platform::tun::Tun;
 
@@ -44,7 +44,11 @@ impl Host {
 
     /// Makes the kernel hold what the configuration asks for.
     pub(super) fn protect(&mut self, loaded: &Loaded) -> io::Result<()> {
-        guard::apply(&self.desired(loaded)?)
+        let applied = guard::apply(&self.desired(loaded)?).map_err(io::Error::other)?;
+        if applied.barrier || applied.routes > 0 {
+            tracing::info!(barrier = applied.barrier, routes = applied.routes, "the kernel's side was changed");
+        }
+        Ok(())
     }
 
     /// The remote side of every rule, each with the MTU of the narrowest tunnel that leads there.
@@ -102,9 +106,4 @@ pub(super) fn link_mtus(loaded: &Loaded) -> Vec<(TunnelId, u16)> {
         Some((info.id, u16::try_from(mtu).unwrap_or(u16::MAX)))
     });
     found.collect()
-}
-mod guard_stub {
-    pub(super) fn apply(_: &crate::guard::desired::Desired) -> std::io::Result<()> {
-        Ok(())
-    }
 }
