@@ -33,8 +33,8 @@ use crate::time::Instant;
 /// Room for the largest UDP datagram; port 500 sees few at a time.
 const ROOM: usize = 65_535;
 const SLOTS: usize = 8;
-/// How often the TUN and the barrier are looked after.
-const ROUND: Duration = Duration::from_millis(500);
+/// How often the TUN is looked after, and IKE told which peers are heard from.
+const ROUND: Duration = Duration::from_secs(1);
 /// SIGTERM: how long the peers have to answer the deletes.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Calls from control connections that may wait.
@@ -95,6 +95,10 @@ impl ControlLoop {
                 }
                 _ = round.tick() => {
                     self.look_after_host()?;
+                    for tunnel in self.stats.heard_from(&self.loaded) {
+                        self.endpoint.handle(clock::now(), Input::InboundSeen(tunnel));
+                        self.drain()?;
+                    }
                     self.drain()?
                 }
                 () = tokio::time::sleep(sleep) => self.input(Input::Timeout)?,

@@ -20,11 +20,12 @@ pub(super) struct Stats {
     started: Instant,
     counters: Arc<Counters>,
     ike_refused: BTreeMap<String, u64>,
+    heard: BTreeMap<TunnelId, Instant>,
 }
 
 impl Stats {
     pub(super) fn new(counters: Arc<Counters>) -> Self {
-        Self { started: clock::now(), counters, ike_refused: BTreeMap::new() }
+        Self { started: clock::now(), counters, ike_refused: BTreeMap::new(), heard: BTreeMap::new() }
     }
 
     /// Counts what IKE refuses; the endpoint tells each with the number of its repeats.
@@ -35,6 +36,15 @@ impl Stats {
             _ => return,
         };
         *self.ike_refused.entry(reason.as_str().to_owned()).or_default() += count;
+    }
+
+    /// The tunnels whose peer was heard from since the last call.
+    pub(super) fn heard_from(&mut self, loaded: &Loaded) -> Vec<TunnelId> {
+        let ids = loaded.tunnels.iter().map(|info| info.id);
+        let heard = ids.filter_map(|id| Some((id, self.counters.tunnel(id)?.last_inbound()?)));
+        let news = heard.filter(|(id, at)| self.heard.get(id) != Some(at)).collect::<Vec<_>>();
+        self.heard.extend(news.iter().copied());
+        news.into_iter().map(|(id, _)| id).collect()
     }
 
     /// The answer to `status`.
