@@ -16,6 +16,7 @@ const TARGETS: &[(&str, Body)] = &[
     ("ike_inner_chain", bodies::ike::inner_chain),
     ("inner_ip", bodies::inner_ip::packet),
     ("esp_open", bodies::esp_open::packets),
+    ("responder", bodies::responder::things),
     ("config_file", portcullis::config::fuzz),
     ("control_socket", bodies::control_socket::line),
 ];
@@ -76,4 +77,15 @@ fn the_seeds_of_the_data_path_reach_both_sides() {
     assert_eq!(passed("from_the_peer"), [2, 2]);
     assert_eq!(passed("echo"), [2, 1]);
     assert_eq!(passed("refused"), [0, 0]);
+}
+
+#[test]
+fn the_seeds_of_the_responder_reach_an_established_sa() {
+    let installed = |seed| bodies::responder::run(&fs::read(folder("responder").join(seed)).expect("a seed"));
+    for seed in ["handshake", "handshake_with_cookie", "handshake_encapsulated"] {
+        assert_eq!(installed(seed), [2, 2], "{seed}");
+    }
+    assert_eq!(installed("strangers"), [2, 2]);
+    let [_, responder] = installed("forged_requests");
+    assert!(responder >= 2, "{responder}");
 }

@@ -24,7 +24,8 @@ pub fn inner_chain(data: &[u8]) {
 }
 
 /// Reads `data` as a list of (type, length, body) and puts correct generic headers around the bodies.
-fn framed(data: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn framed(data: &[u8]) -> Vec<u8> {
     let mut parts = Vec::new();
     let mut rest = data;
     while let Some(([kind, length], more)) = rest.split_first_chunk() {

@@ -7,4 +7,5 @@ pub mod control_socket;
 pub mod esp_open;
 pub mod ike;
 pub mod inner_ip;
+pub mod responder;
 pub mod seeds;

@@ -3,6 +3,7 @@
 
 mod ike;
 mod packets;
+mod responder;
 
 /// A file name and its content.
 pub type Seed = (&'static str, Vec<u8>);
@@ -15,6 +16,7 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("ike_inner_chain", ike::ike_inner_chain()),
         ("inner_ip", packets::inner_ip()),
         ("esp_open", packets::esp_open()),
+        ("responder", responder::responder()),
         ("control_socket", control_socket()),
         ("config_file", config_file()),
     ]

@@ -1,0 +1,390 @@
+//! The IKE endpoint as a responder, and behind it the initiator that it talks to. The input is a list of things that
+//! happen: datagrams of strangers, messages of the true peer as they are, changed on the way or changed before they
+//! were sealed (with the keys of the key log), messages that the peer would never send, time, and what the data path
+//! says. Whatever happens, what leaves is an IKE message, and what nobody sealed changes no SA.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis::crypto::aead::{AeadKey, TAG_LEN};
+use portcullis::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, PrfAlg};
+use portcullis::entropy::SeededEntropy;
+use portcullis::ids::{ShapeId, TunnelId};
+use portcullis::ike::api::{Input, KeyLog, Output};
+use portcullis::ike::config::{ChildConfig, Config, Start, TunnelConfig};
+use portcullis::ike::endpoint::Endpoint;
+use portcullis::policy::TrafficSelector;
+use portcullis::sa::command::SadCommand;
+use portcullis::sa::event::SadEvent;
+use portcullis::sa::lifetime::Lifetime;
+use portcullis::sa::spi::Spi;
+use portcullis::secret::Secret;
+use portcullis::time::Instant;
+use portcullis::wire::ike::header::{Flags, HEADER_LEN, Header};
+use portcullis::wire::ike::message::Message;
+use portcullis::wire::ike::numbers::{ExchangeType, IdType, PayloadType};
+use portcullis::wire::ike::payload::{Id, Payload};
+use portcullis::wire::ike::sealed::{self, CipherShape};
+
+use super::ike::framed;
+
+const SHAPE: CipherShape = CipherShape { iv_len: 8, block_len: 1, icv_len: TAG_LEN };
+/// Things of one input, so that an input takes bounded time.
+const MAX_STEPS: usize = 48;
+/// Datagrams between the two in one `deliver all`: more is a conversation that does not end.
+const MAX_ROUNDS: usize = 64;
+const A: usize = 0;
+const B: usize = 1;
+
+/// Reads `data` as a list of (what, length, bytes) and lets each happen.
+pub fn things(data: &[u8]) {
+    let _ = run(data);
+}
+
+/// Like [`things`]; how many SAs were installed on each side.
+#[must_use]
+pub fn run(data: &[u8]) -> [usize; 2] {
+    let Some((&mode, mut rest)) = data.split_first() else { return [0, 0] };
+    let mut world = World::new(mode);
+    for _ in 0..MAX_STEPS {
+        let Some(([what, length], more)) = rest.split_first_chunk() else { break };
+        let (bytes, more) = more.split_at(usize::from(*length).min(more.len()));
+        world.step(*what, bytes);
+        rest = more;
+    }
+    world.installed
+}
+
+/// The keys of an IKE SA, both directions, as the key log gives them.
+struct Keys {
+    from_initiator: AeadKey,
+    from_responder: AeadKey,
+}
+
+struct World {
+    sides: [Endpoint; 2],
+    now: Instant,
+    /// To each side: from, to, bytes.
+    lines: [VecDeque<(SocketAddr, SocketAddr, Vec<u8>)>; 2],
+    keys: BTreeMap<[u64; 2], Keys>,
+    newest: Option<[u64; 2]>,
+    inbound: [Vec<Spi>; 2],
+    installed: [usize; 2],
+    last: Vec<u8>,
+    /// The port that the conversation is on: 4500 once a NAT was found or pretended.
+    port: u16,
+    /// The message ID of the next request of each side, as far as it was seen.
+    next_id: [u32; 2],
+}
+
+impl World {
+    fn new(mode: u8) -> Self {
+        let cookie_threshold = (mode & 1 != 0).then_some(0);
+        let side = |side: usize| {
+            let config = Config { tunnels: vec![Arc::new(tunnel(side, mode))], cookie_threshold };
+            Endpoint::new(Arc::new(config), Box::new(SeededEntropy::new(side as u64 + 1)), true)
+        };
+        let mut world = Self {
+            sides: [side(A), side(B)],
+            now: Instant::from_nanos(1_000_000_000_000),
+            lines: [VecDeque::new(), VecDeque::new()],
+            keys: BTreeMap::new(),
+            newest: None,
+            inbound: [Vec::new(), Vec::new()],
+            installed: [0, 0],
+            last: Vec::new(),
+            port: 500,
+            next_id: [2, 0],
+        };
+        world.input(A, Input::Timeout);
+        world.input(B, Input::Timeout);
+        world
+    }
+
+    fn step(&mut self, what: u8, bytes: &[u8]) {
+        match what & 7 {
+            // A datagram that nobody sealed: from a stranger, or from the peer's address.
+            0 => self.unsealed(what, bytes),
+            // The line delivers what waits, both ways, until it is quiet.
+            1 => self.deliver_all(),
+            // One datagram of the peer, changed on the way.
+            2 => {
+                let Some((_, _, mut datagram)) = self.lines[B].pop_front() else { return };
+                if change(&mut datagram, bytes) {
+                    self.unsealed(what, &datagram);
+                } else {
+                    self.deliver(B, &datagram);
+                }
+            }
+            // One datagram of the peer, changed before it was sealed.
+            3 => {
+                let Some((_, _, datagram)) = self.lines[B].pop_front() else { return };
+                let changed = self.changed_inside(&datagram, bytes).unwrap_or(datagram);
+                self.deliver(B, &changed);
+            }
+            // A message that the peer would not send: sealed with its keys, whatever stands inside.
+            4 => self.forge(what, B, bytes),
+            5 => self.forge(what, A, bytes),
+            // Time, and what the data path says.
+            6 => self.elapse(what, bytes),
+            // What was delivered last, once more; or what waits is lost.
+            _ if what & 8 == 0 => {
+                let last = self.last.clone();
+                self.deliver(B, &last);
+            }
+            _ => {
+                self.lines[B].pop_front();
+            }
+        }
+    }
+
+    /// What nobody sealed installs nothing and removes nothing.
+    fn unsealed(&mut self, what: u8, datagram: &[u8]) {
+        let before = self.inbound.clone();
+        let stranger = SocketAddr::from(([203, 0, 113, 99], 500));
+        let remote = if what & 8 == 0 { stranger } else { address(A, 500) };
+        self.input(B, Input::Datagram { local: address(B, 500), remote, bytes: datagram });
+        assert_eq!(self.inbound, before, "a datagram that nobody sealed changed an SA");
+    }
+
+    fn deliver(&mut self, to: usize, datagram: &[u8]) {
+        let port = self.port;
+        self.last = datagram.to_vec();
+        self.input(to, Input::Datagram { local: address(to, port), remote: address(1 - to, port), bytes: datagram });
+    }
+
+    fn deliver_all(&mut self) {
+        for _ in 0..MAX_ROUNDS {
+            let Some(to) = [B, A].into_iter().find(|to| !self.lines[*to].is_empty()) else { return };
+            let Some((local, remote, bytes)) = self.lines[to].pop_front() else { return };
+            self.input(to, Input::Datagram { local: remote, remote: local, bytes: &bytes });
+        }
+        panic!("a conversation that does not end");
+    }
+
+    /// Opens a message, changes what is inside and seals it again: its AUTH payload, if it has one, stays right.
+    fn changed_inside(&self, datagram: &[u8], edits: &[u8]) -> Option<Vec<u8>> {
+        let message = Message::decode(datagram).ok()?;
+        let Some(Payload::Sk(closed)) = message.payloads.last() else { return None };
+        let keys = self.keys.get(&[message.header.initiator_spi, message.header.responder_spi])?;
+        let parts = sealed::parts(&closed.content, SHAPE)?;
+        let mut inner = datagram[parts.ciphertext].to_vec();
+        let iv = datagram[parts.iv].try_into().ok()?;
+        let icv = datagram[parts.icv].try_into().ok()?;
+        let key = if message.header.flags.initiator { &keys.from_initiator } else { &keys.from_responder };
+        key.open(iv, &datagram[parts.associated], &mut inner, icv).ok()?;
+        inner.pop();
+        change(&mut inner, edits);
+        Some(seal(&message.header, closed.first_inner, &inner, key))
+    }
+
+    /// `bytes`: exchange, flags, distance of the message ID, and a chain as [`framed`] reads it.
+    fn forge(&mut self, what: u8, to: usize, bytes: &[u8]) {
+        let Some(spis) = self.newest else { return };
+        let Some(keys) = self.keys.get(&spis) else { return };
+        let Some(([exchange, flags, distance], rest)) = bytes.split_first_chunk() else { return };
+        let from = 1 - to;
+        let from_initiator = from == A;
+        let request = flags & 1 == 0;
+        let id = if request { self.next_id[from] } else { self.next_id[to].wrapping_sub(1) };
+        let message_id = if what & 16 == 0 { id } else { id.wrapping_add(u32::from(*distance)).wrapping_sub(128) };
+        let header = Header {
+            initiator_spi: spis[0],
+            responder_spi: spis[1],
+            next_payload: PayloadType::SK,
+            major: 2,
+            minor: 0,
+            exchange: ExchangeType(34 + (exchange & 3)),
+            flags: Flags { initiator: from_initiator ^ (flags & 2 != 0), version: false, response: !request },
+            message_id,
+            length: 0,
+        };
+        let chain = if what & 8 == 0 { framed(rest) } else { rest.to_vec() };
+        let (&first, inner) = chain.split_first().unwrap_or((&0, &[]));
+        let key = if from_initiator { &keys.from_initiator } else { &keys.from_responder };
+        let datagram = seal(&header, PayloadType(first), inner, key);
+        if request && what & 16 == 0 {
+            self.next_id[from] = message_id.wrapping_add(1);
+        }
+        self.deliver(to, &datagram);
+    }
+
+    fn elapse(&mut self, what: u8, bytes: &[u8]) {
+        let &[kind, amount, ..] = bytes else { return };
+        let side = usize::from(what >> 3 & 1);
+        let known = self.inbound[side].get(usize::from(amount)).copied();
+        let inbound = known.or(Spi::new(u32::from(amount) << 8)).or(Spi::new(256)).expect("not reserved");
+        let tunnel = TunnelId(u16::from(amount & 1));
+        let event = match kind & 15 {
+            0 => SadEvent::Acquire { tunnel, shape: ShapeId(u16::from(amount >> 1)) },
+            1 => SadEvent::SoftLimit { inbound },
+            2 => SadEvent::HardLimit { inbound },
+            3 => SadEvent::FirstInbound { inbound },
+            4 => SadEvent::ForgeryBudget { inbound },
+            5 => SadEvent::PeerMoved {
+                inbound,
+                remote: address(1 - side, 1024 + u16::from(amount)),
+                local: address(side, 4500),
+            },
+            6 => return self.input(side, Input::Up(tunnel)),
+            7 => return self.input(side, Input::Down(tunnel)),
+            8 => return self.input(side, Input::Shutdown),
+            9 => return self.input(side, Input::InboundSeen(tunnel)),
+            _ => {
+                self.now = self.now + Duration::from_millis(u64::from(amount) * 500);
+                self.input(A, Input::Timeout);
+                return self.input(B, Input::Timeout);
+            }
+        };
+        self.input(side, Input::Sad(event));
+    }
+
+    /// Gives `side` something and drains it.
+    fn input(&mut self, side: usize, input: Input<'_>) {
+        self.sides[side].handle(self.now, input);
+        for _ in 0..256 {
+            match self.sides[side].poll_output() {
+                Output::Timeout(at) => {
+                    assert!(at.is_none_or(|at| at > self.now), "a timer that is due was not run");
+                    return;
+                }
+                Output::Transmit { local, remote, bytes } => self.sent(side, local, remote, bytes),
+                Output::Sad(command) => self.command(side, &command),
+                Output::KeyLog(KeyLog::Ike(line)) => self.learn(&line),
+                Output::Event(event) => assert!(serde_json::to_string(&event).is_ok(), "an event that does not print"),
+                Output::Keepalive { .. } | Output::KeyLog(KeyLog::Esp(_)) => {}
+            }
+        }
+        panic!("an endpoint that never has done enough");
+    }
+
+    /// What leaves is an IKE message.
+    fn sent(&mut self, side: usize, local: SocketAddr, remote: SocketAddr, bytes: Vec<u8>) {
+        let message = Message::decode(&bytes).expect("what is sent is an IKE message");
+        assert!(bytes.len() >= HEADER_LEN && message.header.major == 2);
+        if !message.header.flags.response {
+            self.next_id[side] = self.next_id[side].max(message.header.message_id.saturating_add(1));
+        }
+        // A stranger's answers go nowhere.
+        if remote.ip() == address(1 - side, 0).ip() {
+            self.port = local.port();
+            self.lines[1 - side].push_back((local, remote, bytes));
+            self.lines[1 - side].truncate(MAX_ROUNDS / 2);
+        }
+    }
+
+    fn command(&mut self, side: usize, command: &SadCommand) {
+        match command {
+            SadCommand::InstallInbound(spec) => {
+                assert!(!self.inbound[side].contains(&spec.spi), "an SPI that is in use");
+                let asked = tunnel(side, 0).children;
+                for (ours, granted) in [(true, &spec.child.local), (false, &spec.child.remote)] {
+                    let granted_by = |selector: &TrafficSelector| {
+                        asked.iter().any(|child| if ours { child.local } else { child.remote }.covers(selector))
+                    };
+                    assert!(granted.iter().all(granted_by), "an SA for more than the rules allow");
+                }
+                self.inbound[side].push(spec.spi);
+                self.installed[side] += 1;
+            }
+            SadCommand::RemoveInbound(spi) => self.inbound[side].retain(|known| known != spi),
+            SadCommand::InstallOutbound(_) | SadCommand::RemoveOutbound { .. } | SadCommand::Redirect { .. } => {}
+        }
+    }
+
+    /// Reads a line of `ikev2_decryption_table`.
+    fn learn(&mut self, line: &str) {
+        let fields: Vec<&str> = line.split(',').collect();
+        let spi = |at: usize| u64::from_str_radix(fields[at], 16).expect("an SPI");
+        let key = |at: usize| AeadKey::new(Cipher::Aes256Gcm16, &unhex(fields[at]));
+        let spis = [spi(0), spi(1)];
+        self.keys.insert(spis, Keys { from_initiator: key(2), from_responder: key(3) });
+        self.newest = Some(spis);
+    }
+}
+
+fn seal(header: &Header, first: PayloadType, inner: &[u8], key: &AeadKey) -> Vec<u8> {
+    let laid = sealed::lay_out(header, first, inner, None, SHAPE).expect("an input is short");
+    let mut bytes = laid.bytes;
+    let (head, tail) = bytes.split_at_mut(laid.parts.ciphertext.start);
+    let len = laid.parts.ciphertext.len();
+    let tag = key.seal([0; 8], &head[laid.parts.associated], &mut tail[..len]);
+    tail[len..].copy_from_slice(&tag);
+    bytes
+}
+
+/// Reads `edits` as a list of (place, what): a byte set, a byte put in or a byte taken out. Whether anything changed.
+fn change(bytes: &mut Vec<u8>, edits: &[u8]) -> bool {
+    let before = bytes.clone();
+    for edit in edits.chunks_exact(3) {
+        let place = usize::from(edit[0]) + usize::from(edit[1] & 0x3f) * 256;
+        if bytes.is_empty() {
+            break;
+        }
+        let place = place % bytes.len();
+        match edit[1] >> 6 {
+            0 | 1 => bytes[place] = edit[2],
+            2 => bytes.insert(place, edit[2]),
+            _ => {
+                bytes.remove(place);
+            }
+        }
+    }
+    *bytes != before
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digit = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).expect("two digits");
+    (0..text.len() / 2).map(|at| digit(at * 2)).collect()
+}
+
+fn address(side: usize, port: u16) -> SocketAddr {
+    let address = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 1)][side];
+    SocketAddr::from((address, port))
+}
+
+fn tunnel(side: usize, mode: u8) -> TunnelConfig {
+    let ip = |side: usize| -> IpAddr { address(side, 0).ip() };
+    let id = |side: usize| Id { kind: IdType::FQDN, data: [&b"a.example"[..], b"b.example"][side].to_vec() };
+    let host = |side: usize, number: u8| {
+        let host: IpAddr = Ipv4Addr::new(10, side as u8, number, 1).into();
+        TrafficSelector { protocol: 0, first_port: 0, last_port: u16::MAX, start: host, end: host }
+    };
+    let child = |number: u8| ChildConfig {
+        shape: ShapeId(number.into()),
+        local: host(side, number),
+        remote: host(1 - side, number),
+    };
+    TunnelConfig {
+        id: TunnelId(1),
+        name: "t".into(),
+        local: ip(side),
+        peer: ip(1 - side),
+        local_id: id(side),
+        peer_id: id(1 - side),
+        psk: Secret::copy_of(b"a key that both sides know, long enough"),
+        ike: vec![IkeSuite {
+            cipher: Cipher::Aes256Gcm16,
+            mac: None,
+            prf: PrfAlg::HmacSha256,
+            group: Group::Curve25519,
+        }],
+        esp: vec![EspSuite { cipher: Cipher::Aes256Gcm16, mac: None, group: None, esn: true }],
+        lab: true,
+        children: vec![child(0), child(1)],
+        start: if side == A { Start::Always } else { Start::Manual },
+        force_encapsulation: mode & 2 != 0,
+        replay_window: 64,
+        liveness: Duration::from_secs(10),
+        lifetime: Lifetime {
+            soft_packets: 1 << 30,
+            hard_packets: 1 << 32,
+            soft_bytes: u64::MAX,
+            hard_bytes: u64::MAX,
+            soft_time: Duration::from_mins(50),
+            hard_time: Duration::from_hours(1),
+        },
+    }
+}
