@@ -47,6 +47,10 @@ fn floor(bits: f64) -> u32 {
     bits
 }
 
+fn count(n: usize) -> f64 {
+    f64::from(u32::try_from(n).unwrap_or(u32::MAX))
+}
+
 fn text_bits(text: &[char]) -> f64 {
     let pool = pool_of(text);
     let symbols: Vec<u32> = text.iter().map(|c| u32::from(*c)).collect();
@@ -63,7 +67,8 @@ fn pool_of(text: &[char]) -> f64 {
         return 16.0;
     }
     let base64 = |c: &char| c.is_ascii_alphanumeric() || "+/-_=".contains(*c);
-    let classes: [(fn(&char) -> bool, f64); 5] = [
+    type Class = fn(&char) -> bool;
+    let classes: [(Class, f64); 5] = [
         (char::is_ascii_lowercase, 26.0),
         (char::is_ascii_uppercase, 26.0),
         (char::is_ascii_digit, 10.0),
@@ -83,7 +88,7 @@ fn fresh_symbols(symbols: &[u32], pool: f64) -> f64 {
         let foretold = stepping(symbols, at).max(repeating(symbols, at));
         bits += pool.log2();
         if foretold >= 4 {
-            bits += (foretold as f64).log2();
+            bits += count(foretold).log2();
             at += foretold;
         } else {
             at += 1;
@@ -113,8 +118,8 @@ fn few_symbols(symbols: &[u32], pool: f64) -> f64 {
     let mut distinct = symbols.to_vec();
     distinct.sort_unstable();
     distinct.dedup();
-    let distinct = distinct.len() as f64;
-    distinct * pool.log2() + symbols.len() as f64 * distinct.max(1.0).log2()
+    let distinct = count(distinct.len());
+    distinct * pool.log2() + count(symbols.len()) * distinct.max(1.0).log2()
 }
 
 /// Letters that look like words count as letters of words, everything else in full. Short words happen by chance in
@@ -133,7 +138,7 @@ fn words(text: &[char], pool: f64) -> f64 {
             _ => 1,
         };
         if len >= 3 && looks_spoken(&text[at..at + len]) {
-            bits += BITS_PER_WORD_LETTER * len as f64;
+            bits += BITS_PER_WORD_LETTER * count(len);
             letters += len;
             at += len;
         } else {

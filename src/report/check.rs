@@ -67,9 +67,8 @@ fn service(rule: &Rule) -> String {
 
 /// Hosts without the length of their prefix.
 fn nets(nets: &[IpNet]) -> String {
-    let shown = |net: &IpNet| match net.prefix_len() == net.max_prefix_len() {
-        true => net.addr().to_string(),
-        false => net.to_string(),
+    let shown = |net: &IpNet| {
+        if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
     };
     nets.iter().map(shown).collect::<Vec<_>>().join(", ")
 }
@@ -87,10 +86,12 @@ const fn start(start: Start) -> &'static str {
 }
 
 const fn judgement(bits: u32) -> &'static str {
-    match bits {
-        ..strength::REFUSED_BELOW => ", weak",
-        ..strength::WARNED_BELOW => ", below the 256 of the ciphers",
-        _ => "",
+    if bits < strength::REFUSED_BELOW {
+        ", weak"
+    } else if bits < strength::WARNED_BELOW {
+        ", below the 256 of the ciphers"
+    } else {
+        ""
     }
 }
 

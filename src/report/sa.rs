@@ -79,6 +79,7 @@ pub fn json(status: &Status) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn sas_are_shown_under_their_tunnel() {
@@ -99,9 +100,9 @@ mod tests {
             policy: String::new(),
             tun: String::new(),
             tunnels: vec![tunnel, down],
-            rules: Default::default(),
-            drops: Default::default(),
-            ike_refused: Default::default(),
+            rules: BTreeMap::new(),
+            drops: BTreeMap::new(),
+            ike_refused: BTreeMap::new(),
         };
         let text = sa(&status, 120);
         assert!(

@@ -1,5 +1,7 @@
 //! Plain aligned tables. The last column takes what is left of the line and is wrapped under itself.
 
+use std::fmt::Write as _;
+
 /// No column but the last is narrower than its widest cell; the last is at least this wide.
 const LAST_COLUMN: usize = 24;
 const GAP: usize = 2;
@@ -28,9 +30,12 @@ pub fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]], width: u
 #[must_use]
 pub fn pairs(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| columns(name)).max().unwrap_or(0);
-    rows.iter()
-        .map(|(name, value)| format!("  {name}{}{}\n", " ".repeat(width - columns(name) + GAP), super::plain(value)))
-        .collect()
+    let mut out = String::new();
+    for (name, value) in rows {
+        let gap = " ".repeat(width - columns(name) + GAP);
+        let _ = writeln!(out, "  {name}{gap}{}", super::plain(value));
+    }
+    out
 }
 
 fn line(out: &mut String, cells: &[String], widths: &[usize], width: usize) {
