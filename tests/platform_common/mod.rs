@@ -33,8 +33,17 @@ pub fn ip(text: &str) -> IpAddr {
 }
 
 /// Waits up to two seconds until `true`.
-pub fn wait_until(mut is: impl FnMut() -> bool) -> bool {
-    let until = Instant::now() + Duration::from_secs(2);
+pub fn wait_until(is: impl FnMut() -> bool) -> bool {
+    wait(Duration::from_secs(2), is)
+}
+
+/// Waits up to ten seconds until `true`.
+pub fn wait_long_until(is: impl FnMut() -> bool) -> bool {
+    wait(Duration::from_secs(10), is)
+}
+
+fn wait(patience: Duration, mut is: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + patience;
     while Instant::now() < until {
         if is() {
             return true;

@@ -1,6 +1,5 @@
-//! Our own nftables table, spoken to over netlink: written whole in one transaction, read back, deleted.
+//! Our own nftables table, spoken to over netlink: written whole, replaced without a gap, read back, deleted.
 //!
-//! The kernel changes from one generation of rules to the next at once, so a table that is replaced guards without a gap.
 //! Leaves out every other table: nothing here reads or changes what is not ours, but for the policy of the host's own
 //! forward chain, which `check` reads.
 
@@ -18,7 +17,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use self::attribute::{Attributes, Message};
 use self::expression::Expression;
-use self::table::{CHAINS, SET_V4, SET_V6, TABLE, rules, tun_of};
+use self::table::{CHAINS, INTERIM, SET_V4, SET_V6, TABLE, rules, tun_of};
 use super::netlink::{messages, open};
 use crate::guard::barrier::Barrier;
 
@@ -92,23 +91,34 @@ impl Nft {
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// Writes the table anew in one transaction, in place of the one that stands. Its counters go on from where they are.
+    /// Writes the table anew, in place of the one that stands. Its counters go on from where they are.
+    ///
+    /// One transaction is not enough: the kernel shows a new set's elements a moment after the rules that ask for them. So a
+    /// second table stands guard meanwhile; tables only drop, and what either drops is dropped.
     pub fn replace(&mut self, barrier: &Barrier) -> io::Result<()> {
-        let counters = self.read()?.map(|standing| standing.counters).unwrap_or_default();
+        let counters = self.read()?.map(|standing| standing.counters);
+        if counters.is_some() {
+            self.write(INTERIM, barrier, &[])?;
+            // Whoever still walks the chains of before knows nothing of the interim table.
+            wait_for_readers();
+        }
+        self.write(TABLE, barrier, &counters.unwrap_or_default())?;
+        wait_for_readers();
+        self.delete_table(INTERIM)?;
+        Ok(())
+    }
+
+    fn write(&mut self, table: &str, barrier: &Barrier, counters: &[(String, Vec<(u64, u64)>)]) -> io::Result<()> {
         let mut batch = Batch::new(self.sequence);
         // Made before it is deleted, since what does not exist cannot be.
-        batch.add(NEW_TABLE, CREATE, |message| {
-            message.text(1, TABLE);
-        });
-        batch.add(DELETE_TABLE, 0, |message| {
-            message.text(1, TABLE);
-        });
-        batch.add(NEW_TABLE, CREATE, |message| {
-            message.text(1, TABLE);
-        });
+        for (kind, flags) in [(NEW_TABLE, CREATE), (DELETE_TABLE, 0), (NEW_TABLE, CREATE)] {
+            batch.add(kind, flags, |message| {
+                message.text(1, table);
+            });
+        }
         for (id, name, key_type, length) in [(1, SET_V4, 7, 4), (2, SET_V6, 8, 16)] {
             batch.add(NEW_SET, CREATE, |set| {
-                set.text(1, TABLE)
+                set.text(1, table)
                     .text(2, name)
                     .number(3, INTERVALS)
                     .number(4, key_type)
@@ -121,14 +131,14 @@ impl Nft {
         for (name, ranges) in [(SET_V4, v4), (SET_V6, v6)] {
             for ranges in ranges.chunks(RANGES_AT_ONCE) {
                 batch.add(NEW_ELEMENTS, CREATE, |message| {
-                    message.text(1, TABLE).text(2, name);
+                    message.text(1, table).text(2, name);
                     message.nested(3, |list| ranges.iter().for_each(|(first, last)| write_range(list, *first, *last)));
                 });
             }
         }
         for chain in CHAINS {
             batch.add(NEW_CHAIN, CREATE, |message| {
-                message.text(1, TABLE).text(3, chain.name);
+                message.text(1, table).text(3, chain.name);
                 message.nested(4, |hook| {
                     hook.number(1, chain.hook).number(2, chain.priority.cast_unsigned());
                 });
@@ -142,7 +152,7 @@ impl Nft {
                     });
                 }
                 batch.add(NEW_RULE, CREATE | APPEND, |message| {
-                    message.text(1, TABLE).text(2, chain.name);
+                    message.text(1, table).text(2, chain.name);
                     message.nested(4, |list| rule.iter().for_each(|expression| expression.write(list)));
                 });
             }
@@ -152,9 +162,14 @@ impl Nft {
 
     /// Deletes the table; says whether there was one.
     pub fn delete(&mut self) -> io::Result<bool> {
+        let interim = self.delete_table(INTERIM)?;
+        Ok(self.delete_table(TABLE)? || interim)
+    }
+
+    fn delete_table(&mut self, name: &str) -> io::Result<bool> {
         let mut batch = Batch::new(self.sequence);
         batch.add(DELETE_TABLE, 0, |message| {
-            message.text(1, TABLE);
+            message.text(1, name);
         });
         match self.commit(batch) {
             Ok(()) => Ok(true),
@@ -165,13 +180,9 @@ impl Nft {
 
     /// The table as it stands, if it does.
     pub fn read(&mut self) -> io::Result<Option<Standing>> {
-        let found = match self.dump(GET_TABLE, INET, ACK, |message| {
-            message.text(1, TABLE);
-        }) {
-            Ok(found) => found,
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let Some(found) = self.table(TABLE)? else { return Ok(None) };
+        // Left by a process that ended while it wrote.
+        let interim = self.table(INTERIM)?.is_some();
         // A table with flags is dormant, or owned by a process.
         let awake = found.iter().all(|message| Attributes::of_message(message).number(2).unwrap_or(0) == 0);
         let chains = self.dump(GET_CHAIN, INET, DUMP, |_| ())?;
@@ -179,7 +190,7 @@ impl Nft {
             message.text(1, TABLE);
         })?;
         let mut barrier = Barrier::default();
-        let mut whole = awake;
+        let mut whole = awake && !interim;
         let mut counters = Vec::new();
         let mut dropped = Dropped::default();
         for chain in CHAINS {
@@ -220,6 +231,17 @@ impl Nft {
             Ipv6Addr::from_bits(bits.to_bits().wrapping_sub(1))
         })?;
         Ok(Some(Standing { barrier, whole, dropped, counters }))
+    }
+
+    fn table(&mut self, name: &str) -> io::Result<Option<Vec<Vec<u8>>>> {
+        let answers = self.dump(GET_TABLE, INET, ACK, |message| {
+            message.text(1, name);
+        });
+        match answers {
+            Ok(answers) => Ok(Some(answers)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The ranges of a set. The kernel tells first addresses and those after the last, in any order.
@@ -303,6 +325,17 @@ impl Nft {
                 }
             }
         }
+    }
+}
+
+/// Waits until no processor walks the packet filter's chains of before: `membarrier(2)` waits for an RCU grace period.
+#[allow(unsafe_code, reason = "no crate of ours wraps this call")]
+fn wait_for_readers() {
+    // SAFETY: the call takes numbers alone and touches no memory of ours.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result != 0 {
+        // Not offered here (nohz_full): no packet stays in a chain that long.
+        std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }
 

@@ -7,6 +7,8 @@ use super::expression::{Expression, Meta};
 
 /// The table's name, in family `inet`.
 pub(super) const TABLE: &str = "portcullis";
+/// The table that stands guard while ours is written anew.
+pub(super) const INTERIM: &str = "portcullis-interim";
 /// The set of protected IPv4 addresses.
 pub(super) const SET_V4: &str = "protected4";
 /// The set of protected IPv6 addresses.
