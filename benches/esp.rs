@@ -91,15 +91,19 @@ fn seal(criterion: &mut Criterion) {
         let mut number = 0u64;
         group.bench_function("ring", |bencher| {
             bencher.iter_custom(|iterations| {
-                batches(iterations, || {}, || {
-                    for slot in slab.chunks_mut(stride) {
-                        number += 1;
-                        let packet = &mut slot[HEAD..HEAD + padded];
-                        let tag = key.seal_in_place_separate_tag(nonce(number), Aad::from([1; 12]), packet);
-                        let tag = tag.expect("short enough");
-                        slot[HEAD + padded..HEAD + padded + 16].copy_from_slice(tag.as_ref());
-                    }
-                })
+                batches(
+                    iterations,
+                    || {},
+                    || {
+                        for slot in slab.chunks_mut(stride) {
+                            number += 1;
+                            let packet = &mut slot[HEAD..HEAD + padded];
+                            let tag = key.seal_in_place_separate_tag(nonce(number), Aad::from([1; 12]), packet);
+                            let tag = tag.expect("short enough");
+                            slot[HEAD + padded..HEAD + padded + 16].copy_from_slice(tag.as_ref());
+                        }
+                    },
+                )
             });
         });
 

@@ -1,0 +1,128 @@
+//! A million packets through two data paths back to back, without one allocation.
+
+#![allow(unsafe_code)] // an allocator that counts can be written in no other way
+
+mod esp_support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::Duration;
+
+use esp_support::*;
+use portcullis::dataplane::buffer::Batch;
+
+/// The system's allocator, which counts what each thread asks of it.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    // A thread that is being torn down has no count any more, and none is wanted.
+    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(block, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const BATCH: usize = 64;
+
+/// One batch of what a gateway meets: two families, several flows, and some of everything that is refused.
+fn traffic() -> Vec<Vec<u8>> {
+    let mut packets = vec![
+        tcp(5000, true, 0x18, 101, 501, &[], &[0x54; 900]),
+        // No rule, no connection, too long, malformed.
+        udp(("192.0.2.10", 1000), ("203.0.113.20", 53), 0, b"refused"),
+        tcp(6000, true, 0x10, 1, 1, &[], b"stray"),
+        allowed(1500),
+        vec![0x45; 30],
+    ];
+    while packets.len() < BATCH {
+        let port = 1000 + packets.len() as u16 % 20;
+        packets.push(udp(("192.0.2.10", port), ("203.0.113.20", 2000), 0, &[0x11; 100]));
+        packets.push(udp(("2001:db8::10", port), ("2001:db8:1::20", 2000), 2, &[0x22; 200]));
+    }
+    packets.truncate(BATCH);
+    packets
+}
+
+#[test]
+fn a_million_packets_allocate_nothing() {
+    let mut pair = Pair::new(Options::default());
+    pair.connect(5000);
+    let traffic = traffic();
+    let (mut out, mut inn) = (Batch::new(BATCH, 2048), Batch::new(BATCH, 2048));
+    let (mut delivered, mut sent, mut told, mut before) = (0u64, 0u64, 0u64, 0);
+    for round in 0.. {
+        // The first rounds fill tables and queues; then not one more.
+        if round == 40 {
+            (delivered, sent) = (0, 0);
+            before = ALLOCATIONS.get();
+        }
+        let now = NOW + Duration::from_millis(5) * round;
+        out.clear();
+        for packet in &traffic {
+            out.vacant().unwrap()[..packet.len()].copy_from_slice(packet);
+            out.push(packet.len(), 0, None);
+        }
+        sent += BATCH as u64;
+        pair.left.outbound(now, &mut out);
+
+        inn.clear();
+        for at in 0..out.len() {
+            let packet = out.packets()[at];
+            let Some(path) = packet.path.filter(|_| !packet.done) else { continue };
+            let bytes = inn.vacant().unwrap();
+            bytes[..packet.len].copy_from_slice(out.bytes(at));
+            if at == 20 {
+                bytes[packet.len - 1] ^= 1;
+            }
+            inn.push(packet.len, 0, Some(across(path)));
+        }
+        // In the room of the refused: an IKE message and a keepalive.
+        for datagram in [&[0, 0, 0, 0, 1][..], &[0xFF]] {
+            let path = inn.packets()[0].path;
+            inn.vacant().unwrap()[..datagram.len()].copy_from_slice(datagram);
+            inn.push(datagram.len(), 0, path);
+        }
+        pair.right.inbound(now, &mut inn);
+        delivered += inn.packets().iter().filter(|packet| !packet.done).count() as u64;
+
+        for side in [&mut pair.left, &mut pair.right] {
+            side.replies().clear();
+            while side.poll_ike().is_some() {}
+            while side.poll_event().is_some() {}
+            while side.poll_record().is_some() {
+                told += 1;
+            }
+        }
+        if sent >= 1_000_000 && round > 40 {
+            break;
+        }
+    }
+    let allocations = ALLOCATIONS.get() - before;
+    assert!(delivered > 900_000, "{delivered} of {sent}");
+    assert!(told > 10, "repeats were told: {told}");
+    assert_eq!(allocations, 0);
+}
