@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -123,29 +124,43 @@ fn no_gateway_on_the_socket_is_4() {
     }
 }
 
+/// The binary as somebody without privileges would run it. Root steps down to nobody; the binary is copied, because it
+/// may lie where nobody cannot go.
+fn unprivileged(case: &Case, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    if nix::unistd::geteuid().is_root() {
+        fs::set_permissions(case.path("."), fs::Permissions::from_mode(0o755)).expect("a mode");
+        let copy = case.path("portcullis");
+        if !copy.exists() {
+            fs::copy(env!("CARGO_BIN_EXE_portcullis"), &copy).expect("a copy");
+        }
+        command = Command::new(copy);
+        command.uid(65_534).gid(65_534);
+    }
+    command.args(arguments).output().expect("it starts")
+}
+
 #[test]
 fn a_socket_of_another_user_is_5() {
-    // Root may open everything; without root the mode alone keeps us out.
     let case = Case::new();
     let socket = case.path("control.sock");
     let _listener = UnixListener::bind(&socket).unwrap();
-    fs::set_permissions(&socket, fs::Permissions::from_mode(0o600)).unwrap();
-    fs::set_permissions(case.path("."), fs::Permissions::from_mode(0o755)).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-    command.args(["status", "--socket"]).arg(&socket);
-    if nix::unistd::geteuid().is_root() {
-        use std::os::unix::process::CommandExt;
-        // The binary may lie where another user cannot go.
-        let copy = case.path("portcullis");
-        fs::copy(env!("CARGO_BIN_EXE_portcullis"), &copy).unwrap();
-        command = Command::new(copy);
-        command.args(["status", "--socket"]).arg(&socket).uid(65_534).gid(65_534);
-    } else {
-        fs::set_permissions(&socket, fs::Permissions::from_mode(0)).unwrap();
-    }
-    let output = command.output().unwrap();
+    let mode = if nix::unistd::geteuid().is_root() { 0o600 } else { 0 };
+    fs::set_permissions(&socket, fs::Permissions::from_mode(mode)).unwrap();
+    let output = unprivileged(&case, &["status", "--socket", socket.to_str().unwrap()]);
     assert_eq!(code(&output), 5, "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("belongs to another user"));
+}
+
+#[test]
+fn a_gateway_without_privileges_is_5() {
+    let case = Case::new();
+    let inline = EXAMPLE.replace("file:PSK", "hex:8f1d0c52a7e3946b5f2780cbd41e693a07f5b8e2c96d1430ab7c5e8f92d6013b");
+    let run = unprivileged(&case, &["run", case.file(&inline).to_str().unwrap()]);
+    assert_eq!(code(&run), 5, "{}", text(&run.stderr));
+    assert!(text(&run.stderr).contains("CAP_NET_ADMIN"), "{}", text(&run.stderr));
+    let release = unprivileged(&case, &["release"]);
+    assert_eq!(code(&release), 5, "{}", text(&release.stderr));
 }
 
 #[test]

@@ -36,3 +36,18 @@ pub(super) fn release(out: &mut dyn Write) -> Result<Exit, Failure> {
     writeln!(out, "{word}")?;
     Ok(Exit::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::self_test::SelfTestFailed;
+
+    #[test]
+    fn each_reason_not_to_run_has_its_code() {
+        let exit = |error: RunError| Failure::from(error).exit();
+        assert_eq!(exit(RunError::SelfTest(SelfTestFailed("AES-256-GCM"))), Exit::SelfTest);
+        let io = |kind: std::io::ErrorKind| RunError::Io { what: "sockets", error: kind.into() };
+        assert_eq!(exit(io(std::io::ErrorKind::AddrInUse)), Exit::System);
+        assert_eq!(exit(io(std::io::ErrorKind::PermissionDenied)), Exit::Privileges);
+    }
+}

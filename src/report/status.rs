@@ -33,14 +33,14 @@ pub fn status(status: &Status, width: usize) -> String {
             let count = |key: &str| counters.get(key).copied().unwrap_or(0);
             [
                 name.clone(),
-                format!("{} packets", count("packets_out")),
-                bytes(count("bytes_out")),
-                format!("{} packets", count("packets_in")),
-                bytes(count("bytes_in")),
+                count("flows").to_string(),
+                format!("{} packets, {}", count("packets_out"), bytes(count("bytes_out"))),
+                format!("{} packets, {}", count("packets_in"), bytes(count("bytes_in"))),
+                count("refused").to_string(),
             ]
         })
         .collect();
-    section(&mut out, &table(["RULE", "OUT", "", "IN", ""], &rules, width));
+    section(&mut out, &table(["RULE", "FLOWS", "OUT", "IN", "REFUSED"], &rules, width));
     let sentence = |name: &str| DropReason::ALL.iter().find(|r| r.as_str() == name).map(|r| r.sentence());
     section(&mut out, &reasons("DROPPED", &status.drops, sentence, width));
     let sentence = |name: &str| IkeReason::ALL.iter().find(|r| r.as_str() == name).map(|r| r.sentence());
@@ -161,7 +161,7 @@ mod tests {
         let test = line("test");
         assert!(test.contains("bench (lab)") && test.contains("waiting"), "{test}");
         assert!(test.contains("the peer did not answer; next attempt in 8 s; no SA for 192.0.2.1"), "{test}");
-        assert!(line("mq").contains("3 packets"));
+        assert!(line("mq").contains("3 packets, 0 B"));
         assert!(line("5 ").contains("no rule allows it"));
         assert!(!text.contains("IKE REFUSED"), "what did not happen is not shown: {text}");
     }
