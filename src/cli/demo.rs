@@ -31,7 +31,8 @@ mod tests {
         assert_eq!(outcome(Ok(true)).unwrap().code(), 0);
         assert_eq!(outcome(Ok(false)).unwrap().code(), 7);
         assert_eq!(outcome(Err(DemoError::Gateway("it did not come up".into()))).unwrap().code(), 7);
-        let refused = |kind: std::io::ErrorKind| outcome(Err(DemoError::System { what: "unshare".into(), source: kind.into() }));
+        let refused =
+            |kind: std::io::ErrorKind| outcome(Err(DemoError::System { what: "unshare".into(), source: kind.into() }));
         assert_eq!(refused(std::io::ErrorKind::PermissionDenied).unwrap_err().exit(), Exit::Privileges);
         assert_eq!(refused(std::io::ErrorKind::NotFound).unwrap_err().exit(), Exit::System);
     }
