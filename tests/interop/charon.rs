@@ -36,6 +36,20 @@ pub struct Connection {
     pub encap: bool,
 }
 
+impl Connection {
+    fn text(&self, here: IpAddr, there: IpAddr) -> String {
+        let Self { ike, esp, psk, local_ts, remote_ts, encap } = self;
+        format!(
+            "connections {{ gw {{\n version = 2\n mobike = no\n local_addrs = {here}\n remote_addrs = {there}\n \
+             proposals = {ike}\n encap = {encap}\n unique = replace\n keyingtries = 1\n \
+             local {{ auth = psk\n id = {here} }}\n remote {{ auth = psk\n id = {there} }}\n \
+             children {{ net {{ local_ts = {local_ts}\n remote_ts = {remote_ts}\n esp_proposals = {esp} }} }}\n}} }}\n\
+             secrets {{ ike-gw {{ id-a = {here}\n id-b = {there}\n secret = 0x{psk} }} }}\n",
+            encap = if *encap { "yes" } else { "no" },
+        )
+    }
+}
+
 impl Default for Connection {
     fn default() -> Self {
         Self {
@@ -86,18 +100,7 @@ impl Charon {
             log = folder.join("log").display(),
         );
         fs::write(folder.join("strongswan.conf"), main).unwrap();
-        let Connection { ike, esp, psk, local_ts, remote_ts, encap } = connection;
-        let text = format!(
-            "connections {{ gw {{\n version = 2\n mobike = no\n local_addrs = {here}\n remote_addrs = {there}\n \
-             proposals = {ike}\n encap = {encap}\n unique = replace\n keyingtries = 1\n \
-             local {{ auth = psk\n id = {here} }}\n remote {{ auth = psk\n id = {there} }}\n \
-             children {{ net {{ local_ts = {local_ts}\n remote_ts = {remote_ts}\n esp_proposals = {esp} }} }}\n}} }}\n\
-             secrets {{ ike-gw {{ id-a = {here}\n id-b = {there}\n secret = 0x{psk} }} }}\n",
-            encap = if *encap { "yes" } else { "no" },
-        );
-        let file = folder.join("swanctl.conf");
-        fs::write(&file, text).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        write(&folder.join("swanctl.conf"), &connection.text(here, there));
         let output = || Stdio::from(fs::File::create(folder.join("output")).unwrap());
         let mut command = Command::new("charon-systemd");
         command.env("STRONGSWAN_CONF", folder.join("strongswan.conf"));
@@ -112,6 +115,12 @@ impl Charon {
         );
         charon.load();
         charon
+    }
+
+    /// Takes another connection from now on; its SAs stay. Only for gateway B.
+    pub fn reload(&self, connection: &Connection) {
+        write(&self.folder.join("swanctl.conf"), &connection.text(V4.gateway_b, V4.gateway_a));
+        self.load();
     }
 
     fn load(&self) {
@@ -163,6 +172,11 @@ impl Charon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn write(file: &Path, text: &str) {
+    fs::write(file, text).unwrap();
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 fn own(host: IpAddr) -> std::io::Result<()> {
