@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
@@ -122,10 +123,10 @@ pub fn run(options: Options) -> Result<bool, DemoError> {
         }
     }
     let farewell = pair.stop().map_err(system("the end of the gateways"))?;
-    if !farewell {
-        eprintln!("a gateway did not end as it should");
+    for (name, status) in &farewell {
+        eprintln!("{name} did not end as it should: {status}");
     }
-    Ok(shown.as_promised() && farewell)
+    Ok(shown.as_promised() && farewell.is_empty())
 }
 
 /// What is going on, for a person who watches.
@@ -253,9 +254,10 @@ impl Pair {
         format!("log of gateway A:\n{}\nlog of gateway B:\n{}", self.a.log(), self.b.log())
     }
 
-    fn stop(self) -> io::Result<bool> {
-        let (a, b) = (self.a.stop()?, self.b.stop()?);
-        Ok(a.success() && b.success())
+    /// Ends both; names the one that did not end well.
+    fn stop(self) -> io::Result<Vec<(&'static str, ExitStatus)>> {
+        let ends = [("gateway A", self.a.stop()?), ("gateway B", self.b.stop()?)];
+        Ok(ends.into_iter().filter(|(_, status)| !status.success()).collect())
     }
 }
 

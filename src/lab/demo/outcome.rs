@@ -150,11 +150,11 @@ impl Result {
     pub(super) fn print_table(&self) {
         let mark = |good: bool| if good { "ok " } else { "BAD" };
         let tally = &self.passed.tally;
-        println!("Tunnel    {} ", self.suite);
+        println!("Tunnel    {}", self.suite);
         println!("          up after {:.1} ms of handshake\n", self.handshake_ms);
-        println!("Passed                                      rule     what");
+        println!("Passed                                        rule     what");
         println!(
-            "  ok   an MQ conversation, host to host     mq (1a)  {} MB out, {} MB in, {} segments, {} heartbeats, \
+            "  ok   an MQ conversation, host to host       mq (1a)  {} MB out, {} MB in, {} segments, {} heartbeats, \
              {:.0} MB/s",
             tally.put_bytes / 1_000_000,
             tally.got_bytes / 1_000_000,
@@ -162,10 +162,10 @@ impl Result {
             tally.heartbeats,
             self.megabytes_a_second()
         );
-        println!("\nRefused                                     rule     reason            by  its sender saw");
+        println!("\nRefused                                       rule     reason            by  its sender saw");
         for each in &self.refused {
             println!(
-                "  {}  {:<38}  {:<7}  {:<16}  {}   {}",
+                "  {}  {:<40}  {:<7}  {:<16}  {}   {}",
                 mark(each.as_promised()),
                 each.attempt.title(),
                 each.rule.as_deref().unwrap_or("-"),
