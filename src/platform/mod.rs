@@ -6,6 +6,7 @@ pub mod clock;
 mod datagram;
 pub mod entropy;
 pub mod guard;
+pub mod host_check;
 pub mod namespace;
 pub mod netlink;
 pub mod nft;
