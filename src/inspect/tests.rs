@@ -265,7 +265,10 @@ fn nothing_passes_before_the_handshake_is_complete() {
     assert_eq!(gateway.tcp(Origin::Tun, (40000, 1414, SYN | ACK, 100, 101, b"")).reason(), out);
     gateway.tcp(PEER, (1414, 40000, SYN | ACK, 500, 101, b"")).passed();
     assert_eq!(gateway.tcp(PEER, (1414, 40000, ACK, 501, 101, b"early")).reason(), out);
-    assert_eq!(gateway.tcp(Origin::Tun, (40000, 1414, ACK, 101, 777, b"")).reason(), out);
+    for acknowledgement in [500, 777] {
+        let verdict = gateway.tcp(Origin::Tun, (40000, 1414, ACK, 101, acknowledgement, b""));
+        assert_eq!(verdict.reason(), out, "{acknowledgement}");
+    }
     gateway.tcp(Origin::Tun, (40000, 1414, ACK, 101, 501, b"data with the acknowledgement")).passed();
     gateway.tcp(PEER, (1414, 40000, ACK, 501, 130, b"now")).passed();
 }
