@@ -149,6 +149,12 @@ impl Gateway {
         let iv = sequence.to_be_bytes();
         let tag = self.key.seal(iv, &aad, &mut plaintext);
         if self.inbound(&[&spi[..], &low, &iv, &plaintext, &tag].concat()) {
+            let v6 = self.batch.bytes(0)[0] >> 4 == 6;
+            assert_eq!(
+                v6,
+                self.policy.shapes(TunnelId(0))[child as usize].local.start.is_ipv6(),
+                "the other SA's packet"
+            );
             assert!(self.passed.insert((child, sequence)), "sequence number {sequence} has passed twice");
         }
     }

@@ -118,11 +118,12 @@ impl World {
                     self.deliver(B, &datagram);
                 }
             }
-            // One datagram of the peer, changed before it was sealed.
+            // One datagram of either, changed before it was sealed.
             3 => {
-                let Some((_, _, datagram)) = self.lines[B].pop_front() else { return };
+                let to = if what & 8 == 0 { B } else { A };
+                let Some((_, _, datagram)) = self.lines[to].pop_front() else { return };
                 let changed = self.changed_inside(&datagram, bytes).unwrap_or(datagram);
-                self.deliver(B, &changed);
+                self.deliver(to, &changed);
             }
             // A message that the peer would not send: sealed with its keys, whatever stands inside.
             4 => self.forge(what, B, bytes),
