@@ -16,6 +16,7 @@ use portcullis::sa::command::SadCommand;
 use portcullis::sa::event::SadEvent;
 use portcullis::sa::lifetime::Lifetime;
 use portcullis::wire::ip::Inner;
+use proptest::prelude::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -527,4 +528,123 @@ fn opened_and_refused_flows_are_recorded_once() {
     pair.left.tick(NOW + 10 * SECOND);
     let Some(Record::Refused(repeats)) = pair.left.poll_record() else { panic!("repeats are told later") };
     assert_eq!(repeats.count, 4);
+}
+
+/// One packet of a hostile peer, made of parts that are often right.
+#[derive(Clone, Debug)]
+struct Hostile {
+    source: String,
+    destination: String,
+    protocol: u8,
+    ports: (u16, u16),
+    flags: u8,
+    flips: Vec<(usize, u8)>,
+}
+
+fn hostile() -> impl Strategy<Value = Hostile> {
+    let address = |right: &'static str, near: &'static str, other: &'static str| prop_oneof![8 => Just(right.to_owned()), 1 => Just(near.to_owned()), 1 => Just(other.to_owned())];
+    let port = || prop_oneof![Just(1414u16), Just(2000), Just(3000), Just(9), any::<u16>()];
+    let flip = (0usize..60, any::<u8>());
+    (
+        address("203.0.113.20", "203.0.113.21", "192.0.2.10"),
+        address("192.0.2.10", "192.0.2.11", "203.0.113.20"),
+        prop_oneof![4 => Just(17u8), 3 => Just(6), 2 => Just(1), 1 => any::<u8>()],
+        (port(), port()),
+        prop_oneof![Just(0x02u8), Just(0x12), Just(0x10), any::<u8>()],
+        prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(flip, 1..4)],
+    )
+        .prop_map(|(source, destination, protocol, ports, flags, flips)| Hostile {
+            source,
+            destination,
+            protocol,
+            ports,
+            flags,
+            flips,
+        })
+}
+
+impl Hostile {
+    fn build(&self) -> Vec<u8> {
+        let (source, destination) = ((&*self.source, self.ports.0), (&*self.destination, self.ports.1));
+        let mut bytes = match self.protocol {
+            6 => Tcp {
+                source,
+                destination,
+                flags: self.flags,
+                sequence: 7,
+                acknowledgement: 9,
+                options: &[],
+                payload: b"x",
+            }
+            .build(0),
+            17 => udp(source, destination, 0, b"payload"),
+            other => packet(source.0, destination.0, other, 0, &[self.flags, self.ports.0 as u8, 0, 0, 0, 0, 0, 0]),
+        };
+        for &(at, value) in &self.flips {
+            let at = at % bytes.len();
+            bytes[at] ^= value;
+        }
+        // The header's checksum is made right again, so that the changes get past it.
+        bytes[10..12].fill(0);
+        let sum = checksum(&bytes[..20]);
+        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+        bytes
+    }
+}
+
+/// What the right host may send to a left side that has opened nothing, said as plainly as possible: UDP to port 3000.
+fn naively_allowed(bytes: &[u8]) -> bool {
+    let word = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+    bytes[0] == 0x45
+        && usize::from(word(2)) == bytes.len()
+        && bytes[9] == 17
+        && bytes[12..16] == [203, 0, 113, 20]
+        && bytes[16..20] == [192, 0, 2, 10]
+        && word(22) == 3000
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// An authenticated peer gets nothing through but what the table says in plain words.
+    #[test]
+    fn no_inner_packet_escapes_the_selectors_and_the_table(
+        packets in prop::collection::vec(hostile(), 1..60),
+        service in any::<bool>(),
+    ) {
+        let selectors = if service { SelectorMode::Service } else { SelectorMode::Host };
+        let mut pair = Pair::new(Options { selectors, ..Options::default() });
+        let mut peer = Peer::new(&pair);
+        for hostile in packets {
+            let inner = hostile.build();
+            let outcome = peer.send(&mut pair.left, &inner);
+            if let Ok(passed) = &outcome {
+                prop_assert!(naively_allowed(&inner), "escaped: {hostile:?}");
+                prop_assert_eq!(passed, &inner);
+            } else if hostile.flips.is_empty() && !service {
+                prop_assert!(!naively_allowed(&inner), "refused: {hostile:?} {outcome:?}");
+            }
+        }
+        prop_assert_eq!(replies(&mut pair.left).len(), 0);
+    }
+
+    /// Arbitrary datagrams from the underlay are named, one reason each, and leave the tunnel as it was.
+    #[test]
+    fn arbitrary_datagrams_have_one_reason_each_and_change_nothing(
+        datagrams in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..120), 1..40),
+        into_sa in any::<bool>(),
+    ) {
+        let mut pair = Pair::new(Options::default());
+        let (good, path) = sealed(&mut pair, &allowed(20));
+        for mut datagram in datagrams {
+            if into_sa && datagram.len() >= 4 {
+                datagram[..4].copy_from_slice(&good[..4]);
+            }
+            if !datagram.starts_with(&[0; 4]) && datagram != [0xFF] {
+                prop_assert!(open_one(&mut pair.right, NOW, &datagram, path).is_err());
+            }
+        }
+        prop_assert_eq!(events(&mut pair.right), []);
+        prop_assert_eq!(open_one(&mut pair.right, NOW, &good, path), Ok(allowed(20)));
+    }
 }
