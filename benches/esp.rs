@@ -77,7 +77,13 @@ fn batches(iterations: u64, mut untimed: impl FnMut(), mut timed: impl FnMut()) 
         timed();
         total += start.elapsed();
     }
-    total.mul_f64(iterations as f64 / (rounds * BATCH as u64) as f64)
+    share(total, iterations, rounds)
+}
+
+/// The part of `rounds` whole batches that `iterations` packets took.
+fn share(total: Duration, iterations: u64, rounds: u64) -> Duration {
+    let nanos = total.as_nanos() * u128::from(iterations) / u128::from(rounds * BATCH as u64);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 fn seal(criterion: &mut Criterion) {

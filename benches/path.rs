@@ -53,7 +53,8 @@ fn path(criterion: &mut Criterion) {
                         pair.right.inbound(NOW, &mut inn);
                         total += start.elapsed();
                     }
-                    total.mul_f64(iterations as f64 / (rounds * BATCH as u64) as f64)
+                    let nanos = total.as_nanos() * u128::from(iterations) / u128::from(rounds * BATCH as u64);
+                    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
                 });
             });
             assert!(out.packets().iter().all(|packet| !packet.done), "everything passes");

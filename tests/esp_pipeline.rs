@@ -1,6 +1,8 @@
 //! Two data paths back to back, without a network: what passes, what is refused and by which name, what is answered, and
 //! what IKE hears of it.
 
+#![allow(clippy::unwrap_used)] // what helps a test may panic as the test may
+
 mod esp_support;
 
 use std::time::Duration;

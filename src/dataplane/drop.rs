@@ -81,26 +81,23 @@ impl Records {
             (slot.refused.flow, slot.refused.reason, slot.refused.outbound)
                 == (refused.flow, refused.reason, refused.outbound)
         };
-        let slot = match ways.iter().position(|slot| slot.as_ref().is_some_and(same)) {
-            Some(way) => {
-                let slot = ways[way].as_mut().expect("it was just found");
-                slot.refused.count += refused.count;
-                if now.since(slot.told) < EVERY {
-                    return;
-                }
-                slot
+        let slot = if let Some(way) = ways.iter().position(|slot| slot.as_ref().is_some_and(same)) {
+            let slot = ways[way].as_mut().expect("it was just found");
+            slot.refused.count += refused.count;
+            if now.since(slot.told) < EVERY {
+                return;
             }
-            None => {
-                // A free slot, or one whose flow has nothing left to tell.
-                let free = |slot: &Option<Slot>| {
-                    slot.as_ref().is_none_or(|slot| slot.refused.count == 0 && now.since(slot.told) >= EVERY)
-                };
-                let Some(way) = ways.iter().position(free) else {
-                    self.unrecorded += refused.count;
-                    return;
-                };
-                ways[way].insert(Slot { refused, told: now })
-            }
+            slot
+        } else {
+            // A free slot, or one whose flow has nothing left to tell.
+            let free = |slot: &Option<Slot>| {
+                slot.as_ref().is_none_or(|slot| slot.refused.count == 0 && now.since(slot.told) >= EVERY)
+            };
+            let Some(way) = ways.iter().position(free) else {
+                self.unrecorded += refused.count;
+                return;
+            };
+            ways[way].insert(Slot { refused, told: now })
         };
         slot.told = now;
         let record = Record::Refused(slot.refused);

@@ -61,6 +61,7 @@ mod tests {
         }
         assert_eq!((0..1000).filter(|_| queue.push(path, &[7; 10])).count(), DATAGRAMS);
         while queue.poll().is_some() {}
-        assert_eq!((0..1000).filter(|_| queue.push(path, &[7; 65_507])).count(), BYTES / 65_507);
+        let longest = vec![7; 65_507];
+        assert_eq!((0..1000).filter(|_| queue.push(path, &longest)).count(), BYTES / 65_507);
     }
 }

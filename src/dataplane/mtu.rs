@@ -18,7 +18,7 @@ pub const FLOOR_V4: u16 = 576;
 /// No report brings an IPv6 path below this (RFC 8200 §5).
 pub const FLOOR_V6: u16 = 1280;
 /// RFC 1191 §6.3, RFC 8201 §4: ten minutes after a report, the path is tried with its full MTU again.
-const FORGET_AFTER: Duration = Duration::from_secs(600);
+const FORGET_AFTER: Duration = Duration::from_mins(10);
 /// A report is believed if it quotes one of the last packets sent: so many, however many lie in a long fat pipe.
 pub const RECENT: u32 = 1 << 16;
 
@@ -167,7 +167,7 @@ mod tests {
         assert!(path.learn(start, 68, V4_UDP));
         assert_eq!(path.get(), 576);
         assert!(!path.tick(start + Duration::from_secs(599)));
-        assert!(path.tick(start + Duration::from_secs(600)));
+        assert!(path.tick(start + Duration::from_mins(10)));
         assert_eq!(path.get(), 1500);
         assert!(path.learn(start, 0, V6_UDP));
         assert_eq!(path.get(), 1280);

@@ -13,6 +13,7 @@ use crate::ids::{ShapeId, TunnelId};
 use crate::sa::child::{ChildSpec, Encapsulation, InboundSpec, OutboundSpec};
 use crate::sa::spi::Spi;
 use crate::time::Instant;
+use crate::wire::icmp::IcmpView;
 use crate::wire::ip::Inner;
 
 /// At most one `Acquire` for a shape in this time.
@@ -31,7 +32,7 @@ struct Ways {
     tunnel: TunnelId,
     shape: ShapeId,
     /// Newest last.
-    sas: Vec<Box<OutboundSa>>,
+    sas: Vec<OutboundSa>,
     acquired: Option<Instant>,
 }
 
@@ -97,7 +98,7 @@ impl Sad {
     /// Sends with this SA from now on, in place of older ones of the same shape.
     pub fn install_outbound(&mut self, spec: OutboundSpec, now: Instant) {
         let at = self.ways(spec.child.tunnel, spec.child.shape);
-        self.outbound[at].sas.push(Box::new(OutboundSa::new(spec, now)));
+        self.outbound[at].sas.push(OutboundSa::new(spec, now));
     }
 
     /// Forgets an inbound SA.
@@ -160,15 +161,12 @@ impl Sad {
 
     /// The outbound SA at a place from [`find_outbound`](Self::find_outbound).
     pub fn outbound(&mut self, place: OutboundPlace) -> Option<&mut OutboundSa> {
-        Some(self.outbound.get_mut(place.ways)?.sas.get_mut(place.at)?.as_mut())
+        self.outbound.get_mut(place.ways)?.sas.get_mut(place.at)
     }
 
     /// The outbound SAs of a tunnel, any order.
     pub fn outbound_of(&self, tunnel: TunnelId) -> impl Iterator<Item = &OutboundSa> {
-        self.outbound
-            .iter()
-            .filter(move |ways| ways.tunnel == tunnel)
-            .flat_map(|ways| ways.sas.iter().map(AsRef::as_ref))
+        self.outbound.iter().filter(move |ways| ways.tunnel == tunnel).flat_map(|ways| &ways.sas)
     }
 
     /// The outbound SA that sends to `remote` under `spi` (SPIs of different peers may be equal).
@@ -178,7 +176,7 @@ impl Sad {
             Encapsulation::Raw { remote: to, .. } => to == remote,
             Encapsulation::Udp { remote: to, .. } => to.ip() == remote,
         };
-        let all = self.outbound.iter().flat_map(|ways| ways.sas.iter().map(AsRef::as_ref));
+        let all = self.outbound.iter().flat_map(|ways| &ways.sas);
         all.filter(|sa| sa.spi() == spi).find(sends_there)
     }
 
@@ -186,7 +184,7 @@ impl Sad {
     pub fn all_mut(&mut self) -> (impl Iterator<Item = &mut InboundSa>, impl Iterator<Item = &mut OutboundSa>) {
         (
             self.inbound.iter_mut().filter_map(Option::as_deref_mut),
-            self.outbound.iter_mut().flat_map(|ways| ways.sas.iter_mut().map(AsMut::as_mut)),
+            self.outbound.iter_mut().flat_map(|ways| &mut ways.sas),
         )
     }
 
@@ -220,6 +218,6 @@ pub fn carries(child: &ChildSpec, outbound: bool, inner: &Inner<'_>) -> bool {
     if inside(outbound, &inner.flow()) {
         return true;
     }
-    let quoted = inner.icmp().filter(|message| message.quotes()).and_then(|message| message.quoted());
+    let quoted = inner.icmp().filter(IcmpView::quotes).and_then(|message| message.quoted());
     quoted.is_some_and(|quoted| inside(!outbound, &quoted.flow))
 }

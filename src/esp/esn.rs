@@ -17,7 +17,7 @@ pub fn infer(top: u64, width: u64, low: u32) -> Option<u64> {
         // Case B: the window spans two subspaces. From the bottom up, the number is of the earlier one.
         if low >= bottom { high.checked_sub(1) } else { Some(high) }
     }?;
-    (high <= u64::from(u32::MAX)).then_some((high << 32) | u64::from(low))
+    u32::try_from(high).is_ok().then_some((high << 32) | u64::from(low))
 }
 
 #[cfg(test)]
@@ -51,7 +51,7 @@ mod tests {
             offset in prop_oneof![-65_535i64..65_536, -65_535i64..(1 << 32) - 65_536],
         ) {
             // From the window's bottom to just before its bottom one subspace later, the answer is unique.
-            prop_assume!(offset > -(width as i64) && offset < (1 << 32) - width as i64);
+            prop_assume!(offset > -width.cast_signed() && offset < (1 << 32) - width.cast_signed());
             let Some(sequence) = top.checked_add_signed(offset) else { return Ok(()) };
             prop_assert_eq!(infer(top, width, sequence as u32), Some(sequence));
         }

@@ -1,5 +1,5 @@
 //! Pairs of SAs and inner packets for the tests of ESP and the data path.
-#![allow(dead_code)] // each test binary uses its part
+#![allow(dead_code, clippy::unwrap_used)] // each test binary uses its part; a helper may panic as a test may
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
