@@ -155,6 +155,20 @@ fn the_rules_can_be_asked_without_reading_the_secret() {
     assert!(config::load(&file).is_err());
 }
 
+#[test]
+fn a_file_that_is_deep_long_or_repetitive_is_refused_in_time() {
+    for depth in [100, 100_000] {
+        config::fuzz(format!("a = {}", "[".repeat(depth)).as_bytes());
+        config::fuzz(format!("a = {}{}", "[".repeat(depth), "]".repeat(depth)).as_bytes());
+        config::fuzz(format!("a{} = 1", ".a".repeat(depth)).as_bytes());
+        config::fuzz(format!("[a{}]", ".a".repeat(depth)).as_bytes());
+    }
+    let long = EXAMPLE.replace("file:PSK", &format!("hex:{}", "0123456789abcdef".repeat(50_000)));
+    config::fuzz(long.as_bytes());
+    let (head, rule) = EXAMPLE.split_at(EXAMPLE.find("[[rule]]").unwrap());
+    config::fuzz(format!("{head}{}", rule.repeat(2000)).as_bytes());
+}
+
 /// A mutation of the examples: some bytes removed, doubled or replaced.
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
     let edits = prop::collection::vec((any::<prop::sample::Index>(), 0_usize..12, any::<u8>(), 0_u8..4), 1..6);

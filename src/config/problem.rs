@@ -3,12 +3,15 @@
 //! The text that a problem shows is a copy in which every inline secret has been blotted out (see `redact`), byte for
 //! byte, so that places stay where they are.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
+
+/// Nobody mends more errors than this at once.
+const SHOWN: usize = 20;
 
 /// A place in the file, in bytes.
 pub(super) type Span = Range<usize>;
@@ -58,7 +61,7 @@ impl Problem {
     }
 }
 
-/// `LINE:COLUMN: message (mend)`, for a log line.
+/// The message alone, without place and mend.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -116,10 +119,15 @@ impl ConfigError {
         Self { path: path.to_owned(), errors: vec![problem], warnings: Vec::new() }
     }
 
-    /// All errors with their lines of the file, as they are shown to people.
+    /// The errors with their lines of the file, as they are shown to people: the first ones, where there are many.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
-        self.errors.iter().map(|problem| problem.render(colour)).collect::<Vec<_>>().join("\n")
+        let shown: Vec<_> = self.errors.iter().take(SHOWN).map(|problem| problem.render(colour)).collect();
+        let mut out = shown.join("\n");
+        if self.errors.len() > SHOWN {
+            let _ = writeln!(out, "\nand {} more errors", self.errors.len() - SHOWN);
+        }
+        out
     }
 }
 
@@ -175,6 +183,11 @@ impl Problems {
     ) -> Noted<'a> {
         list.push(Problem { message, severity, labels: vec![(span.clone(), label)], help: None, source: None });
         Noted(list.last_mut().expect("one was pushed in the line above"))
+    }
+
+    /// Whether there are more errors than anybody reads.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.errors.len() > 100
     }
 
     /// Whether nothing forbids going on.

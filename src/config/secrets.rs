@@ -80,6 +80,9 @@ fn from_bytes(key: Vec<u8>) -> Result<Psk, Unusable> {
     if key.is_empty() {
         return Err(unusable("the secret is empty", "`portcullis genpsk` makes one"));
     }
+    if key.len() > MAX_LEN {
+        return Err(unusable(format!("the secret is longer than {MAX_LEN} bytes"), "32 bytes are enough"));
+    }
     Ok(Psk { bits: strength::of_bytes(key.expose()), key })
 }
 

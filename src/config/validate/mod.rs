@@ -82,6 +82,9 @@ fn name_holds(what: &str, name: &At<String>, problems: &mut Problems) -> bool {
 fn unique<'a>(what: &str, names: impl Iterator<Item = &'a At<String>>, problems: &mut Problems) {
     let mut seen: BTreeMap<&str, &At<String>> = BTreeMap::new();
     for name in names {
+        if problems.is_flooded() {
+            return;
+        }
         if let Some(first) = seen.get(name.get_ref().as_str()) {
             problems
                 .error(

@@ -14,6 +14,9 @@ pub(super) fn check(raw: &[(Span, raw::Rule)], rules: &[Option<Rule>], problems:
     let all: Vec<_> = raw.iter().zip(rules).filter_map(|(raw, rule)| Some((raw, rule.as_ref()?))).collect();
     for (i, (later_raw, later)) in all.iter().enumerate() {
         for (earlier_raw, earlier) in &all[..i] {
+            if problems.is_flooded() {
+                return;
+            }
             let (here, there) = (place(later_raw), place(earlier_raw));
             if let Some(flow) = shared(earlier, later) {
                 problems
