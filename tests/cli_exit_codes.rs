@@ -164,6 +164,21 @@ fn a_gateway_without_privileges_is_5() {
 }
 
 #[test]
+fn a_host_that_is_not_ready_is_8() {
+    // No machine that runs tests has the example's address.
+    let case = Case::new();
+    let file = case.file(EXAMPLE);
+    let host = portcullis(&["check", "--host", file.to_str().unwrap()]);
+    assert_eq!(code(&host), 8, "{}{}", text(&host.stdout), text(&host.stderr));
+    let shown = text(&host.stdout);
+    assert!(shown.lines().any(|line| line.starts_with("addresses ") && line.contains("MISSING")), "{shown}");
+    let json = portcullis(&["check", "--host", "--json", file.to_str().unwrap()]);
+    let answer: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let addresses = answer["host"].as_array().unwrap().iter().find(|finding| finding["name"] == "addresses").unwrap();
+    assert_eq!((code(&json), &addresses["ok"]), (8, &false.into()));
+}
+
+#[test]
 fn what_the_gateway_says_is_shown() {
     let case = Case::new();
     let socket = case.path("control.sock");

@@ -1,12 +1,15 @@
 //! `check`: what does this file mean, and is this machine ready for it? Nothing is touched.
 
+use std::collections::BTreeSet;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 
 use serde_json::json;
 
 use super::exit::{Exit, Failure};
-use crate::config;
+use crate::config::{self, Loaded};
+use crate::platform::host_check::{self, Finding, Needs};
 use crate::report;
 
 /// Loads the file, shows what it means, and with `host` looks at this machine too.
@@ -24,14 +27,54 @@ pub(super) fn check(file: &Path, host: bool, json: bool, out: &mut dyn Write) ->
         }
         Err(refused) => return Err(refused.into()),
     };
+    let findings = host.then(|| host_check::check(&needs(&loaded)));
     if json {
-        writeln!(out, "{}", report::check::json(&loaded))?;
+        let mut answer = report::check::json(&loaded);
+        if let Some(findings) = &findings {
+            answer["host"] = report::check::host_json(findings);
+        }
+        writeln!(out, "{answer}")?;
     } else {
         for warning in &loaded.warnings {
             writeln!(out, "{}", warning.render(super::has_colour(&std::io::stdout())))?;
         }
         out.write_all(report::check::check(&loaded, report::width()).as_bytes())?;
+        if let Some(findings) = &findings {
+            out.write_all(report::check::host(findings, report::width()).as_bytes())?;
+        }
     }
-    let _ = host;
-    Ok(Exit::Done)
+    Ok(exit(findings.as_deref().unwrap_or_default()))
+}
+
+fn exit(findings: &[Finding]) -> Exit {
+    if findings.iter().all(|finding| finding.ok) { Exit::Done } else { Exit::Host }
+}
+
+/// What the file asks of this machine. Packets are forwarded for every local host that is not the gateway itself.
+fn needs(loaded: &Loaded) -> Needs {
+    let locals: BTreeSet<IpAddr> = loaded.tunnels.iter().map(|tunnel| tunnel.local).collect();
+    let forwards = |v6: bool| {
+        let hosts = loaded.policy.rules().iter().flat_map(|rule| rule.local());
+        hosts.filter(|host| host.addr().is_ipv6() == v6).any(|host| {
+            host.prefix_len() < host.max_prefix_len() || !locals.contains(&host.addr())
+        })
+    };
+    Needs {
+        tun: loaded.gateway.tun.clone(),
+        forward_v4: forwards(false),
+        forward_v6: forwards(true),
+        locals: locals.iter().copied().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_lacks_something_is_8() {
+        let finding = |ok| Finding { name: "ip-forward", ok, sentence: String::new() };
+        assert_eq!(exit(&[finding(true)]), Exit::Done);
+        assert_eq!(exit(&[finding(true), finding(false)]).code(), 8);
+    }
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::table::{pairs, table};
 use crate::config::{Loaded, Problem, identity, strength};
 use crate::ike::config::{Start, TunnelConfig};
+use crate::platform::host_check::Finding;
 use crate::policy::{Rule, Service};
 
 /// What the file means. Warnings are rendered by themselves, with their lines of the file.
@@ -98,6 +99,21 @@ const fn judgement(bits: u32) -> &'static str {
 fn children(tunnel: &TunnelConfig) -> String {
     let all: Vec<_> = tunnel.children.iter().map(|child| format!("{} <-> {}", child.local, child.remote)).collect();
     if all.is_empty() { "none: no rule names this tunnel".to_owned() } else { all.join(", ") }
+}
+
+/// What was found on this machine.
+#[must_use]
+pub fn host(findings: &[Finding], width: usize) -> String {
+    let row = |finding: &Finding| {
+        [finding.name.to_owned(), if finding.ok { "ok" } else { "MISSING" }.to_owned(), finding.sentence.clone()]
+    };
+    format!("\n{}", table(["HOST", "", "FOUND"], &findings.iter().map(row).collect::<Vec<_>>(), width))
+}
+
+/// The same as JSON.
+#[must_use]
+pub fn host_json(findings: &[Finding]) -> Value {
+    findings.iter().map(|f| json!({"name": f.name, "ok": f.ok, "sentence": f.sentence})).collect()
 }
 
 /// What the file means, as JSON.
