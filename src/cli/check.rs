@@ -55,9 +55,9 @@ fn needs(loaded: &Loaded) -> Needs {
     let locals: BTreeSet<IpAddr> = loaded.tunnels.iter().map(|tunnel| tunnel.local).collect();
     let forwards = |v6: bool| {
         let hosts = loaded.policy.rules().iter().flat_map(|rule| rule.local());
-        hosts.filter(|host| host.addr().is_ipv6() == v6).any(|host| {
-            host.prefix_len() < host.max_prefix_len() || !locals.contains(&host.addr())
-        })
+        hosts
+            .filter(|host| host.addr().is_ipv6() == v6)
+            .any(|host| host.prefix_len() < host.max_prefix_len() || !locals.contains(&host.addr()))
     };
     Needs {
         tun: loaded.gateway.tun.clone(),
