@@ -64,6 +64,8 @@ pub struct ChildSa {
     pub installed_at: Instant,
     /// It has a successor or is to go: its delete is queued or under way.
     pub leaving: bool,
+    /// Whether its outbound half was installed.
+    sends: bool,
 }
 
 /// A child SA that is not made. The IKE SA stays (RFC 7296 §1.2, §1.3).
@@ -245,7 +247,7 @@ impl Agreed {
                 replay_window: core.tunnel.replay_window,
             },
             outbound: OutboundSpec { spi: self.outbound, inbound: self.inbound, keys: to_peer, child: spec },
-            child: ChildSa { agreed: self, encapsulation, installed_at: step.now, leaving: false },
+            child: ChildSa { agreed: self, encapsulation, installed_at: step.now, leaving: false, sends: false },
         }
     }
 }
@@ -274,8 +276,9 @@ pub struct HalfInstalled {
 
 impl HalfInstalled {
     /// Sends from now on, unless `receive_only`: the child of an IKE SA that is about to go must not take the traffic.
-    pub fn install_outbound(self, core: &Core, step: &mut Step<'_>, receive_only: bool) -> ChildSa {
+    pub fn install_outbound(mut self, core: &Core, step: &mut Step<'_>, receive_only: bool) -> ChildSa {
         if !receive_only {
+            self.child.sends = true;
             step.out.sad(SadCommand::InstallOutbound(Box::new(self.outbound)));
         }
         let Agreed { shape, suite, local, remote, .. } = &self.child.agreed;
@@ -298,6 +301,12 @@ impl ChildSa {
         [self.agreed.inbound.to_string(), self.agreed.outbound.to_string()]
     }
 
+    /// Whether it carries exactly the same traffic.
+    pub fn is_twin(&self, other: &Self) -> bool {
+        let of = |child: &Self| (child.agreed.shape, child.agreed.local.clone(), child.agreed.remote.clone());
+        of(self) == of(other)
+    }
+
     /// `udp` or `raw`.
     pub fn encapsulation_name(&self) -> &'static str {
         match self.encapsulation {
@@ -309,7 +318,9 @@ impl ChildSa {
     /// Takes it out of the data path.
     pub fn remove(self, core: &Core, step: &mut Step<'_>, reason: &str) {
         let inbound = self.agreed.inbound;
-        step.out.sad(SadCommand::RemoveOutbound { inbound });
+        if self.sends {
+            step.out.sad(SadCommand::RemoveOutbound { inbound });
+        }
         step.out.sad(SadCommand::RemoveInbound(inbound));
         step.esp.release(inbound);
         let reason = reason.to_owned();

@@ -10,6 +10,7 @@ use super::limits;
 use super::retransmit::jitter;
 use super::timer::earlier;
 use crate::entropy::Entropy;
+use crate::event::IkeReason;
 use crate::ids::ShapeId;
 use crate::time::Instant;
 
@@ -54,6 +55,7 @@ pub struct Connection {
     retry: Backoff,
     children: BTreeMap<ShapeId, Backoff>,
     asked: Vec<ShapeId>,
+    told: BTreeMap<IkeReason, Instant>,
     /// Why it is not up, in a sentence.
     pub why: Option<String>,
     /// Authenticated IKE SAs so far.
@@ -75,6 +77,7 @@ impl Connection {
             retry: Backoff::default(),
             children: BTreeMap::new(),
             asked: Vec::new(),
+            told: BTreeMap::new(),
             why: None,
             handshakes: 0,
             failures: 0,
@@ -115,11 +118,11 @@ impl Connection {
         self.goal != Goal::Held
     }
 
-    /// A packet that a rule allows has no SA. `manual` tunnels and those held down are not moved by packets.
-    pub fn demand(&mut self, shape: ShapeId) {
-        let on_demand = self.config.start == Start::OnDemand;
+    /// A packet that a rule allows has no SA. Packets do not open a `manual` tunnel nor one that is held down, but `up`
+    /// a child SA that is missing is made.
+    pub fn demand(&mut self, shape: ShapeId, up: bool) {
         match self.goal {
-            Goal::Idle if on_demand => self.goal = Goal::Demand,
+            Goal::Idle if up || self.config.start == Start::OnDemand => self.goal = Goal::Demand,
             Goal::Idle | Goal::Held => return,
             Goal::Up | Goal::Demand => {}
         }
@@ -161,11 +164,17 @@ impl Connection {
         if self.is_wanted() && !busy { self.retry.not_before } else { None }
     }
 
-    /// The peer has authenticated.
-    pub fn authenticated(&mut self) {
+    /// The peer has authenticated. If the IKE SA is the peer's, the peer is the first to make child SAs.
+    pub fn authenticated(&mut self, now: Instant, initiator: bool, entropy: &mut dyn Entropy) {
         self.handshakes += 1;
         self.retry = Backoff::default();
         self.why = None;
+        if !initiator {
+            for child in &self.config.children {
+                let not_before = now + jitter(limits::RESPONDER_PATIENCE, 25, entropy);
+                self.children.insert(child.shape, Backoff { failures: 0, not_before: Some(not_before) });
+            }
+        }
     }
 
     /// A negotiation failed.
@@ -178,6 +187,21 @@ impl Connection {
             self.goal = Goal::Idle;
             self.asked.clear();
         }
+    }
+
+    /// Something that the peer asked for was refused; `why` the tunnel is not up, if it is not. Whether it is worth an
+    /// event.
+    pub fn declined(&mut self, now: Instant, reason: IkeReason, why: Option<String>) -> bool {
+        self.failures += 1;
+        if why.is_some() {
+            self.why = why;
+        }
+        let told = self.told.get(&reason);
+        let again = told.is_none_or(|told| now.since(*told) >= limits::REFUSAL_WINDOW);
+        if again {
+            self.told.insert(reason, now);
+        }
+        again
     }
 
     /// An IKE SA that was up has ended.

@@ -28,7 +28,7 @@ use crate::sa::spi::Spi;
 use crate::secret::Secret;
 use crate::time::Instant;
 use crate::wire::ike::header::{Header, IkeSpi};
-use crate::wire::ike::numbers::{ExchangeType, NotifyType};
+use crate::wire::ike::numbers::{ExchangeType, NotifyType, PayloadType};
 use crate::wire::ike::payload::Notify;
 
 /// All IKE SAs of a gateway, and what outlives them.
@@ -311,8 +311,7 @@ impl Endpoint {
             Err(refusal) => {
                 if refusal.reason == IkeReason::NoProposalChosen {
                     let detail = refusal.detail.clone().unwrap_or_default();
-                    let exchange = ExchangeType::IKE_SA_INIT;
-                    self.negotiation_failed(tunnel.id, exchange, refusal.reason, &detail);
+                    self.declined(tunnel.id, ExchangeType::IKE_SA_INIT, refusal.reason, detail);
                 }
                 Err(self.tell(incoming, refusal))
             }
@@ -369,8 +368,9 @@ impl Endpoint {
     fn sad_event(&mut self, event: SadEvent) {
         match event {
             SadEvent::Acquire { tunnel, shape } => {
+                let up = !self.established(tunnel).is_empty();
                 if let Some(connection) = self.connections.get_mut(&tunnel) {
-                    connection.demand(shape);
+                    connection.demand(shape, up);
                     self.tend(tunnel);
                 }
             }
@@ -400,6 +400,53 @@ impl Endpoint {
         if let Some(spi) = self.esp.owner(inbound) {
             self.with_established(spi, act);
         }
+    }
+}
+
+// For tests and fuzzing: a peer that holds the keys and says what no exchange would.
+impl Endpoint {
+    /// A message sealed with the keys of our first IKE SA; `offset` is added to the message ID that would be next. The
+    /// window does not hear of it.
+    pub(super) fn forge(
+        &mut self,
+        exchange: ExchangeType,
+        response: bool,
+        offset: i32,
+        first: PayloadType,
+        inner: &[u8],
+    ) -> Option<(Path, Vec<u8>)> {
+        let (core, protection) = self.sas.values_mut().find_map(|sa| match &mut sa.state {
+            State::Established(state) => Some((&sa.core, &mut state.protection)),
+            State::AuthRequested(state) => Some((&sa.core, &mut state.handshake.protection)),
+            State::InitAnswered(state) => Some((&sa.core, &mut state.handshake.protection)),
+            State::Closing(state) => Some((&sa.core, &mut state.protection)),
+            State::InitRequested(_) | State::Ended => None,
+        })?;
+        let id = core.window.position(response).wrapping_add_signed(offset);
+        let header = core.header(exchange, response, id);
+        Some((core.path, protection.seal_chain(&header, first, inner, None, &mut *self.entropy)))
+    }
+}
+
+#[cfg(test)]
+impl Endpoint {
+    /// What stands inside a message to our first IKE SA.
+    pub(super) fn unseal(&self, datagram: &[u8]) -> Option<Vec<crate::wire::ike::payload::Payload>> {
+        use crate::wire::ike::message::Message;
+        use crate::wire::ike::payload::Payload;
+        let message = Message::decode(datagram).ok()?;
+        let Some(Payload::Sk(sk)) = message.payloads.last() else { return None };
+        self.sas.values().find_map(|sa| {
+            let protection = match &sa.state {
+                State::Established(state) => &state.protection,
+                State::AuthRequested(state) => &state.handshake.protection,
+                State::InitAnswered(state) => &state.handshake.protection,
+                State::Closing(state) => &state.protection,
+                State::InitRequested(_) | State::Ended => return None,
+            };
+            let plain = protection.open(datagram, &sk.content).ok()?;
+            plain.payloads(sk.first_inner).ok().map(super::protect::Verified::into_inner)
+        })
     }
 }
 
@@ -462,6 +509,13 @@ impl Endpoint {
         found.into_iter().map(|(_, _, spi)| spi).collect()
     }
 
+    fn has_child(&self, tunnel: TunnelId, shape: ShapeId) -> bool {
+        self.established(tunnel).iter().any(|spi| match &self.sas.get(spi).map(|sa| &sa.state) {
+            Some(State::Established(state)) => state.has_child(shape),
+            _ => false,
+        })
+    }
+
     fn rivals(&self, tunnel: TunnelId, but: IkeSpi) -> Vec<Rival> {
         self.established(tunnel)
             .into_iter()
@@ -484,7 +538,10 @@ impl Endpoint {
                 Notice::Authenticated { initial_contact } => self.authenticated(tunnel, spi, initial_contact),
                 Notice::ChildUp { shape } => self.of(tunnel, |connection, _, _| connection.child_up(shape)),
                 Notice::ChildDown { shape } => {
-                    self.of(tunnel, |connection, now, entropy| connection.child_down(now, shape, entropy));
+                    // With a successor in place nothing is lost.
+                    if !self.has_child(tunnel, shape) {
+                        self.of(tunnel, |connection, now, entropy| connection.child_down(now, shape, entropy));
+                    }
                 }
                 Notice::ChildFailed { shape, exchange, reason, detail, pause } => {
                     let why = sentence(reason, &detail);
@@ -493,11 +550,12 @@ impl Endpoint {
                     });
                     self.report_failure(tunnel, exchange, reason, detail);
                 }
-                Notice::Hearsay { text, reason: _ } => {
-                    self.of(tunnel, |connection, _, _| connection.why = Some(text));
-                }
+                Notice::Hearsay { text } => self.of(tunnel, |connection, _, _| connection.why = Some(text)),
+                Notice::Declined { exchange, reason, detail } => self.declined(tunnel, exchange, reason, detail),
                 Notice::Failed { exchange, reason, detail } => {
-                    self.negotiation_failed(tunnel, exchange, reason, &detail);
+                    let why = sentence(reason, &detail);
+                    self.of(tunnel, |connection, now, entropy| connection.failed(now, why, entropy));
+                    self.report_failure(tunnel, exchange, reason, detail);
                 }
                 Notice::Down { reason } => {
                     let alone = self.established(tunnel).iter().all(|other| *other == spi);
@@ -516,10 +574,14 @@ impl Endpoint {
         }
     }
 
-    fn negotiation_failed(&mut self, tunnel: TunnelId, exchange: ExchangeType, reason: IkeReason, detail: &str) {
-        let why = sentence(reason, detail);
-        self.of(tunnel, |connection, now, entropy| connection.failed(now, why, entropy));
-        self.report_failure(tunnel, exchange, reason, detail.to_owned());
+    /// What a peer asked for was refused: told once in a while for each reason, for anybody can ask.
+    fn declined(&mut self, tunnel: TunnelId, exchange: ExchangeType, reason: IkeReason, detail: String) {
+        let up = !self.established(tunnel).is_empty();
+        let Some(connection) = self.connections.get_mut(&tunnel) else { return };
+        let why = (!up).then(|| sentence(reason, &detail));
+        if connection.declined(self.now, reason, why) {
+            self.report_failure(tunnel, exchange, reason, detail);
+        }
     }
 
     fn report_failure(&mut self, tunnel: TunnelId, exchange: ExchangeType, reason: IkeReason, detail: String) {
@@ -530,9 +592,9 @@ impl Endpoint {
 
     /// A peer has authenticated: older IKE SAs with it may have to go (see `collision`).
     fn authenticated(&mut self, tunnel: TunnelId, spi: IkeSpi, initial_contact: bool) {
-        self.of(tunnel, |connection, _, _| connection.authenticated());
         let Some(sa) = self.sas.get(&spi) else { return };
-        let (own, opened_at) = (sa.core.spis, sa.core.opened_at);
+        let (own, opened_at, initiator) = (sa.core.spis, sa.core.opened_at, sa.core.initiator);
+        self.of(tunnel, |connection, now, entropy| connection.authenticated(now, initiator, entropy));
         if initial_contact {
             for rival in self.rivals(tunnel, spi).into_iter().filter(|rival| rival.established_at < opened_at) {
                 self.forget(rival, "the peer has restarted");
@@ -547,6 +609,9 @@ impl Endpoint {
                 let other = self.own_spi(rival);
                 self.with_established(other, |state, _, _| state.leave_at(leaves_at));
             }
+        }
+        for surplus in self.established(tunnel).into_iter().skip(limits::MAX_ESTABLISHED_PER_TUNNEL) {
+            self.with_sa(surplus, |sa, step| sa.close(step, "too many IKE SAs with one peer"));
         }
         // Our own attempt that nobody has answered yet is not needed any more.
         let attempts: Vec<_> = self

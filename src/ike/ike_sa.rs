@@ -127,8 +127,13 @@ pub enum Arrival {
 
 impl Core {
     /// The way of a protected message through flags, window and integrity, in that order: what costs least goes first.
-    /// `Err` leaves everything as it was.
-    pub fn receive(&self, protection: &Protection, incoming: &Incoming<'_>) -> Result<Arrival, Refusal> {
+    /// A new request must be of an exchange in `legal`. `Err` leaves everything as it was.
+    pub fn receive(
+        &self,
+        protection: &Protection,
+        incoming: &Incoming<'_>,
+        legal: &[ExchangeType],
+    ) -> Result<Arrival, Refusal> {
         let header = &incoming.header;
         let spis = Spis { initiator: header.initiator_spi, responder: header.responder_spi };
         if spis != self.spis {
@@ -151,6 +156,9 @@ impl Core {
             false
         } else {
             match self.window.request(header.message_id) {
+                RequestId::Next if !legal.contains(&header.exchange) => {
+                    return Err(Refusal::silent(IkeReason::UnexpectedExchange));
+                }
                 RequestId::Next => false,
                 RequestId::Repeated => true,
                 RequestId::Outside => return Err(Refusal::silent(IkeReason::OutsideWindow)),

@@ -62,6 +62,10 @@ pub const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// Longest pause between attempts.
 pub const RETRY_MAX: Duration = Duration::from_secs(60);
 
+/// How long the responder of an IKE SA leaves the making of child SAs to its initiator, so that two gateways that want
+/// the same ones do not make each twice.
+pub const RESPONDER_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Pause after TEMPORARY_FAILURE (RFC 7296 §2.25: the peer is busy, not unwilling).
 pub const TEMPORARY_FAILURE_PAUSE: Duration = Duration::from_secs(3);
 

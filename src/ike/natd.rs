@@ -49,10 +49,14 @@ fn hash(spis: Spis, address: SocketAddr) -> [u8; 20] {
     }
 }
 
-/// Both notifications of one message. `forced` puts a random hash in place of our address, so that the peer must
-/// believe in a NAT before us.
-pub fn notifies(spis: Spis, path: Path, forced: bool, entropy: &mut dyn Entropy) -> [Payload; 2] {
-    let source = if forced { entropy.array::<20>() } else { hash(spis, path.local) };
+/// A source hash that fits no address: the peer must believe in a NAT before us.
+pub fn false_source(forced: bool, entropy: &mut dyn Entropy) -> Option<[u8; 20]> {
+    forced.then(|| entropy.array())
+}
+
+/// Both notifications of one message. `false_source` stands in place of our address.
+pub fn notifies(spis: Spis, path: Path, false_source: Option<[u8; 20]>) -> [Payload; 2] {
+    let source = false_source.unwrap_or_else(|| hash(spis, path.local));
     let notify = |kind, hash: [u8; 20]| Payload::Notify(Notify::status(kind, hash.to_vec()));
     [
         notify(NotifyType::NAT_DETECTION_SOURCE_IP, source),
@@ -92,7 +96,7 @@ mod tests {
     }
 
     fn seen(sent: Path, arrived: Path, forced: bool) -> Nat {
-        let sent = notifies(SPIS, sent, forced, &mut SeededEntropy::new(3));
+        let sent = notifies(SPIS, sent, false_source(forced, &mut SeededEntropy::new(3)));
         let notifies: Vec<_> = sent
             .into_iter()
             .map(|payload| match payload {

@@ -154,10 +154,17 @@ pub enum Notice {
     Hearsay {
         /// In words.
         text: String,
-        /// What it would mean.
-        reason: IkeReason,
     },
-    /// The negotiation of an IKE SA failed.
+    /// Something that the peer asked for was refused. It changes nothing about what we do: the peer may be anybody.
+    Declined {
+        /// In which exchange.
+        exchange: ExchangeType,
+        /// Why.
+        reason: IkeReason,
+        /// What was offered against what.
+        detail: String,
+    },
+    /// Our negotiation of an IKE SA failed.
     Failed {
         /// In which exchange.
         exchange: ExchangeType,

@@ -67,6 +67,11 @@ impl Window {
         (self.outstanding.is_none() && self.next < u32::MAX).then_some(self.next)
     }
 
+    /// The ID of our next request, or of the peer's next one, whether or not one waits.
+    pub fn position(&self, of_peer: bool) -> u32 {
+        if of_peer { self.expected } else { self.next }
+    }
+
     /// Whether the IDs have run out.
     pub fn is_exhausted(&self) -> bool {
         self.next == u32::MAX || self.expected == u32::MAX

@@ -179,7 +179,7 @@ pub fn answer(
     let (proof, request) = match checked {
         Ok(checked) => checked,
         Err(Refusal { reason, notify, detail }) => {
-            step.notices.push(Notice::Failed {
+            step.notices.push(Notice::Declined {
                 exchange: ExchangeType::IKE_AUTH,
                 reason,
                 detail: detail.unwrap_or_default(),
@@ -205,7 +205,7 @@ pub fn answer(
         }
         Err(Declined { reason, notify, detail }) => {
             payloads.push(Payload::Notify(notify));
-            step.notices.push(Notice::Failed { exchange: ExchangeType::IKE_AUTH, reason, detail });
+            step.notices.push(Notice::Declined { exchange: ExchangeType::IKE_AUTH, reason, detail });
             None
         }
     };

@@ -92,6 +92,10 @@ pub fn process(requested: Requested, state: &mut Established, core: &mut Core, s
         }
     }
     let made = offer.accept(core, answer).and_then(|agreed| {
+        if state.was_deleted(agreed.outbound) {
+            let detail = "the peer has deleted it already";
+            return Err(Declined::new(IkeReason::PeerError, NotifyType::CHILD_SA_NOT_FOUND, detail));
+        }
         let Some(theirs) = &answer.nonce else {
             return Err(Declined::new(IkeReason::MissingPayload, NotifyType::INVALID_SYNTAX, "no Nonce"));
         };
@@ -104,10 +108,10 @@ pub fn process(requested: Requested, state: &mut Established, core: &mut Core, s
         Ok(new) => {
             let receive_only = state.leaves_soon();
             let child = new.install_inbound(step).install_outbound(core, step, receive_only);
-            state.add_child(child);
+            state.add_child(core, child);
         }
         Err(declined) => {
-            let installed = answer.sa.is_some();
+            let installed = answer.sa.is_some() && declined.notify.kind != NotifyType::CHILD_SA_NOT_FOUND;
             state.child_failed(step, shape, inbound, ExchangeType::CREATE_CHILD_SA, declined, installed);
         }
     }
@@ -152,12 +156,12 @@ pub fn answer(
             core.respond(step, &mut state.protection, incoming, &payloads);
             let receive_only = state.leaves_soon();
             let child = half.install_outbound(core, step, receive_only);
-            state.add_child(child);
+            state.add_child(core, child);
         }
         Err(Declined { reason, notify, detail }) => {
             core.respond(step, &mut state.protection, incoming, &[Payload::Notify(notify)]);
             let exchange = ExchangeType::CREATE_CHILD_SA;
-            step.notices.push(Notice::Failed { exchange, reason, detail });
+            step.notices.push(Notice::Declined { exchange, reason, detail });
         }
     }
     Ok(())

@@ -44,6 +44,8 @@ pub fn answer(state: &mut Established, core: &Core, step: &mut Step<'_>, sorted:
         if let Some(inbound) = child.map(|child| child.agreed.inbound) {
             state.remove_child(core, step, inbound, "the peer deleted it");
             ours.push(inbound.get());
+        } else {
+            state.note_unknown_delete(spi);
         }
     }
     if ours.is_empty() { Vec::new() } else { vec![Payload::Delete(Delete::esp(ours))] }

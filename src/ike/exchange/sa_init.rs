@@ -27,6 +27,7 @@ use crate::ike::natd::{self, Nat};
 use crate::ike::path::{IKE_PORT, Path};
 use crate::ike::payloads::{Required, Sorted};
 use crate::ike::protect::Protection;
+use crate::ike::state::init_requested::Try;
 use crate::ike::state::{Handshake, InitAnswered, InitRequested, Refused, State};
 use crate::ike::step::{Notice, Step};
 use crate::ike::window::Window;
@@ -65,23 +66,25 @@ pub fn begin(step: &mut Step<'_>, tunnel: &Arc<TunnelConfig>, spi: IkeSpi, first
         window: Window::new(0),
     };
     let mut state = InitRequested {
-        keypair: KeyPair::generate(group, step.entropy),
+        tries: vec![Try { keypair: KeyPair::generate(group, step.entropy), request: Vec::new() }],
         nonce: step.entropy.array::<{ limits::NONCE_LEN }>().to_vec(),
+        false_source: natd::false_source(tunnel.force_encapsulation, step.entropy),
         cookie: None,
         cookies: 0,
         retried: Vec::new(),
-        request: Vec::new(),
         hearsay: None,
         first,
     };
-    state.build(&core, step);
-    step.out.transmit(core.path, state.request.clone());
-    core.window.sent(step.now, ExchangeType::IKE_SA_INIT, state.request.clone(), step.entropy);
+    let request = state.build(&core)?;
+    step.out.transmit(core.path, request.clone());
+    core.window.sent(step.now, ExchangeType::IKE_SA_INIT, request, step.entropy);
     Some(IkeSa { core, state: State::InitRequested(Box::new(state)) })
 }
 
 impl InitRequested {
-    fn build(&mut self, core: &Core, step: &mut Step<'_>) {
+    /// The request with the group of the last try.
+    fn build(&mut self, core: &Core) -> Option<Vec<u8>> {
+        let current = self.tries.last_mut()?;
         let mut payloads = Vec::new();
         if let Some(cookie) = &self.cookie {
             // RFC 7296 §2.6: the cookie goes first, and "all other payloads unchanged".
@@ -89,24 +92,35 @@ impl InitRequested {
         }
         payloads.push(Payload::Sa(negotiate::ike_offer(&core.tunnel.ike)));
         payloads.push(Payload::Ke(Ke {
-            method: negotiate::method(self.keypair.group()),
-            data: self.keypair.public().to_vec(),
+            method: negotiate::method(current.keypair.group()),
+            data: current.keypair.public().to_vec(),
         }));
         payloads.push(Payload::Nonce(Nonce(self.nonce.clone())));
-        payloads.extend(natd::notifies(core.spis, core.path, core.tunnel.force_encapsulation, step.entropy));
-        self.request = Message { header: core.header(ExchangeType::IKE_SA_INIT, false, 0), payloads }.encode();
+        payloads.extend(natd::notifies(core.spis, core.path, self.false_source));
+        current.request = Message { header: core.header(ExchangeType::IKE_SA_INIT, false, 0), payloads }.encode();
+        Some(current.request.clone())
     }
 
     fn send_again(&mut self, core: &mut Core, step: &mut Step<'_>) {
-        self.build(core, step);
-        step.out.transmit(core.path, self.request.clone());
-        core.window.replace(step.now, self.request.clone(), step.entropy);
+        let Some(request) = self.build(core) else { return };
+        step.out.transmit(core.path, request.clone());
+        core.window.replace(step.now, request, step.entropy);
+    }
+
+    /// Makes `group` that of the last try.
+    fn turn_to(&mut self, group: Group, entropy: &mut dyn Entropy) {
+        let known = self.tries.iter().position(|of| of.keypair.group() == group);
+        let next = match known {
+            Some(index) => self.tries.remove(index),
+            None => Try { keypair: KeyPair::generate(group, entropy), request: Vec::new() },
+        };
+        self.tries.push(next);
     }
 }
 
 /// A response has come in. It may be anybody's.
 pub fn process(
-    mut state: Box<InitRequested>,
+    state: Box<InitRequested>,
     core: &mut Core,
     step: &mut Step<'_>,
     incoming: &Incoming<'_>,
@@ -130,19 +144,23 @@ pub fn process(
         return Err(state.refuse(IkeReason::UnknownIkeSpi));
     }
     // A peer that answers with our own values is a mirror.
-    if spis.responder == spis.initiator || nonce == state.nonce || ke.data == state.keypair.public() {
+    let own_value = state.tries.iter().any(|of| of.keypair.public() == ke.data);
+    if spis.responder == spis.initiator || nonce == state.nonce || own_value {
         return Err(state.refuse(IkeReason::Reflected));
     }
     let Some(suite) = negotiate::accept_ike(&sa, &core.tunnel.ike, core.tunnel.lab) else {
         let detail = negotiate::compare(&negotiate::ike_offer(&core.tunnel.ike), Some(&sa));
         return Err(state.refuse_with(Refusal::silent(IkeReason::NoProposalChosen).with(detail)));
     };
-    let group = state.keypair.group();
-    if suite.group != group || ke.method != negotiate::method(group) || ke.data.len() != group.public_len() {
+    let group = suite.group;
+    let of_group = state.tries.iter().position(|of| of.keypair.group() == group);
+    let fits = ke.method == negotiate::method(group) && ke.data.len() == group.public_len();
+    let Some(index) = of_group.filter(|_| fits) else {
         return Err(state.refuse(IkeReason::InvalidKe));
-    }
-    let state = *state;
-    let Ok(shared) = state.keypair.agree(&ke.data) else {
+    };
+    let mut state = *state;
+    let Try { keypair, request } = state.tries.swap_remove(index);
+    let Ok(shared) = keypair.agree(&ke.data) else {
         // Our private value is spent; the next attempt makes another.
         let detail = format!("the public value for group {} is not valid", negotiate::method(group));
         let exchange = ExchangeType::IKE_SA_INIT;
@@ -156,7 +174,7 @@ pub fn process(
         // RFC 7296 §2.23: "the IKE initiator MUST switch to port 4500" for IKE_AUTH.
         core.path = core.path.floated();
     }
-    let messages = [state.request, incoming.datagram.to_vec()];
+    let messages = [request, incoming.datagram.to_vec()];
     let handshake = handshake(step, suite, &shared, [state.nonce, nonce], spis, true, messages);
     Ok(auth::request(handshake, core, step, state.first))
 }
@@ -187,10 +205,11 @@ fn process_notify(
         let groups = core.tunnel.ike.iter().map(|suite| suite.group);
         let wanted = groups.into_iter().find(|group| notify.wanted_ke() == Some(negotiate::method(*group)));
         // Once per group; a forged wish is undone by the true responder's, and neither goes on for ever.
-        let fresh = wanted.filter(|group| !state.retried.contains(group) && state.keypair.group() != *group);
+        let current = state.tries.last().map(|of| of.keypair.group());
+        let fresh = wanted.filter(|group| !state.retried.contains(group) && current != Some(*group));
         if let Some(group) = fresh {
             state.retried.push(group);
-            state.keypair = KeyPair::generate(group, step.entropy);
+            state.turn_to(group, step.entropy);
             state.send_again(core, step);
             return Ok(State::InitRequested(state));
         }
@@ -205,7 +224,7 @@ fn process_notify(
         _ => IkeReason::PeerError,
     };
     let said = format!("the peer (unauthenticated) says {}", error.kind);
-    step.notices.push(Notice::Hearsay { text: format!("{said}; trying on"), reason });
+    step.notices.push(Notice::Hearsay { text: format!("{said}; trying on") });
     state.hearsay = Some((reason, said));
     Err(state.refuse_with(Refusal::silent(IkeReason::PeerError)))
 }
@@ -316,7 +335,8 @@ pub fn answer(
         Payload::Nonce(Nonce(nonce.clone())),
     ];
     if nat.supported {
-        payloads.extend(natd::notifies(spis, incoming.path, tunnel.force_encapsulation, step.entropy));
+        let false_source = natd::false_source(tunnel.force_encapsulation, step.entropy);
+        payloads.extend(natd::notifies(spis, incoming.path, false_source));
     }
     let response = Message { header: core.header(ExchangeType::IKE_SA_INIT, true, 0), payloads }.encode();
     step.out.transmit(incoming.path, response.clone());

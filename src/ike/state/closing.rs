@@ -1,6 +1,6 @@
 //! The IKE SA is over for us: the peer is told, its last questions are answered, and then it is forgotten.
 
-use super::{Refused, State, repeat};
+use super::{IN_USE, Refused, State, repeat};
 use crate::event::IkeReason;
 use crate::ike::error::Refusal;
 use crate::ike::exchange::delete;
@@ -44,7 +44,8 @@ impl Closing {
         step: &mut Step<'_>,
         incoming: &Incoming<'_>,
     ) -> Result<State, Refused> {
-        match core.receive(&self.protection, incoming) {
+        let legal = if self.was_established { IN_USE } else { &[] };
+        match core.receive(&self.protection, incoming, legal) {
             Ok(Arrival::Response(_)) => {
                 core.window.complete();
                 if self.sent {
@@ -59,9 +60,6 @@ impl Closing {
                     step.out.transmit(incoming.path, answer.to_vec());
                 }
                 Err(self.refuse(Refusal::silent(IkeReason::Retransmitted)))
-            }
-            Ok(Arrival::Request(_)) if !self.was_established => {
-                Err(self.refuse(Refusal::silent(IkeReason::UnexpectedExchange)))
             }
             Ok(Arrival::Request(sorted)) => {
                 let creates = incoming.header.exchange == ExchangeType::CREATE_CHILD_SA;

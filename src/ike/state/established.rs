@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Closing, Handshake, Refused, State, repeat};
+use super::{Closing, Handshake, IN_USE, Refused, State, repeat};
 use crate::crypto::suite::{Group, IkeSuite};
 use crate::event::{Event, IkeReason, Millis};
 use crate::ids::ShapeId;
@@ -64,6 +64,8 @@ pub struct Established {
     /// What waits for the window.
     pub tasks: VecDeque<Task>,
     ongoing: Option<Ongoing>,
+    /// SPIs that the peer deleted before the answer that makes them reached us.
+    deleted_early: Vec<u32>,
     /// When the peer authenticated.
     pub established_at: Instant,
     /// From the first message until then.
@@ -95,6 +97,7 @@ impl Established {
             children: Vec::new(),
             tasks: VecDeque::new(),
             ongoing: None,
+            deleted_early: Vec::new(),
             established_at: step.now,
             handshake_time,
             last_inbound: step.now,
@@ -110,20 +113,13 @@ impl Established {
         step: &mut Step<'_>,
         incoming: &Incoming<'_>,
     ) -> Result<State, Refused> {
-        let exchange = incoming.header.exchange;
-        let known = matches!(exchange, ExchangeType::CREATE_CHILD_SA | ExchangeType::INFORMATIONAL);
-        // A repeated IKE_AUTH is still answered from the cache.
-        if !known && exchange != ExchangeType::IKE_AUTH {
-            return Err(self.refuse(Refusal::silent(IkeReason::UnexpectedExchange)));
-        }
-        match core.receive(&self.protection, incoming) {
+        match core.receive(&self.protection, incoming, IN_USE) {
             Ok(Arrival::Repeated) => {
                 if let Some(answer) = core.window.last_answer() {
                     step.out.transmit(incoming.path, answer.to_vec());
                 }
                 Err(self.refuse(Refusal::silent(IkeReason::Retransmitted)))
             }
-            Ok(Arrival::Request(_)) if !known => Err(self.refuse(Refusal::silent(IkeReason::UnexpectedExchange))),
             Ok(Arrival::Request(sorted)) => {
                 self.heard(core, step, incoming.path);
                 Ok(self.answer(core, step, incoming, sorted))
@@ -190,7 +186,7 @@ impl Established {
                 let answer: Vec<_> = refusal.notify.clone().map(Payload::Notify).into_iter().collect();
                 core.respond(step, &mut self.protection, incoming, &answer);
                 let (exchange, reason) = (incoming.header.exchange, refusal.reason);
-                step.notices.push(Notice::Failed { exchange, reason, detail: refusal.detail.unwrap_or_default() });
+                step.notices.push(Notice::Declined { exchange, reason, detail: refusal.detail.unwrap_or_default() });
                 if fatal { self.end(core, step, "the peer sent a malformed message") } else { State::Established(self) }
             }
         }
@@ -207,7 +203,10 @@ impl Established {
             return self.end(core, step, "the peer says that our message was malformed");
         }
         match ongoing {
-            Some(Ongoing::ChildCreate(requested)) => child_create::process(*requested, &mut self, core, step, &sorted),
+            Some(Ongoing::ChildCreate(requested)) => {
+                child_create::process(*requested, &mut self, core, step, &sorted);
+                self.deleted_early.clear();
+            }
             // RFC 7296 §1.4.1: the answer to a delete names the other direction, which is gone here already.
             Some(Ongoing::DeleteChild | Ongoing::Liveness) | None => {}
         }
@@ -265,8 +264,15 @@ impl Established {
         self.proceed(core, step);
     }
 
-    /// A child SA was installed.
-    pub fn add_child(&mut self, child: ChildSa) {
+    /// A child SA was installed. If both sides have asked for the same one, the initiator of the IKE SA deletes the
+    /// older of the two.
+    pub fn add_child(&mut self, core: &Core, child: ChildSa) {
+        if core.initiator {
+            for twin in self.children.iter_mut().filter(|other| !other.leaving && other.is_twin(&child)) {
+                twin.leaving = true;
+                self.tasks.push_back(Task::DeleteChild(twin.agreed.inbound));
+            }
+        }
         self.children.push(child);
     }
 
@@ -296,6 +302,20 @@ impl Established {
             self.children.remove(index).remove(core, step, reason);
         }
         self.tasks.retain(|task| *task != Task::DeleteChild(inbound));
+    }
+
+    /// The peer deletes an SPI that is not known. It may be that of a child SA whose CREATE_CHILD_SA response is late
+    /// or lost (RFC 7296 §2.25: exchanges in both directions overtake each other).
+    pub fn note_unknown_delete(&mut self, spi: u32) {
+        let creates = matches!(self.ongoing, Some(Ongoing::ChildCreate(_)));
+        if creates && self.deleted_early.len() < limits::SPARE_CHILDREN {
+            self.deleted_early.push(spi);
+        }
+    }
+
+    /// Whether the peer has deleted this SPI already.
+    pub fn was_deleted(&self, spi: Spi) -> bool {
+        self.deleted_early.contains(&spi.get())
     }
 
     /// Its twin has won.

@@ -30,13 +30,10 @@ impl InitAnswered {
         step: &mut Step<'_>,
         incoming: &Incoming<'_>,
     ) -> Result<State, Refused> {
-        if incoming.header.exchange != ExchangeType::IKE_AUTH || incoming.header.flags.response {
-            return Err(self.refuse(Refusal::silent(IkeReason::UnexpectedExchange)));
-        }
         if self.deaf_until.is_some_and(|until| step.now < until) {
             return Err(self.refuse(Refusal::silent(IkeReason::IntegrityFailed)));
         }
-        match core.receive(&self.handshake.protection, incoming) {
+        match core.receive(&self.handshake.protection, incoming, &[ExchangeType::IKE_AUTH]) {
             Ok(Arrival::Request(sorted)) => Ok(auth::answer(self, core, step, incoming, sorted)),
             Ok(Arrival::Response(_) | Arrival::Repeated) => {
                 Err(self.refuse(Refusal::silent(IkeReason::UnexpectedExchange)))

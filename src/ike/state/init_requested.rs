@@ -13,20 +13,29 @@ use crate::ike::negotiate;
 use crate::ike::step::{Notice, Step};
 use crate::wire::ike::numbers::ExchangeType;
 
-/// What the initiator knows before the first response.
-pub struct InitRequested {
+/// A request with one group.
+pub struct Try {
     /// Our half of the key exchange.
     pub keypair: KeyPair,
+    /// The request as it was sent last.
+    pub request: Vec<u8>,
+}
+
+/// What the initiator knows before the first response.
+pub struct InitRequested {
+    /// The requests that were sent, one for each group, the last one being the current. The answer to an earlier one
+    /// still counts: the wish for another group may have been forged.
+    pub tries: Vec<Try>,
     /// `Ni`.
     pub nonce: Vec<u8>,
+    /// What pretends a NAT, if that is configured.
+    pub false_source: Option<[u8; 20]>,
     /// What the responder wants to see again.
     pub cookie: Option<Vec<u8>>,
     /// How many cookies were echoed.
     pub cookies: u8,
     /// Groups that were tried because somebody asked for them.
     pub retried: Vec<Group>,
-    /// The request as it was sent last.
-    pub request: Vec<u8>,
     /// What an unauthenticated error said, and what it means.
     pub hearsay: Option<(IkeReason, String)>,
     /// Which child SA is asked for first.

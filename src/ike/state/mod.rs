@@ -25,6 +25,7 @@ use super::step::Step;
 use super::window::Due;
 use crate::crypto::suite::IkeSuite;
 use crate::time::Instant;
+use crate::wire::ike::numbers::ExchangeType;
 
 /// A state.
 pub enum State {
@@ -41,6 +42,9 @@ pub enum State {
     /// Over.
     Ended,
 }
+
+/// The exchanges of an IKE SA in use.
+const IN_USE: &[ExchangeType] = &[ExchangeType::CREATE_CHILD_SA, ExchangeType::INFORMATIONAL];
 
 /// A message was refused; the state is as it was.
 pub struct Refused {

@@ -1,4 +1,10 @@
 //! Two endpoints over a network in memory, in virtual time.
 
+mod children;
+mod hostile;
+mod init;
+mod lifecycle;
+mod nat;
 mod pair;
-mod scenarios;
+mod table;
+mod twins;

@@ -116,8 +116,8 @@ pub(super) struct Side {
     pub inbound: BTreeMap<Spi, InboundSpec>,
     /// By the inbound SPI it is paired with.
     pub outbound: BTreeMap<Spi, OutboundSpec>,
-    /// The newest outbound SA of each shape: where packets go.
-    pub current: BTreeMap<ShapeId, Spi>,
+    /// The outbound SAs of each shape, the last one being where packets go.
+    pub ways: BTreeMap<ShapeId, Vec<Spi>>,
     pub redirects: Vec<Encapsulation>,
     pub keepalives: Vec<(SocketAddr, SocketAddr)>,
     pub key_log: Vec<String>,
@@ -151,7 +151,7 @@ impl Pair {
             events: Vec::new(),
             inbound: BTreeMap::new(),
             outbound: BTreeMap::new(),
-            current: BTreeMap::new(),
+            ways: BTreeMap::new(),
             redirects: Vec::new(),
             keepalives: Vec::new(),
             key_log: Vec::new(),
@@ -286,11 +286,8 @@ impl Pair {
                 assert_eq!(out.child.local, peer.child.remote);
                 assert_eq!(out.child.remote, peer.child.local);
                 assert_ne!(out.keys.cipher, here.inbound[inbound].keys.cipher, "one key for each direction");
-                assert_eq!(here.current.get(&out.child.shape).is_some(), true);
             }
-            for spi in here.current.values() {
-                assert!(here.outbound.contains_key(spi), "packets go by a live SA");
-            }
+            assert_eq!(here.ways.len(), children, "one for each shape");
         }
     }
 
@@ -329,7 +326,7 @@ impl Side {
             }
             SadCommand::InstallOutbound(spec) => {
                 assert!(self.inbound.contains_key(&spec.inbound), "its inbound half was there first");
-                self.current.insert(spec.child.shape, spec.inbound);
+                self.ways.entry(spec.child.shape).or_default().push(spec.inbound);
                 self.outbound.insert(spec.inbound, *spec);
             }
             SadCommand::RemoveInbound(spi) => {
@@ -337,7 +334,8 @@ impl Side {
             }
             SadCommand::RemoveOutbound { inbound } => {
                 self.outbound.remove(&inbound);
-                self.current.retain(|_, of| *of != inbound);
+                self.ways.values_mut().for_each(|ways| ways.retain(|of| *of != inbound));
+                self.ways.retain(|_, ways| !ways.is_empty());
             }
             SadCommand::Redirect { encapsulation, .. } => self.redirects.push(encapsulation),
         }

@@ -1,0 +1,119 @@
+//! Both gateways start together: whatever the order of their messages, one IKE SA is left, the same on both sides.
+
+use super::pair::*;
+use crate::ike::api::Input;
+use crate::ike::config::Start;
+
+fn both() -> Pair {
+    let [mut a, mut b] = [tunnel(A), tunnel(B)];
+    b.start = Start::Always;
+    a.children = vec![child(A, 0), child(A, 1)];
+    b.children = vec![child(B, 0), child(B, 1)];
+    Pair::new(a, b)
+}
+
+/// Counts through all sequences of choices, depth first.
+struct Choices {
+    taken: Vec<(usize, usize)>,
+    next: usize,
+}
+
+impl Choices {
+    fn choose(&mut self, of: usize) -> usize {
+        if self.next == self.taken.len() {
+            self.taken.push((0, of));
+        }
+        let (choice, expected) = self.taken[self.next];
+        assert_eq!(expected, of, "a run repeats itself");
+        self.next += 1;
+        choice
+    }
+
+    fn advance(&mut self) -> bool {
+        self.next = 0;
+        while let Some((choice, of)) = self.taken.pop() {
+            if choice + 1 < of {
+                self.taken.push((choice + 1, of));
+                return true;
+            }
+        }
+        false
+    }
+}
+
+#[test]
+fn every_order_of_messages_ends_with_one_ike_sa() {
+    let mut choices = Choices { taken: Vec::new(), next: 0 };
+    let (mut runs, mut collisions) = (0, 0);
+    loop {
+        let mut pair = both();
+        // Every datagram in flight may be the next to arrive; no timer ends meanwhile.
+        let mut delivered = 0;
+        while !pair.line.is_empty() && delivered < 12 {
+            let index = choices.choose(pair.line.len());
+            let datagram = pair.line.remove(index).unwrap();
+            pair.deliver(&datagram);
+            delivered += 1;
+        }
+        collisions += usize::from(pair.sides[A].ups() == 2);
+        pair.run_secs(20);
+        pair.assert_up(2);
+        assert!(pair.sides.iter().all(|side| side.endpoint.half_open() == 0 || runs > 0));
+        runs += 1;
+        if !choices.advance() {
+            break;
+        }
+    }
+    assert!(runs > 50, "{runs}");
+    assert!(collisions > 10, "both were established in {collisions} of {runs} runs");
+}
+
+#[test]
+fn a_simultaneous_start_over_a_bad_line_ends_with_one_ike_sa() {
+    for seed in 0..40 {
+        let [mut a, mut b] = [tunnel(A), tunnel(B)];
+        (a.start, b.start) = (Start::Always, Start::Always);
+        (a.children, b.children) = (vec![child(A, 0), child(A, 1)], vec![child(B, 0), child(B, 1)]);
+        let mut pair = Pair::seeded(seed, config(a), config(b));
+        pair.meddle = Some(Box::new(|datagram, entropy| {
+            let entropy: &mut dyn crate::entropy::Entropy = entropy;
+            if entropy.below(10) < 2 {
+                return vec![];
+            }
+            let delay = |entropy: &mut dyn crate::entropy::Entropy| std::time::Duration::from_millis(entropy.below(700));
+            (0..=entropy.below(2)).map(|_| (delay(entropy), datagram.clone())).collect()
+        }));
+        pair.run_secs(60);
+        pair.meddle = None;
+        pair.run_secs(60);
+        pair.assert_up(2);
+    }
+}
+
+/// A delayed delete of the loser, or none at all, leaves the winner alone.
+#[test]
+fn the_winner_carries_the_traffic_while_the_loser_leaves() {
+    let mut pair = both();
+    while let Some(datagram) = pair.line.pop_front() {
+        if pair.sides[A].ups() == 2 && pair.sides[B].ups() == 2 {
+            break;
+        }
+        pair.deliver(&datagram);
+    }
+    pair.run_secs(1);
+    assert_eq!((pair.sides[A].ups(), pair.sides[B].ups()), (2, 2), "both were made");
+    let winner = pair.status(A).ike.unwrap().spis;
+    assert_eq!(pair.status(B).ike.unwrap().spis, winner);
+    let carrying = [A, B].map(|side| pair.sides[side].ways.clone());
+    pair.run_secs(10);
+    pair.assert_up(2);
+    assert_eq!(pair.status(A).ike.unwrap().spis, winner);
+    for side in [A, B] {
+        for (shape, ways) in &carrying[side] {
+            assert_eq!(pair.sides[side].ways.get(shape).and_then(|now| now.last()), ways.last(), "it stays there");
+        }
+    }
+    pair.input(A, Input::Shutdown);
+    pair.run_secs(5);
+    pair.assert_empty(A);
+}
