@@ -91,9 +91,8 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let endpoint = |side, start, seed| {
-            Endpoint::new(Arc::new(tunnel(side, start)), Box::new(SeededEntropy::new(seed)), false)
-        };
+        let endpoint =
+            |side, start, seed| Endpoint::new(Arc::new(tunnel(side, start)), Box::new(SeededEntropy::new(seed)), false);
         let now = Instant::ZERO + Duration::from_secs(1);
         let (responder, peer) = (endpoint(1, Start::Manual, 1), endpoint(2, Start::Always, 2));
         Self { now, responder, peer, installed: 0 }

@@ -21,7 +21,9 @@ fn flipped(which: usize, index: usize, mask: u8) -> Pair {
             (ExchangeType::IKE_AUTH, response) => 2 + usize::from(response),
             _ => usize::MAX,
         };
-        if place == which && let Some(byte) = datagram.bytes.get_mut(index) {
+        if place == which
+            && let Some(byte) = datagram.bytes.get_mut(index)
+        {
             *byte ^= mask;
         }
         datagram
@@ -79,8 +81,12 @@ fn every_message_sent_back_to_its_sender_is_refused() {
     for _ in 0..40 {
         pair.step(pair.now + Duration::from_secs(1));
         for datagram in pair.trace.clone().split_off(reflected) {
-            let mirrored =
-                Datagram { to: 1 - datagram.to, source: datagram.destination, destination: datagram.source, ..datagram };
+            let mirrored = Datagram {
+                to: 1 - datagram.to,
+                source: datagram.destination,
+                destination: datagram.source,
+                ..datagram
+            };
             let before = pair.trace.len();
             pair.deliver(&mirrored);
             assert_eq!(pair.trace.len(), before, "no answer to a mirror");

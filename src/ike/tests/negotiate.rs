@@ -4,15 +4,10 @@ use super::*;
 
 const GCM: IkeSuite =
     IkeSuite { cipher: Cipher::Aes256Gcm16, mac: None, prf: PrfAlg::HmacSha384, group: Group::Ecp384 };
-const CBC: IkeSuite = IkeSuite {
-    cipher: Cipher::Aes256Cbc,
-    mac: Some(Mac::HmacSha384),
-    prf: PrfAlg::HmacSha384,
-    group: Group::Ecp384,
-};
+const CBC: IkeSuite =
+    IkeSuite { cipher: Cipher::Aes256Cbc, mac: Some(Mac::HmacSha384), prf: PrfAlg::HmacSha384, group: Group::Ecp384 };
 const AES128: IkeSuite = IkeSuite { cipher: Cipher::Aes128Gcm16, ..GCM };
-const ESP: EspSuite =
-    EspSuite { cipher: Cipher::Aes256Gcm16, mac: None, group: Some(Group::Ecp384), esn: true };
+const ESP: EspSuite = EspSuite { cipher: Cipher::Aes256Gcm16, mac: None, group: Some(Group::Ecp384), esn: true };
 
 fn spi() -> Spi {
     Spi::new(0x1234_5678).unwrap()
@@ -166,8 +161,20 @@ fn any_transform() -> impl Strategy<Value = Transform> {
         Just(vec![TransformAttribute::KeyLength(128)]),
     ];
     let known = prop_oneof![
-        Just((1, 20)), Just((1, 12)), Just((1, 28)), Just((2, 5)), Just((2, 6)), Just((3, 0)), Just((3, 12)),
-        Just((3, 13)), Just((4, 0)), Just((4, 20)), Just((4, 19)), Just((5, 0)), Just((5, 1)), Just((6, 1)),
+        Just((1, 20)),
+        Just((1, 12)),
+        Just((1, 28)),
+        Just((2, 5)),
+        Just((2, 6)),
+        Just((3, 0)),
+        Just((3, 12)),
+        Just((3, 13)),
+        Just((4, 0)),
+        Just((4, 20)),
+        Just((4, 19)),
+        Just((5, 0)),
+        Just((5, 1)),
+        Just((6, 1)),
     ];
     (known, attributes).prop_map(|((kind, id), attributes)| Transform { kind: TransformType(kind), id, attributes })
 }

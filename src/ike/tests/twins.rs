@@ -80,7 +80,8 @@ fn a_simultaneous_start_over_a_bad_line_ends_with_one_ike_sa() {
             if entropy.below(10) < 2 {
                 return vec![];
             }
-            let delay = |entropy: &mut dyn crate::entropy::Entropy| std::time::Duration::from_millis(entropy.below(700));
+            let delay =
+                |entropy: &mut dyn crate::entropy::Entropy| std::time::Duration::from_millis(entropy.below(700));
             (0..=entropy.below(2)).map(|_| (delay(entropy), datagram.clone())).collect()
         }));
         pair.run_secs(60);
