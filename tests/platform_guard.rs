@@ -1,4 +1,5 @@
 //! What the kernel holds for us, in fresh namespaces: routes and barrier, with and without the TUN, adopted, replaced, released.
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod platform_common;
 

@@ -1,4 +1,5 @@
 //! The kernel's side, in fresh namespaces: namespaces, links and routes, TUN, UDP with its error queue, raw ESP.
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod platform_common;
 

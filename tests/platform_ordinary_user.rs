@@ -1,5 +1,6 @@
 //! An ordinary user's way to namespaces, in a process of one thread: that is what a user namespace asks for, and why this
 //! test has no harness.
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod platform_common;
 

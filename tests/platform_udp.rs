@@ -1,4 +1,5 @@
 //! Sockets of the underlay between fresh namespaces: paths of datagrams, the error queue, raw ESP.
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod platform_common;
 

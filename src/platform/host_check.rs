@@ -14,8 +14,8 @@ use super::netlink::Netlink;
 use super::nft::{Nft, dropping_forward_chains};
 use super::privileges;
 
-/// No clock that runs before this moment (2025-01-01) can be right.
-const EARLIEST: Duration = Duration::from_secs(1_735_689_600);
+/// No clock that stands before 2025 can be right: 55 years, 14 of them leap years, after the epoch.
+const EARLIEST: Duration = Duration::from_hours((55 * 365 + 14) * 24);
 
 /// What the configuration asks of the host.
 #[derive(Clone, Debug, Default)]

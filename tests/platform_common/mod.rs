@@ -1,4 +1,5 @@
 //! What the tests of the platform share.
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 #![allow(dead_code, reason = "each test crate uses a part")]
 
 use std::net::IpAddr;

@@ -60,7 +60,7 @@ impl PathReport {
             wanted.then_some(data)
         })?;
         // struct sock_extended_err: errno, origin, type, code, pad, info, data; then the offender's address.
-        let errno = u32::from_ne_bytes(*error.first_chunk()?) as i32;
+        let errno = i32::from_ne_bytes(*error.first_chunk()?);
         let [origin, kind, code, _] = *error.get(4..)?.first_chunk()?;
         let info = u32::from_ne_bytes(*error.get(8..)?.first_chunk()?);
         let origin = match origin {

@@ -47,50 +47,46 @@ pub(super) enum Expression {
 impl Expression {
     /// Appends the expression to a list of expressions.
     pub(super) fn write(&self, list: &mut Message) {
-        let (name, fill): (&str, Box<dyn FnOnce(&mut Message) + '_>) = match self {
-            Self::Load(meta) => (
-                "meta",
-                Box::new(move |m| {
-                    m.number(1, REGISTER).number(2, *meta as u32);
-                }),
-            ),
-            Self::Equals(bytes) => ("cmp", Box::new(|m| compare(m, 0, bytes))),
-            Self::Differs(bytes) => ("cmp", Box::new(|m| compare(m, 1, bytes))),
-            Self::Header { offset, length } => (
-                "payload",
-                Box::new(|m| {
-                    m.number(1, REGISTER).number(2, NETWORK_HEADER).number(3, *offset).number(4, *length);
-                }),
-            ),
-            Self::InSet(set) => (
-                "lookup",
-                Box::new(|m| {
-                    m.text(1, set).number(2, REGISTER);
-                }),
-            ),
-            Self::Count { packets, bytes } => (
-                "counter",
-                Box::new(|m| {
-                    m.bytes(1, &bytes.to_be_bytes()).bytes(2, &packets.to_be_bytes());
-                }),
-            ),
-            Self::Drop => (
-                "immediate",
-                Box::new(|m| {
-                    m.number(1, VERDICT_REGISTER);
-                    m.nested(2, |data| {
-                        data.nested(VERDICT, |verdict| {
-                            verdict.number(1, NF_DROP);
-                        });
-                    });
-                }),
-            ),
+        let name = match self {
+            Self::Load(_) => "meta",
+            Self::Equals(_) | Self::Differs(_) => "cmp",
+            Self::Header { .. } => "payload",
+            Self::InSet(_) => "lookup",
+            Self::Count { .. } => "counter",
+            Self::Drop => "immediate",
             Self::Foreign => return,
         };
         list.nested(LIST_ELEMENT, |element| {
             element.text(NAME, name);
-            element.nested(DATA, fill);
+            element.nested(DATA, |data| self.write_data(data));
         });
+    }
+
+    fn write_data(&self, data: &mut Message) {
+        match self {
+            Self::Load(meta) => {
+                data.number(1, REGISTER).number(2, *meta as u32);
+            }
+            Self::Equals(bytes) => compare(data, 0, bytes),
+            Self::Differs(bytes) => compare(data, 1, bytes),
+            Self::Header { offset, length } => {
+                data.number(1, REGISTER).number(2, NETWORK_HEADER).number(3, *offset).number(4, *length);
+            }
+            Self::InSet(set) => {
+                data.text(1, set).number(2, REGISTER);
+            }
+            Self::Count { packets, bytes } => {
+                data.bytes(1, &bytes.to_be_bytes()).bytes(2, &packets.to_be_bytes());
+            }
+            Self::Drop => {
+                data.number(1, VERDICT_REGISTER).nested(2, |data| {
+                    data.nested(VERDICT, |verdict| {
+                        verdict.number(1, NF_DROP);
+                    });
+                });
+            }
+            Self::Foreign => {}
+        }
     }
 
     /// The expressions of a rule's list.

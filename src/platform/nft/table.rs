@@ -14,6 +14,10 @@ pub(super) const SET_V4: &str = "protected4";
 /// The set of protected IPv6 addresses.
 pub(super) const SET_V6: &str = "protected6";
 
+/// IP versions as the packet filter numbers them.
+const IPV4: u8 = libc::NFPROTO_IPV4 as u8;
+const IPV6: u8 = libc::NFPROTO_IPV6 as u8;
+
 /// A chain of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chain {
@@ -50,10 +54,10 @@ pub(super) fn rules(chain: Chain, tun: &str) -> [Vec<Expression>; 2] {
         Side::From => (12, 8),
         Side::To => (16, 24),
     };
-    [(libc::NFPROTO_IPV4, v4, 4, SET_V4), (libc::NFPROTO_IPV6, v6, 16, SET_V6)].map(|(family, offset, length, set)| {
+    [(IPV4, v4, 4, SET_V4), (IPV6, v6, 16, SET_V6)].map(|(family, offset, length, set)| {
         vec![
             Expression::Load(Meta::Family),
-            Expression::Equals(vec![family as u8]),
+            Expression::Equals(vec![family]),
             Expression::Header { offset, length },
             Expression::InSet(set.to_owned()),
             Expression::Load(device),
