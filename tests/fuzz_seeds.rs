@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use portcullis::entropy::{Entropy, SeededEntropy};
+
 #[path = "../fuzz/src/lib.rs"]
 mod bodies;
 
@@ -35,6 +37,40 @@ fn every_seed_goes_through_its_target() {
             count += 1;
         }
         assert!(count > 0, "{target} has no seed");
+    }
+}
+
+/// A few blind changes to each seed, the same ones in each run. `PORTCULLIS_MUTANTS=100000` makes a longer search of it
+/// where there is no nightly compiler.
+#[test]
+fn blindly_changed_seeds_keep_what_must_hold() {
+    let mutants = std::env::var("PORTCULLIS_MUTANTS").ok().and_then(|count| count.parse().ok()).unwrap_or(64_u64);
+    for (target, body) in TARGETS {
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(folder(target)).expect("seeds").map(|file| file.expect("an entry").path()).collect();
+        files.sort();
+        for (number, file) in (0..).zip(files) {
+            let seed = fs::read(&file).expect("a seed can be read");
+            let mut source = SeededEntropy::new(number);
+            let random: &mut dyn Entropy = &mut source;
+            for _ in 0..mutants {
+                let mut mutant = seed.clone();
+                for _ in 0..=random.below(4) {
+                    let at = random.below(mutant.len() as u64) as usize;
+                    let [byte] = random.array();
+                    match random.below(6) {
+                        0 => mutant.insert(at, byte),
+                        1 if !mutant.is_empty() => drop(mutant.remove(at)),
+                        2 => mutant.truncate(at),
+                        3 => mutant.extend_from_slice(&seed[at.min(seed.len())..]),
+                        _ if !mutant.is_empty() => mutant[at] = byte,
+                        _ => {}
+                    }
+                }
+                let held = std::panic::catch_unwind(|| body(&mutant)).is_ok();
+                assert!(held, "{target}, a mutant of {}: {}", file.display(), hex::encode(&mutant));
+            }
+        }
     }
 }
 
