@@ -151,17 +151,9 @@ fn several_errors_are_shown_in_one_run() {
         example("clause = ", "clase = ").replace("years = 3", "years = 300").replace("203.0.113.5", "peer.example.com");
     let refused = Case::new().load(&text).unwrap_err();
     let messages: Vec<_> = refused.errors.iter().map(|error| error.message().to_owned()).collect();
-    assert_eq!(
-        messages,
-        [
-            "`years` is out of bounds",
-            "`peer` is not an address",
-            "[[rule]] has no `clause`",
-            "unknown key `clase` in [[rule]]",
-        ]
-    );
+    assert_eq!(messages, ["`years` is out of bounds", "`peer` is not an address", "unknown key `clase` in [[rule]]",]);
     assert_eq!(refused.errors[0].place(), Some((10, 9)));
-    assert!(refused.to_string().ends_with("portcullis.toml:10:9: `years` is out of bounds (and 3 more)"), "{refused}");
+    assert!(refused.to_string().ends_with("portcullis.toml:10:9: `years` is out of bounds (and 2 more)"), "{refused}");
 }
 
 #[test]

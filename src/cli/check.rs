@@ -10,6 +10,7 @@ use serde_json::json;
 use super::exit::{Exit, Failure};
 use crate::config::{self, Loaded};
 use crate::platform::host_check::{self, Finding, Needs};
+use crate::policy::Rule;
 use crate::report;
 
 /// Loads the file, shows what it means, and with `host` looks at this machine too.
@@ -54,7 +55,7 @@ fn exit(findings: &[Finding]) -> Exit {
 fn needs(loaded: &Loaded) -> Needs {
     let locals: BTreeSet<IpAddr> = loaded.tunnels.iter().map(|tunnel| tunnel.local).collect();
     let forwards = |v6: bool| {
-        let hosts = loaded.policy.rules().iter().flat_map(|rule| rule.local());
+        let hosts = loaded.policy.rules().iter().flat_map(Rule::local);
         hosts
             .filter(|host| host.addr().is_ipv6() == v6)
             .any(|host| host.prefix_len() < host.max_prefix_len() || !locals.contains(&host.addr()))

@@ -10,6 +10,7 @@ mod problem;
 mod raw;
 mod redact;
 mod secrets;
+mod section;
 pub mod strength;
 mod validate;
 

@@ -57,6 +57,9 @@ fn text_bits(text: &[char]) -> f64 {
     fresh_symbols(&symbols, pool).min(few_symbols(&symbols, pool)).min(words(text, pool))
 }
 
+/// A kind of character.
+type Class = fn(&char) -> bool;
+
 /// How many characters the writer chose from, judged by the classes that occur.
 fn pool_of(text: &[char]) -> f64 {
     if text.iter().all(char::is_ascii_digit) {
@@ -67,7 +70,6 @@ fn pool_of(text: &[char]) -> f64 {
         return 16.0;
     }
     let base64 = |c: &char| c.is_ascii_alphanumeric() || "+/-_=".contains(*c);
-    type Class = fn(&char) -> bool;
     let classes: [(Class, f64); 5] = [
         (char::is_ascii_lowercase, 26.0),
         (char::is_ascii_uppercase, 26.0),
