@@ -48,7 +48,7 @@ impl OutboundSa {
             self.notices.give(Notice::Hard);
             return Err(DropReason::HardLimit);
         }
-        // RFC 4303 §3.3.3: "the sender ... MUST NOT send a packet on an SA if doing so would cause the Sequence Number
+        // RFC 4303 §3.3.3: "the sender ... MUST NOT send a packet on an SA if doing so would cause the sequence number
         // to cycle."
         if count > self.end - self.last {
             self.notices.give(Notice::Hard);

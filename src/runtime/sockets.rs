@@ -15,9 +15,9 @@ use crate::platform::udp::{PathReport, Sent, UdpSocket};
 const IKE: u16 = 500;
 /// IKE and ESP behind NATs (RFC 3947 §4, RFC 3948 §2).
 const NAT_T: u16 = 4500;
-/// RFC 3948 §2.2: "a Non-ESP Marker is 4 zero-valued bytes aligned with the SPI field of an ESP packet".
+/// RFC 3948 §2.2: "a Non-ESP Marker is 4 zero-valued bytes aligning with the SPI field of an ESP packet".
 const NON_ESP_MARKER: [u8; 4] = [0; 4];
-/// RFC 3948 §2.3: the sender "SHOULD use a one-octet-long payload with the value 0xFF".
+/// RFC 3948 §2.3: the sender "MUST use a one-octet-long payload with the value 0xFF".
 const KEEPALIVE: [u8; 1] = [0xFF];
 /// How long the worker waits for room in a socket's buffer before it drops; the buffer holds megabytes.
 const ROOM_TIME: Duration = Duration::from_millis(2);
