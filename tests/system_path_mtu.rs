@@ -98,10 +98,10 @@ fn follows(test: &str, outside: Addresses, inside: Addresses, udp: bool, [there,
 
     // A host that sends more is told what fits: one that has not heard of it yet, and forbids fragments.
     let mut ring = site.topology.host_a.run(|| PacketRing::open(1)).unwrap().unwrap();
-    let from = site.topology.host_a.run(|| Prober::bind(inside.host_a, UDP_PORT)).unwrap().unwrap();
+    let mut from = site.topology.host_a.run(|| Prober::bind(inside.host_a, UDP_PORT)).unwrap().unwrap();
     let headers = if inside.host_a.is_ipv4() { 28 } else { 48 };
     let fits = expected[0] as usize - headers;
-    let send = |length| {
+    let mut send = |length| {
         let mut batch = Batch::new(1, 2048);
         let path = Path {
             local: (inside.host_a, UDP_PORT).into(),
@@ -171,7 +171,10 @@ fn report(udp: bool, spi: u32, sequence: u32, mtu: u16) -> Vec<u8> {
 fn lies(test: &str, udp: bool) {
     let Some(site) = site(test) else { return };
     let encapsulation = if udp { "encapsulation = \"forced\"" } else { "" };
-    let pair = site.pair(&Setup::default().with_tunnel(encapsulation));
+    let mut setup = Setup::default().with_tunnel(encapsulation);
+    // One side calls: there is one child SA, and no twin of it.
+    setup.tunnel[1].push_str("start = \"manual\"");
+    let pair = site.pair(&setup);
     site.exchange(&V4, 300_000);
     let spi = outbound_spi(&pair);
     let send = |place: &Namespace, message: &[u8]| {
