@@ -218,7 +218,10 @@ fn only_the_newest_authenticated_packet_moves_the_peer() {
     assert!(wait_until(|| drops(&pair.b, "forged") == 1), "{}", pair.b.status().unwrap());
     let before = received();
     send(&late);
-    assert!(wait_until(|| received() == before + 1 || drops(&pair.b, "no-connection") == 1), "the late packet is taken");
+    assert!(
+        wait_until(|| received() == before + 1 || drops(&pair.b, "no-connection") == 1),
+        "the late packet is taken"
+    );
     assert_eq!(remote(&pair, Side::B), at(relay.port()));
 
     // The flow goes on by the relay, and nothing of it comes to the attacker.

@@ -45,9 +45,8 @@ fn route_mtu(site: &Site, side: Side) -> Vec<Option<u32>> {
 }
 
 fn with_udp(setup: Setup, inside: Addresses) -> Setup {
-    let end = [Side::A, Side::B].map(|side| {
-        rule(side, "u", inside.host_a, inside.host_b, &format!("service = \"udp\"\nudp = [{UDP_PORT}]"))
-    });
+    let end = [Side::A, Side::B]
+        .map(|side| rule(side, "u", inside.host_a, inside.host_b, &format!("service = \"udp\"\nudp = [{UDP_PORT}]")));
     Setup { end, ..setup }
 }
 
@@ -103,11 +102,7 @@ fn follows(test: &str, outside: Addresses, inside: Addresses, udp: bool, [there,
     let fits = expected[0] as usize - headers;
     let mut send = |length| {
         let mut batch = Batch::new(1, 2048);
-        let path = Path {
-            local: (inside.host_a, UDP_PORT).into(),
-            remote: (inside.host_b, UDP_PORT).into(),
-            tos: 0,
-        };
+        let path = Path { local: (inside.host_a, UDP_PORT).into(), remote: (inside.host_b, UDP_PORT).into(), tos: 0 };
         batch.vacant().unwrap()[..length].fill(7);
         batch.push(length, 0, Some(path));
         from.send_batch(&batch, 0);
