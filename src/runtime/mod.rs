@@ -108,7 +108,7 @@ pub fn run(options: Options) -> Result<(), RunError> {
     }
     let stats = stats::Stats::new(pipeline.counters().clone());
     let (control, link) = link::link().map_err(RunError::io("event descriptors"))?;
-    let worker = worker::Worker { link, pipeline, tun: Some(tun), sockets: data, tun_gone: false };
+    let worker = worker::Worker { link, pipeline, tun: Some(tun), sockets: data, tun_gone: false, truncated: 0 };
     let thread = std::thread::Builder::new()
         .name("packets".into())
         .spawn(|| worker.run())

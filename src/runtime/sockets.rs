@@ -22,6 +22,9 @@ const KEEPALIVE: [u8; 1] = [0xFF];
 /// How long the worker waits for room in a socket's buffer before it drops; the buffer holds megabytes.
 const ROOM_TIME: Duration = Duration::from_millis(2);
 
+/// How often a packet that finds no room is tried again.
+const PATIENCE: u32 = 3;
+
 /// One socket of the worker.
 enum DataSocket {
     Udp(UdpSocket),
@@ -99,20 +102,33 @@ impl DataSockets {
         let mut failed = 0;
         for socket in &mut self.0 {
             let mut first = 0;
+            let mut patience = PATIENCE;
             loop {
                 let fate = socket.send(batch, first);
                 failed += fate.failed as u64;
                 if !fate.is_blocked(batch.len()) {
                     break;
                 }
+                patience = if fate.next > first { PATIENCE } else { patience - 1 };
                 first = fate.next;
-                if !has_room(socket.fd()) {
+                // ENOBUFS comes from a full queue of the device, where the socket itself has room: so the bound.
+                if patience == 0 || !has_room(socket.fd()) {
                     failed += 1;
                     first += 1;
+                    patience = PATIENCE;
                 }
             }
         }
         failed
+    }
+
+    /// Datagrams that were longer than any slot, since start.
+    pub(super) fn truncated(&self) -> u64 {
+        let each = |socket: &DataSocket| match socket {
+            DataSocket::Udp(socket) => socket.truncated(),
+            DataSocket::Raw(socket) => socket.truncated(),
+        };
+        self.0.iter().map(each).sum()
     }
 
     /// What the network says about packets that were sent.

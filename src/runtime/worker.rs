@@ -74,6 +74,8 @@ pub(super) struct Worker {
     pub(super) sockets: DataSockets,
     /// The TUN went away and the control loop has not been told yet.
     pub(super) tun_gone: bool,
+    /// How many truncated datagrams have been counted.
+    pub(super) truncated: u64,
 }
 
 /// What `epoll` says is ready.
@@ -176,6 +178,9 @@ impl Worker {
                 Ok(_) => {}
             }
             self.pipeline.inbound(clock::now(), batch);
+            let truncated = self.sockets.truncated();
+            self.pipeline.count_drops(DropReason::TooLongDatagram, truncated - self.truncated);
+            self.truncated = truncated;
             if let Some(tun) = &mut self.tun {
                 // A TUN that is gone is noticed, and replaced, where it is read.
                 let _ = tun.write_batch(batch);
