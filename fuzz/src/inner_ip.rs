@@ -88,6 +88,10 @@ fn answers(inner: &Inner<'_>) {
     } else {
         Ipv4Addr::new(198, 51, 100, 10).into()
     };
+    // Nothing answers itself: a packet that pretends to come from the gateway has no answer that would be a packet.
+    if inner.source() == gateway {
+        return;
+    }
     for error in
         [IcmpError::TooBig { mtu: 1398 }, IcmpError::Prohibited, IcmpError::Unreachable, IcmpError::TimeExceeded]
     {
