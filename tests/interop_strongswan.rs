@@ -11,7 +11,7 @@ use portcullis::lab::capture::{Capture, Seen};
 use portcullis::lab::topology::{V4, inner_networks};
 
 use interop::charon::{Charon, Connection, Side};
-use interop::scene::{Opener, Ours, Scene};
+use interop::scene::{Opener, Ours, Scene, bring_up};
 use std::time::Duration;
 
 /// The harness proves itself: what fails below this test is not the network's fault.
@@ -41,7 +41,7 @@ fn hold_a_tunnel(name: &str, opener: Opener, ours: &Ours, theirs: &Connection) {
     let Some(mut scene) = Scene::set(name) else { return };
     let charon = scene.charon(theirs);
     let mut gateway = scene.portcullis(ours, opener);
-    let status = scene.bring_up(opener, &mut gateway, &charon);
+    let status = bring_up(opener, &mut gateway, &charon);
     assert_eq!(status["tunnels"][0]["ike"]["initiator"], opener == Opener::We, "{status}");
     scene.transfer().unwrap_or_else(|error| panic!("{error}\n{}\n{}", gateway.log(), charon.log()));
     assert!(gateway.stop().unwrap().success());
@@ -172,7 +172,7 @@ fn a_tunnel_that_strongswan_deletes_comes_back() {
     let Some(scene) = Scene::set("a_tunnel_that_strongswan_deletes_comes_back") else { return };
     let charon = scene.charon(&Connection::default());
     let mut gateway = scene.portcullis(&Ours::default(), Opener::We);
-    let first = scene.bring_up(Opener::We, &mut gateway, &charon);
+    let first = bring_up(Opener::We, &mut gateway, &charon);
     scene.transfer().unwrap();
     // The child alone, then all of it.
     for delete in [Charon::terminate_child, Charon::terminate_ike] {
@@ -194,7 +194,7 @@ fn a_tunnel_survives_a_restart_of_strongswan() {
     let Some(scene) = Scene::set("a_tunnel_survives_a_restart_of_strongswan") else { return };
     let charon = scene.charon(&Connection::default());
     let mut gateway = scene.portcullis(&Ours::default(), Opener::We);
-    scene.bring_up(Opener::We, &mut gateway, &charon);
+    bring_up(Opener::We, &mut gateway, &charon);
     scene.transfer().unwrap();
     charon.kill();
     let charon = scene.charon(&Connection::default());

@@ -100,16 +100,6 @@ impl Scene {
         Charon::start(&self.topology, Side::B, self.folder.path(), connection)
     }
 
-    /// Has the opener open the tunnel, and waits until both ends have it.
-    pub fn bring_up(&self, opener: Opener, ours: &mut Gateway, charon: &Charon) -> Value {
-        if opener == Opener::Peer {
-            let account = charon.initiate();
-            assert!(account.is_ok(), "charon cannot open the tunnel: {account:?}\n{}\n{}", ours.log(), charon.log());
-        }
-        let status = ours.wait_until_up(Duration::from_secs(15));
-        status.unwrap_or_else(|| panic!("no tunnel:\n{}\n{:?}\n{}", ours.log(), ours.status(), charon.log()))
-    }
-
     /// A file each way between host A and the host that charon is.
     pub fn transfer(&self) -> Result<Tally, String> {
         super::transfer(&self.topology.host_a, &self.topology.gateway_b)
@@ -158,4 +148,14 @@ impl Scene {
             assert!(found.is_empty(), "{wrong}: {}", found.lines().next().unwrap_or_default());
         }
     }
+}
+
+/// Has the opener open the tunnel, and waits until both ends have it.
+pub fn bring_up(opener: Opener, ours: &mut Gateway, charon: &Charon) -> Value {
+    if opener == Opener::Peer {
+        let account = charon.initiate();
+        assert!(account.is_ok(), "charon cannot open the tunnel: {account:?}\n{}\n{}", ours.log(), charon.log());
+    }
+    let status = ours.wait_until_up(Duration::from_secs(15));
+    status.unwrap_or_else(|| panic!("no tunnel:\n{}\n{:?}\n{}", ours.log(), ours.status(), charon.log()))
 }
