@@ -30,7 +30,7 @@ fn endpoint(side: u8, suite: IkeSuite) -> Endpoint {
     let id = |side: u8| Id { kind: IdType::IPV4_ADDR, data: vec![192, 0, 2, side] };
     let other = 3 - side;
     let limit = u64::MAX;
-    let time = Duration::from_secs(3600);
+    let time = Duration::from_hours(1);
     let tunnel = TunnelConfig {
         id: TunnelId(0),
         name: "bench".to_owned(),

@@ -235,7 +235,7 @@ impl Agreed {
             if initiator { (keys.initiator, keys.responder) } else { (keys.responder, keys.initiator) };
         let (here, there) = (core.path.local.ip(), core.path.remote.ip());
         let log = |source, destination, spi, keys| -> Option<KeyLog> {
-            keylog::esp(&self.suite, source, destination, spi, keys)
+            keylog::esp(self.suite, source, destination, spi, keys)
         };
         step.out.key_log(|| log(there, here, self.inbound, &from_peer));
         step.out.key_log(|| log(here, there, self.outbound, &to_peer));

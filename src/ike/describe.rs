@@ -45,7 +45,7 @@ mod tests {
         assert_eq!(identity(&id(IdType::FQDN, b"a\nb\x1b\"c\\%n")), "a?b??c?%n");
         assert_eq!(identity(&id(IdType::IPV4_ADDR, &[192, 0, 2, 1])), "192.0.2.1");
         assert_eq!(identity(&id(IdType::IPV4_ADDR, &[1])), "ID_IPV4_ADDR 01");
-        assert!(identity(&id(IdType::FQDN, &[b'x'; 70_000])).len() <= MAX_ID);
-        assert!(identity(&id(IdType::KEY_ID, &[b'x'; 70_000])).len() <= 2 * MAX_ID);
+        assert!(identity(&id(IdType::FQDN, &vec![b'x'; 70_000])).len() <= MAX_ID);
+        assert!(identity(&id(IdType::KEY_ID, &vec![b'x'; 70_000])).len() <= 2 * MAX_ID);
     }
 }

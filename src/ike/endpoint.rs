@@ -109,14 +109,15 @@ impl Endpoint {
             self.tend(id);
         }
         for (id, new) in wanted {
-            if !self.connections.contains_key(&id) {
-                self.connections.insert(id, Connection::new(new));
+            if let std::collections::btree_map::Entry::Vacant(e) = self.connections.entry(id) {
+                e.insert(Connection::new(new));
                 self.tend(id);
             }
         }
     }
 
     /// Something happened.
+    #[allow(clippy::needless_pass_by_value)] // an input is used up
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         self.now = self.now.max(now);
         match input {
@@ -429,12 +430,13 @@ impl Endpoint {
 }
 
 #[cfg(test)]
+use crate::wire::ike::payload::Payload;
+
+#[cfg(test)]
 impl Endpoint {
     /// What stands inside a message to our first IKE SA.
-    pub(super) fn unseal(&self, datagram: &[u8]) -> Option<Vec<crate::wire::ike::payload::Payload>> {
-        use crate::wire::ike::message::Message;
-        use crate::wire::ike::payload::Payload;
-        let message = Message::decode(datagram).ok()?;
+    pub(super) fn unseal(&self, datagram: &[u8]) -> Option<Vec<Payload>> {
+        let message = crate::wire::ike::message::Message::decode(datagram).ok()?;
         let Some(Payload::Sk(sk)) = message.payloads.last() else { return None };
         self.sas.values().find_map(|sa| {
             let protection = match &sa.state {

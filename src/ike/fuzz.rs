@@ -52,7 +52,7 @@ fn tunnel(side: u8, start: Start) -> Config {
     let other = 3 - side;
     let child = ChildConfig { shape: ShapeId(0), local: host(side), remote: host(other) };
     let group = Group::Curve25519;
-    let forever = Duration::from_secs(3600);
+    let forever = Duration::from_hours(1);
     let tunnel = TunnelConfig {
         id: TUNNEL,
         name: "fuzz".to_owned(),

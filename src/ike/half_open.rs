@@ -24,23 +24,23 @@ pub enum Admission {
 /// The table.
 #[derive(Debug, Default)]
 pub struct HalfOpen {
-    by_request: BTreeMap<Fingerprint, IkeSpi>,
+    of_request: BTreeMap<Fingerprint, IkeSpi>,
     by_spi: BTreeMap<IkeSpi, (Fingerprint, IpAddr)>,
-    by_source: BTreeMap<IpAddr, usize>,
+    of_source: BTreeMap<IpAddr, usize>,
 }
 
 impl HalfOpen {
     /// The IKE SA that this very request has made.
     pub fn find(&self, request: &Fingerprint) -> Option<IkeSpi> {
-        self.by_request.get(request).copied()
+        self.of_request.get(request).copied()
     }
 
     /// Whether another one may begin.
     pub fn admit(&self, source: IpAddr, threshold: usize) -> Admission {
-        let of_source = self.by_source.get(&source).copied().unwrap_or(0);
-        if self.by_spi.len() >= limits::MAX_HALF_OPEN || of_source >= limits::MAX_HALF_OPEN_PER_SOURCE {
+        let count = self.of_source.get(&source).copied().unwrap_or(0);
+        if self.by_spi.len() >= limits::MAX_HALF_OPEN || count >= limits::MAX_HALF_OPEN_PER_SOURCE {
             Admission::Full
-        } else if self.by_spi.len() >= threshold || of_source >= limits::COOKIE_THRESHOLD_PER_SOURCE {
+        } else if self.by_spi.len() >= threshold || count >= limits::COOKIE_THRESHOLD_PER_SOURCE {
             Admission::Cookie
         } else {
             Admission::Open
@@ -49,19 +49,19 @@ impl HalfOpen {
 
     /// One has begun.
     pub fn insert(&mut self, spi: IkeSpi, request: Fingerprint, source: IpAddr) {
-        self.by_request.insert(request, spi);
+        self.of_request.insert(request, spi);
         self.by_spi.insert(spi, (request, source));
-        *self.by_source.entry(source).or_default() += 1;
+        *self.of_source.entry(source).or_default() += 1;
     }
 
     /// It is no longer half open.
     pub fn remove(&mut self, spi: IkeSpi) {
         let Some((request, source)) = self.by_spi.remove(&spi) else { return };
-        self.by_request.remove(&request);
-        if let Some(count) = self.by_source.get_mut(&source) {
+        self.of_request.remove(&request);
+        if let Some(count) = self.of_source.get_mut(&source) {
             *count -= 1;
             if *count == 0 {
-                self.by_source.remove(&source);
+                self.of_source.remove(&source);
             }
         }
     }
@@ -93,6 +93,6 @@ mod tests {
             table.remove(spi);
             table.remove(spi);
         }
-        assert_eq!((table.len(), table.by_request.len(), table.by_source.len()), (0, 0, 0));
+        assert_eq!((table.len(), table.of_request.len(), table.of_source.len()), (0, 0, 0));
     }
 }

@@ -11,7 +11,7 @@ use crate::sa::spi::Spi;
 use crate::secret::Secret;
 
 /// The line of an IKE SA.
-pub fn ike(suite: &IkeSuite, spis: Spis, keys: &IkeKeys) -> Option<KeyLog> {
+pub fn ike(suite: IkeSuite, spis: Spis, keys: &IkeKeys) -> Option<KeyLog> {
     let encryption = match suite.cipher {
         Cipher::Aes256Gcm16 => "AES-GCM-256 with 16 octet ICV [RFC5282]",
         Cipher::Aes128Gcm16 => "AES-GCM-128 with 16 octet ICV [RFC5282]",
@@ -30,7 +30,7 @@ pub fn ike(suite: &IkeSuite, spis: Spis, keys: &IkeKeys) -> Option<KeyLog> {
 }
 
 /// The line of one direction of a child SA.
-pub fn esp(suite: &EspSuite, source: IpAddr, destination: IpAddr, spi: Spi, keys: &EspKeys) -> Option<KeyLog> {
+pub fn esp(suite: EspSuite, source: IpAddr, destination: IpAddr, spi: Spi, keys: &EspKeys) -> Option<KeyLog> {
     let encryption = match suite.cipher {
         Cipher::Aes256Gcm16 | Cipher::Aes128Gcm16 => "AES-GCM with 16 octet ICV [RFC4106]",
         Cipher::Aes256Cbc => "AES-CBC [RFC3602]",

@@ -30,7 +30,8 @@ pub struct Nonces<'a> {
     pub responder: &'a [u8],
 }
 
-/// The keys of one IKE SA (§2.14).
+/// The keys of one IKE SA (§2.14), under the RFC's names.
+#[allow(clippy::struct_field_names)]
 pub struct IkeKeys {
     /// What the keys of child SAs come from.
     pub sk_d: Secret,
@@ -62,12 +63,12 @@ impl Cutter<'_> {
 }
 
 /// The keys of a new IKE SA.
-pub fn ike_keys(suite: &IkeSuite, shared: &Secret, nonces: Nonces<'_>, spis: Spis) -> IkeKeys {
+pub fn ike_keys(suite: IkeSuite, shared: &Secret, nonces: Nonces<'_>, spis: Spis) -> IkeKeys {
     let Nonces { initiator: ni, responder: nr } = nonces;
     // RFC 7296 §2.14: "SKEYSEED = prf(Ni | Nr, g^ir)". HMAC takes a key of any length, so both nonces enter whole.
     let skeyseed = suite.prf.prf(&[ni, nr].concat(), &[shared.expose()]);
     // RFC 5282 §7.2: with an AEAD cipher there are no SK_ai and SK_ar.
-    let integrity = suite.mac.map_or(0, |mac| mac.key_len());
+    let integrity = suite.mac.map_or(0, super::super::crypto::suite::Mac::key_len);
     let (prf, encryption) = (suite.prf.len(), suite.cipher.key_len());
     // §2.14: "{SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} = prf+ (SKEYSEED, Ni | Nr | SPIi | SPIr)"
     let material = suite.prf.prf_plus(
@@ -101,9 +102,9 @@ pub fn child_keys(
     sk_d: &Secret,
     shared: Option<&Secret>,
     nonces: Nonces<'_>,
-    suite: &EspSuite,
+    suite: EspSuite,
 ) -> ChildKeys {
-    let integrity = suite.mac.map_or(0, |mac| mac.key_len());
+    let integrity = suite.mac.map_or(0, super::super::crypto::suite::Mac::key_len);
     let encryption = suite.cipher.key_len();
     // RFC 7296 §2.17: "KEYMAT = prf+(SK_d, Ni | Nr)", and with a key exchange
     // "KEYMAT = prf+(SK_d, g^ir (new) | Ni | Nr)".
@@ -130,7 +131,7 @@ mod tests {
     fn an_aead_suite_has_no_integrity_keys_and_its_salt_is_in_the_encryption_key() {
         let nonces = Nonces { initiator: &[1; 32], responder: &[2; 32] };
         let spis = Spis { initiator: 1, responder: 2 };
-        let keys = ike_keys(&suite(Cipher::Aes256Gcm16, None), &Secret::copy_of(&[3; 48]), nonces, spis);
+        let keys = ike_keys(suite(Cipher::Aes256Gcm16, None), &Secret::copy_of(&[3; 48]), nonces, spis);
         assert!(keys.sk_ai.is_empty() && keys.sk_ar.is_empty());
         assert_eq!((keys.sk_ei.len(), keys.sk_er.len()), (36, 36));
         assert_eq!((keys.sk_d.len(), keys.sk_pi.len(), keys.sk_pr.len()), (48, 48, 48));
@@ -143,7 +144,7 @@ mod tests {
         let suite = suite(Cipher::Aes256Cbc, Some(Mac::HmacSha256));
         let nonces = Nonces { initiator: b"nonce of the initiator", responder: b"nonce of the responder" };
         let shared = Secret::copy_of(&[9; 48]);
-        let keys = ike_keys(&suite, &shared, nonces, Spis { initiator: 1, responder: 2 });
+        let keys = ike_keys(suite, &shared, nonces, Spis { initiator: 1, responder: 2 });
         let seed = [nonces.initiator, nonces.responder].concat();
         let skeyseed = suite.prf.prf(&seed, &[shared.expose()]);
         let tail = [&seed[..], &1u64.to_be_bytes(), &2u64.to_be_bytes()].concat();
@@ -156,13 +157,13 @@ mod tests {
 
         let esp = EspSuite { cipher: Cipher::Aes256Cbc, mac: Some(Mac::HmacSha512), group: None, esn: false };
         let pfs = Secret::copy_of(&[5; 48]);
-        let child = child_keys(suite.prf, &keys.sk_d, Some(&pfs), nonces, &esp);
+        let child = child_keys(suite.prf, &keys.sk_d, Some(&pfs), nonces, esp);
         let all = suite.prf.prf_plus(keys.sk_d.expose(), &[&[&[5; 48][..], &seed].concat()], 2 * (32 + 64));
         assert_eq!(child.initiator.cipher.expose(), &all.expose()[..32]);
         assert_eq!(child.initiator.mac.expose(), &all.expose()[32..96]);
         assert_eq!(child.responder.cipher.expose(), &all.expose()[96..128]);
         assert_eq!(child.responder.mac.expose(), &all.expose()[128..]);
-        let without = child_keys(suite.prf, &keys.sk_d, None, nonces, &esp);
+        let without = child_keys(suite.prf, &keys.sk_d, None, nonces, esp);
         assert_ne!(without.initiator.cipher, child.initiator.cipher);
     }
 }

@@ -29,7 +29,7 @@ pub const MAX_JUNK: u32 = 16;
 pub const JUNK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Age at which the cookie secret changes; the one before is accepted for as long again (RFC 7296 §2.6).
-pub const COOKIE_ROTATION: Duration = Duration::from_secs(60);
+pub const COOKIE_ROTATION: Duration = Duration::from_mins(1);
 
 /// RFC 7296 §2.6: the data of a COOKIE notify is between 1 and 64 octets.
 pub const MAX_COOKIE: usize = 64;
@@ -51,7 +51,7 @@ pub const RETRANSMIT_FIRST: Duration = Duration::from_millis(500);
 pub const RETRANSMIT_MAX: Duration = Duration::from_secs(8);
 
 /// Longest life of one negotiation, whatever cookies and other groups the peer asks for.
-pub const NEGOTIATION_TIME: Duration = Duration::from_secs(60);
+pub const NEGOTIATION_TIME: Duration = Duration::from_mins(1);
 
 /// How long a deletion is repeated; the process ends within five seconds of its signal.
 pub const CLOSING_TIME: Duration = Duration::from_secs(4);
@@ -60,7 +60,7 @@ pub const CLOSING_TIME: Duration = Duration::from_secs(4);
 pub const RETRY_FIRST: Duration = Duration::from_secs(1);
 
 /// Longest pause between attempts.
-pub const RETRY_MAX: Duration = Duration::from_secs(60);
+pub const RETRY_MAX: Duration = Duration::from_mins(1);
 
 /// How long the responder of an IKE SA leaves the making of child SAs to its initiator, so that two gateways that want
 /// the same ones do not make each twice.

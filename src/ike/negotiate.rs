@@ -58,13 +58,13 @@ fn prf(prf: PrfAlg) -> Transform {
     })
 }
 
-fn ike_transforms(suite: &IkeSuite) -> Vec<Transform> {
+fn ike_transforms(suite: IkeSuite) -> Vec<Transform> {
     // RFC 7296 §3.3.3: for IKE ENCR, PRF, INTEG and KE; RFC 5282 §8: no INTEG beside an AEAD cipher.
     let parts = [Some(encr(suite.cipher)), Some(prf(suite.prf)), suite.mac.map(integ)];
     parts.into_iter().flatten().chain([Transform::ke(method(suite.group))]).collect()
 }
 
-fn esp_transforms(suite: &EspSuite, place: Place) -> Vec<Transform> {
+fn esp_transforms(suite: EspSuite, place: Place) -> Vec<Transform> {
     let group = suite.group.filter(|_| place == Place::CreateChildSa);
     let esn = Transform::esn(if suite.esn { Esn::YES } else { Esn::NO });
     [Some(encr(suite.cipher)), suite.mac.map(integ), group.map(|group| Transform::ke(method(group))), Some(esn)]
@@ -88,12 +88,12 @@ fn sa(protocol: ProtocolId, spi: &[u8], transforms: impl Iterator<Item = Vec<Tra
 
 /// What we offer in IKE_SA_INIT.
 pub fn ike_offer(suites: &[IkeSuite]) -> Sa {
-    sa(ProtocolId::IKE, &[], suites.iter().map(ike_transforms))
+    sa(ProtocolId::IKE, &[], suites.iter().map(|suite| ike_transforms(*suite)))
 }
 
 /// What we offer for a child SA that receives under `spi`.
 pub fn esp_offer(suites: &[EspSuite], spi: Spi, place: Place) -> Sa {
-    sa(ProtocolId::ESP, &spi.get().to_be_bytes(), suites.iter().map(|suite| esp_transforms(suite, place)))
+    sa(ProtocolId::ESP, &spi.get().to_be_bytes(), suites.iter().map(|suite| esp_transforms(*suite, place)))
 }
 
 /// Whether the agreement lets this cipher be used at all: the second look, after that of the configuration.
@@ -113,7 +113,7 @@ pub struct Chosen<S> {
 /// As responder: the first of our suites that one of the peer's proposals holds.
 pub fn choose_ike(offered: &Sa, ours: &[IkeSuite], lab: bool) -> Option<Chosen<IkeSuite>> {
     ours.iter().filter(|suite| permitted(suite.cipher, lab)).find_map(|suite| {
-        let wanted = ike_transforms(suite);
+        let wanted = ike_transforms(*suite);
         offered.proposals.iter().filter(|proposal| proposal.protocol == ProtocolId::IKE).find_map(|proposal| {
             let transforms = pick(proposal, &wanted, |_| false)?;
             Some(Chosen { suite: *suite, proposal: Proposal { transforms, ..proposal.clone() } })
@@ -124,7 +124,7 @@ pub fn choose_ike(offered: &Sa, ours: &[IkeSuite], lab: bool) -> Option<Chosen<I
 /// As responder: the same for a child SA. Proposals without a usable SPI are passed over.
 pub fn choose_esp(offered: &Sa, ours: &[EspSuite], lab: bool, place: Place) -> Option<(Chosen<EspSuite>, Spi)> {
     ours.iter().filter(|suite| permitted(suite.cipher, lab)).find_map(|suite| {
-        let wanted = esp_transforms(suite, place);
+        let wanted = esp_transforms(*suite, place);
         offered.proposals.iter().filter(|proposal| proposal.protocol == ProtocolId::ESP).find_map(|proposal| {
             let spi = Spi::new(proposal.esp_spi()?)?;
             // In IKE_AUTH a group is meant for later, whatever it is; one is echoed, and none is used.
@@ -176,16 +176,16 @@ fn same(offered: &Transform, wanted: &Transform) -> bool {
 pub fn accept_ike(answer: &Sa, ours: &[IkeSuite], lab: bool) -> Option<IkeSuite> {
     let offer = ike_offer(ours);
     let chosen = accepted(answer, &offer)?;
-    let suite = ours.iter().find(|suite| same_set(&ike_transforms(suite), &chosen.transforms))?;
+    let suite = ours.iter().find(|suite| same_set(&ike_transforms(**suite), &chosen.transforms))?;
     permitted(suite.cipher, lab).then_some(*suite)
 }
 
 /// As initiator: the same for a child SA, with the peer's SPI. The group of the suite is what was configured, also
 /// where the proposal could not name it.
 pub fn accept_esp(answer: &Sa, ours: &[EspSuite], lab: bool, place: Place) -> Option<(EspSuite, Spi)> {
-    let offer = sa(ProtocolId::ESP, &[], ours.iter().map(|suite| esp_transforms(suite, place)));
+    let offer = sa(ProtocolId::ESP, &[], ours.iter().map(|suite| esp_transforms(*suite, place)));
     let chosen = accepted(answer, &offer)?;
-    let suite = ours.iter().find(|suite| same_set(&esp_transforms(suite, place), &chosen.transforms))?;
+    let suite = ours.iter().find(|suite| same_set(&esp_transforms(**suite, place), &chosen.transforms))?;
     let spi = Spi::new(answer.proposals.first()?.esp_spi()?)?;
     permitted(suite.cipher, lab).then_some((*suite, spi))
 }
@@ -208,7 +208,8 @@ fn same_set(ours: &[Transform], theirs: &[Transform]) -> bool {
 pub fn compare(ours: &Sa, theirs: Option<&Sa>) -> String {
     let mut text = format!("ours: {}", describe(ours));
     if let Some(theirs) = theirs {
-        text.push_str(&format!("; theirs: {}", describe(theirs)));
+        text += "; theirs: ";
+        text += &describe(theirs);
     }
     if text.len() > limits::MAX_DETAIL {
         let end = text.floor_char_boundary(limits::MAX_DETAIL);

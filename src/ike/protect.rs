@@ -52,17 +52,17 @@ impl Direction {
     }
 }
 
-fn shape(suite: &IkeSuite) -> CipherShape {
+fn shape(suite: IkeSuite) -> CipherShape {
     CipherShape {
         iv_len: suite.cipher.iv_len(),
         block_len: suite.cipher.block_len(),
-        icv_len: suite.mac.map_or(TAG_LEN, |mac| mac.icv_len()),
+        icv_len: suite.mac.map_or(TAG_LEN, Mac::icv_len),
     }
 }
 
 impl Protection {
     /// The keys of `suite`, as used by the original initiator or responder of the IKE SA.
-    pub fn new(suite: &IkeSuite, keys: &IkeKeys, initiator: bool) -> Self {
+    pub fn new(suite: IkeSuite, keys: &IkeKeys, initiator: bool) -> Self {
         let from_initiator = Direction::new(suite.cipher, suite.mac, &keys.sk_ei, &keys.sk_ai);
         let from_responder = Direction::new(suite.cipher, suite.mac, &keys.sk_er, &keys.sk_ar);
         let (seal, open) = if initiator { (from_initiator, from_responder) } else { (from_responder, from_initiator) };
@@ -163,8 +163,8 @@ mod tests {
     fn pair(cipher: Cipher, mac: Option<Mac>) -> (Protection, Protection) {
         let suite = IkeSuite { cipher, mac, prf: PrfAlg::HmacSha512, group: Group::Ecp384 };
         let nonces = Nonces { initiator: &[1; 32], responder: &[2; 32] };
-        let keys = ike_keys(&suite, &Secret::copy_of(&[7; 48]), nonces, Spis { initiator: 3, responder: 4 });
-        (Protection::new(&suite, &keys, true), Protection::new(&suite, &keys, false))
+        let keys = ike_keys(suite, &Secret::copy_of(&[7; 48]), nonces, Spis { initiator: 3, responder: 4 });
+        (Protection::new(suite, &keys, true), Protection::new(suite, &keys, false))
     }
 
     fn header() -> Header {

@@ -69,7 +69,7 @@ mod tests {
                 now = schedule.next();
             }
             assert_eq!(sent, limits::TRANSMISSIONS);
-            assert!(now - Instant::ZERO <= Duration::from_secs(60), "{now:?}");
+            assert!(now - Instant::ZERO <= Duration::from_mins(1), "{now:?}");
             assert!(now - Instant::ZERO >= Duration::from_secs(35), "{now:?}");
         }
     }

@@ -135,7 +135,7 @@ pub fn process(
     let child = agreed.map(|(shape, inbound, agreed)| {
         let agreed = agreed.map(|agreed| {
             let suite = agreed.suite;
-            let keys = child_keys(handshake.suite.prf, &handshake.keys.sk_d, None, handshake.nonces(), &suite);
+            let keys = child_keys(handshake.suite.prf, &handshake.keys.sk_d, None, handshake.nonces(), suite);
             agreed.specs(core, step, keys, true)
         });
         (shape, inbound, agreed)
@@ -200,7 +200,7 @@ pub fn answer(
         Ok((agreed, proposal)) => {
             payloads.extend(agreed.payloads(proposal));
             let suite = agreed.suite;
-            let keys = child_keys(handshake.suite.prf, &handshake.keys.sk_d, None, handshake.nonces(), &suite);
+            let keys = child_keys(handshake.suite.prf, &handshake.keys.sk_d, None, handshake.nonces(), suite);
             Some(agreed.specs(core, step, keys, false).install_inbound(step))
         }
         Err(Declined { reason, notify, detail }) => {

@@ -101,7 +101,7 @@ pub fn process(requested: Requested, state: &mut Established, core: &mut Core, s
         };
         let shared = agree(keypair, agreed.suite.group, answer)?;
         let nonces = Nonces { initiator: &nonce, responder: theirs };
-        let keys = child_keys(state.suite.prf, &state.sk_d, shared.as_ref(), nonces, &agreed.suite);
+        let keys = child_keys(state.suite.prf, &state.sk_d, shared.as_ref(), nonces, agreed.suite);
         Ok(agreed.specs(core, step, keys, true))
     });
     match made {
@@ -186,7 +186,7 @@ fn create(
     };
     let theirs = sorted.nonce.as_deref().unwrap_or_default();
     let nonces = Nonces { initiator: theirs, responder: &nonce };
-    let keys = child_keys(state.suite.prf, &state.sk_d, shared.as_ref(), nonces, &agreed.suite);
+    let keys = child_keys(state.suite.prf, &state.sk_d, shared.as_ref(), nonces, agreed.suite);
     let [sa, ts_i, ts_r] = agreed.payloads(proposal);
     let mut payloads = vec![sa, Payload::Nonce(Nonce(nonce))];
     payloads.extend(public);

@@ -239,9 +239,9 @@ fn handshake(
     [init_request, init_response]: [Vec<u8>; 2],
 ) -> Handshake {
     let nonces = Nonces { initiator: &initiator_nonce, responder: &responder_nonce };
-    let keys = ike_keys(&suite, shared, nonces, spis);
-    step.out.key_log(|| keylog::ike(&suite, spis, &keys));
-    let protection = Protection::new(&suite, &keys, initiator);
+    let keys = ike_keys(suite, shared, nonces, spis);
+    step.out.key_log(|| keylog::ike(suite, spis, &keys));
+    let protection = Protection::new(suite, &keys, initiator);
     Handshake { suite, keys, protection, initiator_nonce, responder_nonce, init_request, init_response }
 }
 

@@ -50,6 +50,7 @@ pub enum Ongoing {
 }
 
 /// An IKE SA in use.
+#[allow(clippy::struct_field_names)] // when it was established has no better name
 pub struct Established {
     /// Who the peer is.
     pub proof: PeerAuthenticated,
@@ -194,11 +195,8 @@ impl Established {
 
     fn process(mut self: Box<Self>, core: &mut Core, step: &mut Step<'_>, sorted: Result<Sorted, Refusal>) -> State {
         let ongoing = self.ongoing.take();
-        let sorted = match sorted {
-            Ok(sorted) => sorted,
-            // RFC 7296 §2.21.3: there is no way to tell the peer about a bad response; the IKE SA cannot be trusted.
-            Err(_) => return self.close(core, step, "the peer sent a malformed response"),
-        };
+        // RFC 7296 §2.21.3: there is no way to tell the peer about a bad response; the IKE SA cannot be trusted.
+        let Ok(sorted) = sorted else { return self.close(core, step, "the peer sent a malformed response") };
         if sorted.notify(NotifyType::INVALID_SYNTAX).is_some() {
             return self.end(core, step, "the peer says that our message was malformed");
         }

@@ -46,8 +46,8 @@ fn lengths() -> Vec<usize> {
 #[test]
 fn a_changed_byte_in_ike_sa_init_never_leads_to_an_ike_sa() {
     let lengths = lengths();
-    for which in 0..2 {
-        for index in 0..lengths[which] {
+    for (which, length) in lengths.into_iter().enumerate().take(2) {
+        for index in 0..length {
             let mut pair = flipped(which, index, 1 << (index % 8));
             pair.run(Duration::from_millis(400));
             assert_eq!(pair.sides[A].ups(), 0, "message {which} byte {index}");
@@ -63,8 +63,8 @@ fn a_changed_byte_in_ike_sa_init_never_leads_to_an_ike_sa() {
 #[test]
 fn a_changed_byte_in_ike_auth_is_refused_in_silence() {
     let lengths = lengths();
-    for which in 2..4 {
-        for index in 0..lengths[which] {
+    for (which, length) in lengths.into_iter().enumerate().skip(2) {
+        for index in 0..length {
             let mut pair = flipped(which, index, 0x40);
             pair.run(Duration::from_millis(400));
             assert_eq!(pair.sides[A].ups(), 0, "message {which} byte {index}");

@@ -85,7 +85,7 @@ fn one_of_each_transform_is_picked_from_a_proposal_with_many() {
     ]);
     let chosen = choose_ike(&offer, &[GCM, CBC], false).unwrap();
     assert_eq!(chosen.suite, CBC);
-    assert!(same_set(&ike_transforms(&CBC), &chosen.proposal.transforms));
+    assert!(same_set(&ike_transforms(CBC), &chosen.proposal.transforms));
 }
 
 #[test]
@@ -201,7 +201,7 @@ proptest! {
         }
         let none = [Transform::integ(Integ::NONE), Transform::ke(KeMethod::NONE)];
         let spells = |suite: &IkeSuite| {
-            let wanted = ike_transforms(suite);
+            let wanted = ike_transforms(*suite);
             combinations.iter().any(|combination| {
                 let rest: Vec<_> = combination.iter().filter(|transform| !wanted.contains(transform)).collect();
                 wanted.iter().all(|transform| combination.contains(transform))

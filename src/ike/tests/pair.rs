@@ -21,7 +21,7 @@ use crate::sa::spi::Spi;
 use crate::secret::Secret;
 use crate::time::Instant;
 use crate::wire::ike::header::Header;
-use crate::wire::ike::numbers::{ExchangeType, IdType};
+use crate::wire::ike::numbers::IdType;
 use crate::wire::ike::payload::Id;
 
 pub(super) const TUNNEL: TunnelId = TunnelId(1);
@@ -82,8 +82,8 @@ pub(super) fn tunnel(side: usize) -> TunnelConfig {
             hard_packets: 1 << 40,
             soft_bytes: u64::MAX,
             hard_bytes: u64::MAX,
-            soft_time: Duration::from_secs(3000),
-            hard_time: Duration::from_secs(3600),
+            soft_time: Duration::from_mins(50),
+            hard_time: Duration::from_hours(1),
         },
     }
 }
@@ -311,10 +311,6 @@ impl Pair {
             _ => None,
         };
         self.sides[side].events.iter().filter_map(failed).collect()
-    }
-
-    pub(super) fn exchanges(&self) -> Vec<(usize, ExchangeType, bool)> {
-        self.trace.iter().map(|d| (1 - d.to, d.header().exchange, d.header().flags.response)).collect()
     }
 }
 
