@@ -28,6 +28,7 @@ fn path(criterion: &mut Criterion) {
                 .map(|flow| udp(("192.0.2.10", 1000 + flow), ("203.0.113.20", 2000), 0, &vec![0x33; len - 28]))
                 .collect();
             let (mut out, mut inn) = (Batch::new(BATCH, 9216), Batch::new(BATCH, 9216));
+            let mut best = Duration::MAX;
             group.bench_function(direction, |bencher| {
                 bencher.iter_custom(|iterations| {
                     let rounds = iterations.div_ceil(BATCH as u64);
@@ -40,8 +41,9 @@ fn path(criterion: &mut Criterion) {
                         }
                         let start = Clock::now();
                         pair.left.outbound(NOW, &mut out);
+                        let mut took = start.elapsed();
                         if direction == "outbound" {
-                            total += start.elapsed();
+                            (total, best) = (total + took, best.min(took));
                             continue;
                         }
                         inn.clear();
@@ -51,12 +53,15 @@ fn path(criterion: &mut Criterion) {
                         }
                         let start = Clock::now();
                         pair.right.inbound(NOW, &mut inn);
-                        total += start.elapsed();
+                        took = start.elapsed();
+                        (total, best) = (total + took, best.min(took));
                     }
                     let nanos = total.as_nanos() * u128::from(iterations) / u128::from(rounds * BATCH as u64);
                     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
                 });
             });
+            // What it costs where nothing else disturbs, on a busy machine too.
+            println!("path {len} bytes/{direction}: best batch {} ns a packet", best.as_nanos() / BATCH as u128);
             assert!(out.packets().iter().all(|packet| !packet.done), "everything passes");
         }
         group.finish();

@@ -10,10 +10,11 @@ use std::time::Duration;
 use esp_support::*;
 use portcullis::dataplane::buffer::Path;
 use portcullis::dataplane::drop::Record;
+use portcullis::dataplane::sad::carries;
 use portcullis::event::DropReason;
 use portcullis::ids::RuleId;
-use portcullis::policy::SelectorMode;
-use portcullis::sa::child::Encapsulation;
+use portcullis::policy::{SelectorMode, TrafficSelector};
+use portcullis::sa::child::{ChildSpec, Encapsulation};
 use portcullis::sa::command::SadCommand;
 use portcullis::sa::event::SadEvent;
 use portcullis::sa::lifetime::Lifetime;
@@ -648,5 +649,57 @@ proptest! {
         }
         prop_assert_eq!(events(&mut pair.right), []);
         prop_assert_eq!(open_one(&mut pair.right, NOW, &good, path), Ok(allowed(20)));
+    }
+}
+
+/// A selector over a few neighbouring addresses and ports, so that edges are met.
+fn selector() -> impl Strategy<Value = TrafficSelector> {
+    let protocol = prop_oneof![Just(0u8), Just(6), Just(17)];
+    (protocol, 0u16..8, 0u16..8, 0u8..8, 0u8..8).prop_map(|(protocol, port, ports, start, more)| TrafficSelector {
+        protocol,
+        first_port: port,
+        last_port: port + ports,
+        start: [192, 0, 2, 100 + start].into(),
+        end: [192, 0, 2, 100 + start + more].into(),
+    })
+}
+
+/// Whether one end of a packet lies in one of the selectors of a side, from the bytes alone.
+fn naively_in(side: &[TrafficSelector], protocol: u8, address: &[u8], port: u16) -> bool {
+    let octets = |address: std::net::IpAddr| match address {
+        std::net::IpAddr::V4(address) => u32::from(address),
+        std::net::IpAddr::V6(_) => panic!("all selectors here are IPv4"),
+    };
+    let address = u32::from_be_bytes(address.try_into().unwrap());
+    side.iter().any(|selector| {
+        (octets(selector.start)..=octets(selector.end)).contains(&address)
+            && (selector.first_port..=selector.last_port).contains(&port)
+            && (selector.protocol == 0 || selector.protocol == protocol)
+    })
+}
+
+proptest! {
+    /// RFC 4301 §5.2, step 4: both addresses, the protocol and both ports, in either direction.
+    #[test]
+    fn an_sa_carries_exactly_what_its_selectors_hold(
+        local in prop::collection::vec(selector(), 1..3),
+        remote in prop::collection::vec(selector(), 1..3),
+        ends in (0u8..16, 0u8..16, 1u16..16, 1u16..16),
+        tcp in any::<bool>(),
+        outbound in any::<bool>(),
+    ) {
+        let (source, destination) = (format!("192.0.2.{}", 100 + ends.0), format!("192.0.2.{}", 100 + ends.1));
+        prop_assume!(source != destination);
+        let (source, destination) = ((&*source, ends.2), (&*destination, ends.3));
+        let bytes = if tcp {
+            Tcp { source, destination, flags: 2, sequence: 1, acknowledgement: 0, options: &[], payload: &[] }.build(0)
+        } else {
+            udp(source, destination, 0, b"x")
+        };
+        let child = ChildSpec { local, remote, ..child(Suite::GCM) };
+        let (from, to) = if outbound { (&child.local, &child.remote) } else { (&child.remote, &child.local) };
+        let expected = naively_in(from, bytes[9], &bytes[12..16], ends.2) && naively_in(to, bytes[9], &bytes[16..20], ends.3);
+        let inner = Inner::parse(&bytes).unwrap();
+        prop_assert_eq!(carries(&child, outbound, &inner), expected);
     }
 }
