@@ -28,7 +28,7 @@ use crate::sa::spi::Spi;
 use crate::secret::Secret;
 use crate::time::Instant;
 use crate::wire::ike::header::{Header, IkeSpi};
-use crate::wire::ike::numbers::{ExchangeType, NotifyType, PayloadType};
+use crate::wire::ike::numbers::{ExchangeType, NotifyType};
 use crate::wire::ike::payload::Notify;
 
 /// All IKE SAs of a gateway, and what outlives them.
@@ -404,7 +404,8 @@ impl Endpoint {
     }
 }
 
-// For tests and fuzzing: a peer that holds the keys and says what no exchange would.
+// For tests: a peer that holds the keys and says what no exchange would.
+#[cfg(test)]
 impl Endpoint {
     /// A message sealed with the keys of our first IKE SA; `offset` is added to the message ID that would be next. The
     /// window does not hear of it.
@@ -413,7 +414,7 @@ impl Endpoint {
         exchange: ExchangeType,
         response: bool,
         offset: i32,
-        first: PayloadType,
+        first: crate::wire::ike::numbers::PayloadType,
         inner: &[u8],
     ) -> Option<(Path, Vec<u8>)> {
         let (core, protection) = self.sas.values_mut().find_map(|sa| match &mut sa.state {
@@ -427,15 +428,10 @@ impl Endpoint {
         let header = core.header(exchange, response, id);
         Some((core.path, protection.seal_chain(&header, first, inner, None, &mut *self.entropy)))
     }
-}
 
-#[cfg(test)]
-use crate::wire::ike::payload::Payload;
-
-#[cfg(test)]
-impl Endpoint {
     /// What stands inside a message to our first IKE SA.
-    pub(super) fn unseal(&self, datagram: &[u8]) -> Option<Vec<Payload>> {
+    pub(super) fn unseal(&self, datagram: &[u8]) -> Option<Vec<crate::wire::ike::payload::Payload>> {
+        use crate::wire::ike::payload::Payload;
         let message = crate::wire::ike::message::Message::decode(datagram).ok()?;
         let Some(Payload::Sk(sk)) = message.payloads.last() else { return None };
         self.sas.values().find_map(|sa| {

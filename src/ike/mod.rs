@@ -14,7 +14,6 @@ mod describe;
 pub mod endpoint;
 mod error;
 mod exchange;
-pub mod fuzz;
 mod half_open;
 mod ike_sa;
 mod keylog;
