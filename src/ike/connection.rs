@@ -27,19 +27,29 @@ enum Goal {
     Held,
 }
 
-/// Pauses that grow.
+/// Pauses that grow, and shrink again only after what was wanted has lasted: a peer that agrees and takes it back at
+/// once is not asked every second.
 #[derive(Debug, Default)]
 struct Backoff {
     failures: u32,
     not_before: Option<Instant>,
+    well_since: Option<Instant>,
 }
 
 impl Backoff {
     /// Another failure: 1 s, 2 s, 4 s .. 60 s, each up to a quarter shorter or longer and never above 60 s.
     fn failed(&mut self, now: Instant, entropy: &mut dyn Entropy) {
+        if self.well_since.take().is_some_and(|since| now.since(since) >= limits::RETRY_MAX) {
+            self.failures = 0;
+        }
         let pause = limits::RETRY_FIRST.saturating_mul(1 << self.failures.min(10)).min(limits::RETRY_MAX);
         self.failures = self.failures.saturating_add(1);
         self.not_before = Some(now + jitter(pause, 25, entropy).min(limits::RETRY_MAX));
+    }
+
+    fn succeeded(&mut self, now: Instant) {
+        self.not_before = None;
+        self.well_since = Some(now);
     }
 
     fn is_due(&self, now: Instant) -> bool {
@@ -167,12 +177,12 @@ impl Connection {
     /// The peer has authenticated. If the IKE SA is the peer's, the peer is the first to make child SAs.
     pub fn authenticated(&mut self, now: Instant, initiator: bool, entropy: &mut dyn Entropy) {
         self.handshakes += 1;
-        self.retry = Backoff::default();
+        self.retry.succeeded(now);
         self.why = None;
         if !initiator {
             for child in &self.config.children {
                 let not_before = now + jitter(limits::RESPONDER_PATIENCE, 25, entropy);
-                self.children.insert(child.shape, Backoff { failures: 0, not_before: Some(not_before) });
+                self.children.entry(child.shape).or_default().not_before = Some(not_before);
             }
         }
     }
@@ -209,7 +219,9 @@ impl Connection {
         if self.goal != Goal::Held {
             self.why = Some(why.to_owned());
         }
-        self.children.clear();
+        for backoff in self.children.values_mut() {
+            backoff.not_before = None;
+        }
         self.retry.failed(now, entropy);
         if self.goal == Goal::Demand {
             self.goal = Goal::Idle;
@@ -219,9 +231,12 @@ impl Connection {
     }
 
     /// A child SA is there.
-    pub fn child_up(&mut self, shape: ShapeId) {
-        self.children.remove(&shape);
-        self.why = None;
+    pub fn child_up(&mut self, now: Instant, shape: ShapeId) {
+        self.children.entry(shape).or_default().succeeded(now);
+        let others_wait = self.children.values().any(|backoff| backoff.not_before.is_some() && backoff.failures > 0);
+        if !others_wait {
+            self.why = None;
+        }
     }
 
     /// A child SA is gone: not at once again, for the peer may be in a bad temper.
@@ -265,4 +280,33 @@ pub fn same_negotiation(a: &TunnelConfig, b: &TunnelConfig) -> bool {
     (a.local, a.peer, &a.local_id, &a.peer_id, &a.psk, &a.ike, &a.esp, a.lab, a.force_encapsulation)
         == (b.local, b.peer, &b.local_id, &b.peer_id, &b.psk, &b.ike, &b.esp, b.lab, b.force_encapsulation)
         && (a.replay_window, a.lifetime) == (b.replay_window, b.lifetime)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::SeededEntropy;
+
+    #[test]
+    fn pauses_grow_to_a_minute_and_shrink_only_after_a_minute_of_peace() {
+        let mut entropy = SeededEntropy::new(1);
+        let entropy: &mut dyn Entropy = &mut entropy;
+        let mut backoff = Backoff::default();
+        let mut now = Instant::from_nanos(1);
+        let mut pauses = Vec::new();
+        for _ in 0..12 {
+            backoff.failed(now, entropy);
+            let next = backoff.not_before.unwrap();
+            pauses.push(next - now);
+            assert!(!backoff.is_due(now) && backoff.is_due(next));
+            now = next;
+            // It works for a moment, each time.
+            backoff.succeeded(now);
+        }
+        assert!(pauses[0] < Duration::from_secs(2), "{pauses:?}");
+        assert!(pauses[7..].iter().all(|pause| (45..=60).contains(&pause.as_secs())), "{pauses:?}");
+        now = now + limits::RETRY_MAX;
+        backoff.failed(now, entropy);
+        assert!(backoff.not_before.unwrap() - now < Duration::from_secs(2));
+    }
 }

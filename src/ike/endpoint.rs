@@ -534,7 +534,7 @@ impl Endpoint {
         for notice in notices {
             match notice {
                 Notice::Authenticated { initial_contact } => self.authenticated(tunnel, spi, initial_contact),
-                Notice::ChildUp { shape } => self.of(tunnel, |connection, _, _| connection.child_up(shape)),
+                Notice::ChildUp { shape } => self.of(tunnel, |connection, now, _| connection.child_up(now, shape)),
                 Notice::ChildDown { shape } => {
                     // With a successor in place nothing is lost.
                     if !self.has_child(tunnel, shape) {

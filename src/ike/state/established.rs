@@ -341,6 +341,10 @@ impl Established {
         }
         if self.liveness_at(core).is_some_and(|at| at <= step.now) && self.tasks.is_empty() {
             self.ongoing = informational::begin_liveness(&mut self, core, step);
+            if self.ongoing.is_none() {
+                // The window is taken: what waits there asks the same. Not again in this instant, in any case.
+                self.last_inbound = step.now;
+            }
         }
         if self.keepalive_at(core).is_some_and(|at| at <= step.now) {
             // RFC 3948 §2.3, §4: only the side behind the NAT keeps its mapping alive.

@@ -220,3 +220,28 @@ fn counters_never_fall_when_keys_change() {
         pair.input(A, Input::Up(TUNNEL));
     }
 }
+
+/// One gateway, two peers, one of which does not exist: the other tunnel does not notice.
+#[test]
+fn tunnels_do_not_disturb_each_other() {
+    let mut other = tunnel(A);
+    other.id = crate::ids::TunnelId(2);
+    other.name = "nowhere".to_owned();
+    other.peer = "198.18.0.9".parse().unwrap();
+    let both = Arc::new(Config { tunnels: vec![Arc::new(other), Arc::new(tunnel(A))], cookie_threshold: None });
+    let mut pair = Pair::seeded(1, both, config(tunnel(B)));
+    // What goes to the peer that does not exist is lost.
+    pair.line.retain(|datagram| datagram.destination.ip() == address(B));
+    pair.meddle = Some(Box::new(|datagram, _| {
+        let lost = datagram.to == B && datagram.destination.ip() != address(B);
+        if lost { vec![] } else { vec![(Duration::ZERO, datagram)] }
+    }));
+    pair.run_secs(300);
+    let status = pair.sides[A].endpoint.status();
+    assert_eq!((status[0].name.as_str(), status[1].name.as_str()), ("nowhere", "test"), "in the order of the file");
+    assert_eq!(status[1].state, "up");
+    assert_eq!((status[1].handshakes, status[1].failures), (1, 0));
+    assert!(status[0].ike.is_none() && status[0].failures >= 3);
+    assert!(status[0].why.as_ref().unwrap().contains("198.18.0.9"));
+    assert_eq!(pair.sides[B].ups(), 1);
+}
