@@ -71,6 +71,9 @@ impl Pipeline {
                 return Err(Refusal { reason, tunnel, rule, flow: Some(flow) });
             }
         };
+        if pass.opened {
+            self.opened(pass.tunnel, pass.rule, flow);
+        }
         let refusal = |reason| Refusal { reason, tunnel: Some(pass.tunnel), rule: Some(pass.rule), flow: Some(flow) };
 
         // By which SA?
@@ -81,10 +84,13 @@ impl Pipeline {
                 return Err(refusal(DropReason::Selector));
             }
             Err(NoWay::NoSa) => {
-                if self.sad.acquire(now, pass.tunnel, pass.shape) {
+                let lacking = self.sad.lacking(now, pass.tunnel, pass.shape);
+                if lacking.ask {
                     self.events.push(SadEvent::Acquire { tunnel: pass.tunnel, shape: pass.shape });
                 }
-                self.answer(now, &inner, Answer::Error(IcmpError::Unreachable));
+                if lacking.tell {
+                    self.answer(now, &inner, Answer::Error(IcmpError::Unreachable));
+                }
                 return Err(refusal(DropReason::NoSa));
             }
         };
@@ -114,9 +120,6 @@ impl Pipeline {
 
         self.counters.rule(pass.rule).count_out(packet.len);
         self.counters.tunnel(pass.tunnel).count_out(packet.len);
-        if pass.opened {
-            self.opened(pass.tunnel, pass.rule, flow);
-        }
         packet.start = sealed.start;
         packet.len = sealed.len();
         packet.path = Some(outer_path(&encapsulation, tunnel::encapsulate(tos)));

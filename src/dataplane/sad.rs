@@ -19,6 +19,12 @@ use crate::wire::ip::Inner;
 /// At most one `Acquire` for a shape in this time.
 const ACQUIRE_EVERY: Duration = Duration::from_secs(1);
 
+/// So long after the first packet that lacked an SA its senders hear nothing: an ICMP error would end the very connection
+/// whose SYN brings the tunnel up, where a SYN sent again a second later finds it there.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A want that nobody has repeated for so long is over.
+const FORGOTTEN: Duration = Duration::from_secs(30);
+
 /// All SAs of one worker.
 pub struct Sad {
     inbound: Vec<Option<Box<InboundSa>>>,
@@ -33,7 +39,23 @@ struct Ways {
     shape: ShapeId,
     /// Newest last.
     sas: Vec<OutboundSa>,
-    acquired: Option<Instant>,
+    want: Option<Want>,
+}
+
+/// Packets lack an SA.
+struct Want {
+    first: Instant,
+    last: Instant,
+    asked: Instant,
+}
+
+/// What to do about a packet that lacks an SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    /// Whether it is time to ask IKE for one (RFC 4301 §5.1, step 3a).
+    pub ask: bool,
+    /// Whether the sender is told that its destination is unreachable.
+    pub tell: bool,
 }
 
 /// Why there is no outbound SA for a packet.
@@ -99,6 +121,7 @@ impl Sad {
     pub fn install_outbound(&mut self, spec: OutboundSpec, now: Instant) {
         let at = self.ways(spec.child.tunnel, spec.child.shape);
         self.outbound[at].sas.push(OutboundSa::new(spec, now));
+        self.outbound[at].want = None;
     }
 
     /// Forgets an inbound SA.
@@ -132,7 +155,7 @@ impl Sad {
 
     fn ways(&mut self, tunnel: TunnelId, shape: ShapeId) -> usize {
         *self.by_shape.entry((tunnel, shape)).or_insert_with(|| {
-            self.outbound.push(Ways { tunnel, shape, sas: Vec::with_capacity(2), acquired: None });
+            self.outbound.push(Ways { tunnel, shape, sas: Vec::with_capacity(2), want: None });
             self.outbound.len() - 1
         })
     }
@@ -188,16 +211,24 @@ impl Sad {
         )
     }
 
-    /// Whether it is time to ask IKE for an SA of this shape (RFC 4301 §5.1, step 3a).
-    pub fn acquire(&mut self, now: Instant, tunnel: TunnelId, shape: ShapeId) -> bool {
+    /// A packet lacks an SA of this shape.
+    pub fn lacking(&mut self, now: Instant, tunnel: TunnelId, shape: ShapeId) -> Lacking {
         let at = self.ways(tunnel, shape);
-        let ways = &mut self.outbound[at];
-        let due = ways.acquired.is_none_or(|last| now.since(last) >= ACQUIRE_EVERY);
-        if due {
-            ways.acquired = Some(now);
+        let want = &mut self.outbound[at].want;
+        match want.as_mut().filter(|want| now.since(want.last) < FORGOTTEN) {
+            Some(want) => {
+                want.last = now;
+                let ask = now.since(want.asked) >= ACQUIRE_EVERY;
+                if ask {
+                    want.asked = now;
+                }
+                Lacking { ask, tell: now.since(want.first) >= PATIENCE }
+            }
+            None => {
+                *want = Some(Want { first: now, last: now, asked: now });
+                Lacking { ask: true, tell: false }
+            }
         }
-        debug_assert!(ways.shape == shape);
-        due
     }
 }
 
