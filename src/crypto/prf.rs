@@ -71,3 +71,24 @@ pub fn nat_detection_hash(parts: &[&[u8]]) -> [u8; 20] {
     }
     hash.finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prf_plus_is_the_chain_of_its_blocks_cut_to_length() {
+        for prf in [PrfAlg::HmacSha256, PrfAlg::HmacSha384, PrfAlg::HmacSha512] {
+            let (key, seed) = (b"a key".as_slice(), b"a seed".as_slice());
+            let mut chain = Vec::new();
+            let mut block: Vec<u8> = Vec::new();
+            for number in 1..=4u8 {
+                block = prf.prf(key, &[&block, seed, &[number]]).expose().to_vec();
+                chain.extend_from_slice(&block);
+            }
+            for len in [1, prf.len(), prf.len() + 1, 3 * prf.len() + 7] {
+                assert_eq!(prf.prf_plus(key, &[b"a ", b"seed"], len).expose(), &chain[..len], "{prf:?} {len}");
+            }
+        }
+    }
+}

@@ -1,3 +1,5 @@
+//! Choosing proposals, both roles (RFC 7296 §2.7).
+
 use proptest::prelude::*;
 
 use super::*;
