@@ -1,4 +1,5 @@
 //! A file each way through the tunnel, for every pairing of IPv4 and IPv6, raw ESP and ESP in UDP.
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod system_common;
 

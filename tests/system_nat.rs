@@ -2,6 +2,7 @@
 //!
 //! A relay on the underlay stands for the NAT: each gateway finds the other at the relay's address. It may forget its
 //! mapping and take another port; it keeps what passed, as an attacker on the path would.
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod system_common;
 
@@ -34,6 +35,11 @@ struct Shared {
     stop: AtomicBool,
 }
 
+/// The socket from which one direction is read.
+type From = Box<dyn Fn() -> Arc<UdpSocket> + Send>;
+/// What is done with its datagrams.
+type Pass = Box<dyn Fn(&[u8]) + Send>;
+
 struct Relay {
     place: Namespace,
     shared: Arc<Shared>,
@@ -55,7 +61,7 @@ impl Relay {
         let plain = [bind(&place, V4.router_a, IKE), bind(&place, V4.router_b, 0)];
         let inside = bind(&place, V4.router_a, NAT_T);
         *shared.outside.lock().unwrap() = Some(bind(&place, V4.router_b, 0));
-        let mut relay = |from: Box<dyn Fn() -> Arc<UdpSocket> + Send>, pass: Box<dyn Fn(&[u8]) + Send>| {
+        let mut relay = |from: From, pass: Pass| {
             let stop = Arc::clone(&shared);
             threads.push(std::thread::spawn(move || {
                 let mut buffer = vec![0; 65_536];
@@ -66,11 +72,11 @@ impl Relay {
                 }
             }));
         };
-        let fixed = |socket: &Arc<UdpSocket>| -> Box<dyn Fn() -> Arc<UdpSocket> + Send> {
+        let fixed = |socket: &Arc<UdpSocket>| -> From {
             let socket = Arc::clone(socket);
             Box::new(move || Arc::clone(&socket))
         };
-        let to = |socket: &Arc<UdpSocket>, target: SocketAddr| -> Box<dyn Fn(&[u8]) + Send> {
+        let to = |socket: &Arc<UdpSocket>, target: SocketAddr| -> Pass {
             let socket = Arc::clone(socket);
             Box::new(move |bytes| drop(socket.send_to(bytes, target)))
         };
@@ -206,7 +212,7 @@ fn only_the_newest_authenticated_packet_moves_the_peer() {
     let late = relay.hold_one(|| site.exchange(&V4, 200_000));
     assert!(wait_until(|| remote(&pair, Side::B) == at(relay.port())));
     let attacker = bind(&relay.place, V4.router_b, 0);
-    let send = |bytes: &[u8]| drop(attacker.send_to(bytes, (V4.gateway_b, NAT_T)).unwrap());
+    let send = |bytes: &[u8]| assert_eq!(attacker.send_to(bytes, (V4.gateway_b, NAT_T)).unwrap(), bytes.len());
     let received = || tunnel(&pair.b)["counters"]["packets_in"].as_u64().unwrap();
 
     send(&relay.newest());

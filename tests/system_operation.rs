@@ -1,4 +1,5 @@
 //! How a gateway is operated: the three ways to start a tunnel, reload, counters, status of what is down, SIGTERM.
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod system_common;
 
@@ -23,8 +24,8 @@ fn target(port: u16) -> SocketAddr {
 
 /// Both run; A's tunnel starts as `start` says, B waits to be called.
 fn waiting(site: &Site, start: &str) -> Pair {
-    let mut setup = Setup::default();
-    setup.tunnel = [format!("start = \"{start}\""), "start = \"manual\"".into()];
+    let tunnel = [format!("start = \"{start}\""), "start = \"manual\"".into()];
+    let setup = Setup { tunnel, ..Setup::default() };
     let mut pair = Pair { a: site.start(Side::A, &setup), b: site.start(Side::B, &setup) };
     for gateway in [&mut pair.a, &mut pair.b] {
         assert!(gateway.wait_for(PATIENCE, |_| true).is_some(), "{}", gateway.log());
@@ -66,7 +67,7 @@ fn an_on_demand_tunnel_comes_up_by_a_packet_that_a_rule_allows_and_by_no_other()
             false
         }
     }));
-    system_common::exchange(first.unwrap(), listener.accept().unwrap().0, 100_000, &|_| {});
+    system_common::exchange(&first.unwrap(), &listener.accept().unwrap().0, 100_000, &|_| {});
     pair.wait_until_up();
     assert_eq!(tunnel(&pair.a)["handshakes"], 1);
     pair.stop();

@@ -1,4 +1,5 @@
 //! SIGKILL under a live conversation, restart, `down` and `up`, `release`: applications go on, and nothing leaks meanwhile.
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod system_common;
 
@@ -106,7 +107,7 @@ fn the_first_segment_after_a_restart_is_answered_with_a_reset() {
     server.write_all(b"hello?").unwrap();
     assert!(wait_until(|| drops(&pair.a, "no-connection") > 1));
     let client = connect(&site.topology.host_a, target(), PATIENCE).unwrap();
-    system_common::exchange(client, listener.accept().unwrap().0, 100_000, &|_| {});
+    system_common::exchange(&client, &listener.accept().unwrap().0, 100_000, &|_| {});
     pair.stop();
 }
 
@@ -171,6 +172,6 @@ fn the_barrier_outlives_the_gateway_and_release_leaves_nothing() {
     let watch = site.watch();
     let listener = site.topology.host_b.run(|| TcpListener::bind(target())).unwrap().unwrap();
     let client: TcpStream = connect(&site.topology.host_a, target(), SHORT).expect("in clear");
-    system_common::exchange(client, listener.accept().unwrap().0, 10_000, &|_| {});
+    system_common::exchange(&client, &listener.accept().unwrap().0, 10_000, &|_| {});
     assert!(watch.stop().unwrap().packets(Seen::Plaintext) > 0);
 }

@@ -196,7 +196,7 @@ impl Site {
         let listener = self.topology.host_b.run(|| TcpListener::bind(target)).unwrap().expect("a listener");
         let connect = || TcpStream::connect_timeout(&target, PATIENCE);
         let stream = self.topology.host_a.run(connect).unwrap().expect("a connection through the tunnel");
-        exchange(stream, listener.accept().expect("a client").0, size, &midway);
+        exchange(&stream, &listener.accept().expect("a client").0, size, &midway);
     }
 }
 
@@ -210,10 +210,10 @@ pub enum Way {
 }
 
 /// A file each way between the ends of a connection; both arrive as they were sent.
-pub fn exchange(client: TcpStream, server: TcpStream, size: usize, midway: &(impl Fn(Way) + Sync)) {
+pub fn exchange(client: &TcpStream, server: &TcpStream, size: usize, midway: &(impl Fn(Way) + Sync)) {
     let (there, back) = (file(size, 1), file(size, 2));
     let (sent, answered) = (digest(&there), digest(&back));
-    for stream in [&client, &server] {
+    for stream in [client, server] {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
     }
@@ -232,12 +232,12 @@ pub fn exchange(client: TcpStream, server: TcpStream, size: usize, midway: &(imp
     };
     std::thread::scope(|scope| {
         let far = scope.spawn(|| {
-            let received = receive(&server, Way::There);
-            send(&server, &back, Way::Back);
+            let received = receive(server, Way::There);
+            send(server, &back, Way::Back);
             received
         });
-        send(&client, &there, Way::There);
-        assert_eq!(receive(&client, Way::Back), (size, answered));
+        send(client, &there, Way::There);
+        assert_eq!(receive(client, Way::Back), (size, answered));
         assert_eq!(far.join().unwrap(), (size, sent));
     });
 }

@@ -4,6 +4,7 @@
 //! At any moment hosts and gateways send to protected hosts, and somebody on the underlay injects packets in clear that
 //! claim to come from them. Not one may be seen in clear, not one may arrive; without Portcullis all of them do, which is
 //! the control. `tests/leaks 200` runs two hundred cycles of each kind.
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 #[path = "../system_common/mod.rs"]
 mod system_common;
@@ -115,7 +116,7 @@ impl<'a> Lab<'a> {
         let capture = self.capture();
         let before = self.traffic.tally();
         std::thread::sleep(CONTROL);
-        let seen = self.settle(capture);
+        let seen = settle(capture);
         self.table.add(Row::control(what, &self.traffic.tally().since(&before), &seen));
     }
 
@@ -124,13 +125,8 @@ impl<'a> Lab<'a> {
         let capture = self.capture();
         let before = self.traffic.tally();
         work(self);
-        let seen = self.settle(capture);
+        let seen = settle(capture);
         self.table.add(Row::of(what, cycles, &self.traffic.tally().since(&before), &seen));
-    }
-
-    fn settle(&self, capture: Capture) -> Sightings {
-        std::thread::sleep(SETTLE);
-        capture.stop().expect("the capture ends")
     }
 
     /// Every other time the gateway is killed again before it is ready, each time a little later.
@@ -205,11 +201,16 @@ impl<'a> Lab<'a> {
             std::thread::sleep(WHILE);
             end(&gateway);
             std::thread::sleep(WHILE);
-            let seen = self.settle(capture);
+            let seen = settle(capture);
             row.count(&self.traffic.tally().since(&before), &seen);
         }
         self.table.add(row);
     }
+}
+
+fn settle(capture: Capture) -> Sightings {
+    std::thread::sleep(SETTLE);
+    capture.stop().expect("the capture ends")
 }
 
 /// SIGKILL, and the process is gone.
