@@ -215,3 +215,33 @@ fn a_peer_cannot_fill_the_table_with_child_sas() {
     assert_eq!(pair.sides[B].inbound.len(), most);
     assert!(pair.sides[A].events.iter().filter(|event| matches!(event, Event::ChildUp { .. })).count() >= most);
 }
+
+/// ```text
+/// A                                  B
+/// HDR, SK {IDi, .., TSi, TSr}    -->
+///                                <-- HDR, SK {IDr, AUTH, SAr2, TSi, TSr}    wider than A's rules allow by now
+/// HDR, SK {D(ESP)}               -->
+/// ```
+#[test]
+fn an_answer_wider_than_the_rules_is_not_installed_and_deleted_at_the_peer() {
+    let wide = |side: usize| {
+        let mut tunnel = tunnel(side);
+        tunnel.children[0].local = selector(&format!("10.{side}.0.0/16"));
+        tunnel.children[0].remote = selector(&format!("10.{}.0.0/16", 1 - side));
+        tunnel
+    };
+    let mut pair = Pair::new(wide(A), wide(B));
+    while pair.trace.len() < 3 {
+        pair.step(pair.now + Duration::from_secs(1));
+    }
+    pair.reload(A, tunnel(A));
+    pair.run(Duration::from_millis(200));
+    assert_eq!(pair.failed(A)[0].1, IkeReason::TsUnacceptable);
+    assert!(pair.sides[A].inbound.is_empty(), "not even for a moment");
+    assert!(!pair.sides[A].events.iter().any(|event| matches!(event, Event::ChildUp { .. })));
+    assert!(pair.sides[B].inbound.is_empty(), "the peer has heard");
+    pair.run_secs(5);
+    pair.assert_up(1);
+    let spec = pair.sides[B].inbound.values().next().unwrap();
+    assert_eq!(spec.child.remote, [selector("10.0.0.1/32")]);
+}

@@ -9,6 +9,7 @@ use super::pair::*;
 use crate::ike::api::Input;
 use crate::sa::child::Encapsulation;
 use crate::sa::event::SadEvent;
+use crate::wire::ike::numbers::{ExchangeType, PayloadType};
 
 const NAT: [u8; 4] = [203, 0, 113, 9];
 
@@ -103,6 +104,13 @@ fn without_a_nat_nobody_floats_and_nothing_is_followed() {
     let (remote, local) = (SocketAddr::from((NAT, 4500)), SocketAddr::new(address(B), 4500));
     pair.input(B, Input::Sad(SadEvent::PeerMoved { inbound, remote, local }));
     assert!(pair.sides[B].redirects.is_empty());
+    // An authenticated request from elsewhere is answered there (RFC 7296 §2.11), and that is all.
+    let forged = pair.sides[A].endpoint.forge(ExchangeType::INFORMATIONAL, false, 0, PayloadType::NONE, &[]);
+    let (path, bytes) = forged.unwrap();
+    pair.input(B, Input::Datagram { local: path.remote, remote, bytes: &bytes });
+    assert_eq!(pair.trace.last().unwrap().destination, remote);
+    assert!(pair.sides[B].redirects.is_empty());
+    assert_eq!(pair.status(B).ike.unwrap().remote, path.local);
     let raw = pair.sides[A].outbound.values().next().unwrap().child.encapsulation;
     assert_eq!(raw, Encapsulation::Raw { local: address(A), remote: address(B) });
 }
