@@ -112,7 +112,7 @@ pub fn run(options: Options) -> Result<bool, DemoError> {
     {
         println!(
             "\nCaptures and keys are in {0}; to read what the tunnel carried:\n  \
-             WIRESHARK_CONFIG_DIR={0}/gateway-a tshark -r {0}/underlay.pcap",
+             WIRESHARK_CONFIG_DIR={0}/gateway-a tshark -o esp.enable_encryption_decode:TRUE -r {0}/underlay.pcap",
             folder.display()
         );
     }
