@@ -68,9 +68,46 @@ fn path(criterion: &mut Criterion) {
     }
 }
 
+/// One worker for both directions, against a worker for each. The second is an upper bound: the two share nothing here,
+/// where in earnest each half of a flow would have to read the other's state through atomics.
+fn workers(_: &mut Criterion) {
+    const LEN: usize = 1400;
+    const ROUNDS: usize = 2_000;
+    let packet = udp(("192.0.2.10", 1000), ("203.0.113.20", 2000), 0, &vec![0x33; LEN - 28]);
+    let work = |rounds: usize| {
+        let mut pair = Pair::new(Options::default());
+        pair.left.set_link_mtu(TUNNEL, 9216);
+        let mut out = Batch::new(BATCH, 9216);
+        let start = Clock::now();
+        for _ in 0..rounds {
+            out.clear();
+            for _ in 0..BATCH {
+                out.vacant().expect("room")[..LEN].copy_from_slice(&packet);
+                out.push(LEN, 0, None);
+            }
+            pair.left.outbound(NOW, &mut out);
+        }
+        start.elapsed()
+    };
+    let mut ratios: Vec<f64> = (0..9)
+        .map(|_| {
+            let one = work(2 * ROUNDS);
+            let start = Clock::now();
+            std::thread::scope(|scope| {
+                let half = scope.spawn(|| work(ROUNDS));
+                work(ROUNDS);
+                half.join().expect("the second worker ends");
+            });
+            one.as_secs_f64() / start.elapsed().as_secs_f64()
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    println!("a worker a direction, sharing nothing, is {:.2} times one worker for both", ratios[ratios.len() / 2]);
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(30).measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(300));
-    targets = path
+    targets = path, workers
 }
 criterion_main!(benches);
