@@ -158,10 +158,10 @@ impl IcmpError {
 
 /// The error that answers `offending`, sent from `source`, as a whole packet in `out`.
 ///
-/// `None` if there must be no error (RFC 1122 §3.2.2, RFC 4443 §2.4 (e): never about another error), if the families
-/// differ, or if `out` is too short; 576 bytes are enough for IPv4 and 1280 for IPv6.
+/// `None` if there must be no error (RFC 1122 §3.2.2, RFC 4443 §2.4 (e): never about another error), if it would go to its
+/// own sender, if the families differ, or if `out` is too short; 576 bytes are enough for IPv4 and 1280 for IPv6.
 pub fn build_error(out: &mut [u8], source: IpAddr, error: IcmpError, offending: &Inner<'_>) -> Option<usize> {
-    if offending.icmp().is_some_and(|message| message.quotes()) {
+    if offending.icmp().is_some_and(|message| message.quotes()) || offending.source() == source {
         return None;
     }
     let v6 = offending.is_v6();
@@ -253,7 +253,9 @@ mod tests {
             packet[if v6 { 40 } else { 20 }] = if v6 { 137 } else { 5 };
             assert_eq!(build_error(&mut out, source, IcmpError::Prohibited, &Inner::parse(&packet).unwrap()), None);
             packet[if v6 { 40 } else { 20 }] = if v6 { 128 } else { 8 };
-            assert!(build_error(&mut out, source, IcmpError::Prohibited, &Inner::parse(&packet).unwrap()).is_some());
+            let offending = Inner::parse(&packet).unwrap();
+            assert!(build_error(&mut out, source, IcmpError::Prohibited, &offending).is_some());
+            assert_eq!(build_error(&mut out, offending.source(), IcmpError::Prohibited, &offending), None);
         }
     }
 
