@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use portcullis::lab::gateway::Gateway;
-use portcullis::lab::topology::V4;
+use portcullis::lab::topology::{V4, V6};
 use serde_json::Value;
 use system_common::{
     OTHER_KEY, PATIENCE, PORT, Pair, Setup, Side, Site, connect, drops, rule, site, tunnel, wait_until,
@@ -70,6 +70,37 @@ fn an_on_demand_tunnel_comes_up_by_a_packet_that_a_rule_allows_and_by_no_other()
     system_common::exchange(&first.unwrap(), &listener.accept().unwrap().0, 100_000, &|_| {});
     pair.wait_until_up();
     assert_eq!(tunnel(&pair.a)["handshakes"], 1);
+    pair.stop();
+}
+
+#[test]
+fn two_gateways_that_call_each_other_end_with_one_ike_sa_and_lose_nothing() {
+    let Some(site) = site("two_gateways_that_call_each_other_end_with_one_ike_sa_and_lose_nothing") else { return };
+    let pair = site.pair(&Setup::between(V4, &[V4, V6]));
+    let mut live = Live::open(&site, PORT);
+    let spis = |children: &Value, [own, other]: [usize; 2]| -> Vec<(Value, Value)> {
+        let pairs = children.as_array().into_iter().flatten();
+        let mut pairs: Vec<_> = pairs.map(|child| (child["spis"][own].clone(), child["spis"][other].clone())).collect();
+        pairs.sort_by_key(|(own, _)| own.to_string());
+        pairs
+    };
+    // One IKE SA, one child SA for each rule, and both sides name the same.
+    let settled = || {
+        let (a, b) = (tunnel(&pair.a), tunnel(&pair.b));
+        let children = spis(&a["children"], [0, 1]);
+        a["ike"]["spis"] == b["ike"]["spis"] && children.len() == 2 && children == spis(&b["children"], [1, 0])
+    };
+    assert!(
+        wait_until(|| {
+            live.talk();
+            settled()
+        }),
+        "{}\n{}\n{}",
+        tunnel(&pair.a),
+        tunnel(&pair.b),
+        pair.logs()
+    );
+    live.talk();
     pair.stop();
 }
 

@@ -122,7 +122,9 @@ impl Gateway {
 
     /// Collects its events from now on.
     pub fn monitor(&self) -> io::Result<Events> {
-        let lines = self.ask(&Request::Monitor)?;
+        let mut lines = self.ask(&Request::Monitor)?;
+        // The first line says that everything from here on is told.
+        lines.read_line(&mut String::new())?;
         let events = Events::default();
         let list = Arc::clone(&events.list);
         std::thread::Builder::new().name("events".into()).spawn(move || {
