@@ -36,7 +36,6 @@ pub struct Sad {
 /// The outbound SAs of one shape.
 struct Ways {
     tunnel: TunnelId,
-    shape: ShapeId,
     /// Newest last.
     sas: Vec<OutboundSa>,
     want: Option<Want>,
@@ -155,7 +154,7 @@ impl Sad {
 
     fn ways(&mut self, tunnel: TunnelId, shape: ShapeId) -> usize {
         *self.by_shape.entry((tunnel, shape)).or_insert_with(|| {
-            self.outbound.push(Ways { tunnel, shape, sas: Vec::with_capacity(2), want: None });
+            self.outbound.push(Ways { tunnel, sas: Vec::with_capacity(2), want: None });
             self.outbound.len() - 1
         })
     }
@@ -215,20 +214,16 @@ impl Sad {
     pub fn lacking(&mut self, now: Instant, tunnel: TunnelId, shape: ShapeId) -> Lacking {
         let at = self.ways(tunnel, shape);
         let want = &mut self.outbound[at].want;
-        match want.as_mut().filter(|want| now.since(want.last) < FORGOTTEN) {
-            Some(want) => {
-                want.last = now;
-                let ask = now.since(want.asked) >= ACQUIRE_EVERY;
-                if ask {
-                    want.asked = now;
-                }
-                Lacking { ask, tell: now.since(want.first) >= PATIENCE }
-            }
-            None => {
-                *want = Some(Want { first: now, last: now, asked: now });
-                Lacking { ask: true, tell: false }
-            }
+        let Some(want) = want.as_mut().filter(|want| now.since(want.last) < FORGOTTEN) else {
+            *want = Some(Want { first: now, last: now, asked: now });
+            return Lacking { ask: true, tell: false };
+        };
+        want.last = now;
+        let ask = now.since(want.asked) >= ACQUIRE_EVERY;
+        if ask {
+            want.asked = now;
         }
+        Lacking { ask, tell: now.since(want.first) >= PATIENCE }
     }
 }
 

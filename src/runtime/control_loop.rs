@@ -73,7 +73,7 @@ impl ControlLoop {
         let mut batch = Batch::new(SLOTS, ROOM);
         let mut wake_at = self.input(Input::Timeout)?;
         loop {
-            let sleep = wake_at.map_or(Duration::from_secs(3600), |at| at.since(clock::now()));
+            let sleep = wake_at.map_or(Duration::MAX, |at| at.since(clock::now()));
             wake_at = tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -84,9 +84,9 @@ impl ControlLoop {
                 }
                 guard = worker.readable() => {
                     guard.map_err(RunError::io("worker"))?.clear_ready();
-                    self.from_worker()?
+                    self.hear_worker()?
                 }
-                index = any_readable(&ports, self.more) => self.from_port_500(index, &mut batch)?,
+                index = any_readable(&ports, self.more) => self.hear_port_500(index, &mut batch)?,
                 Some(call) = waiting.recv() => {
                     let answer = self.answer(&call.request)?;
                     // A client that hung up wants no answer.
@@ -126,10 +126,8 @@ impl ControlLoop {
                 Output::Sad(command) => self.worker.send(Command::Sad(command))?,
                 Output::Event(event) => self.publish(&event),
                 Output::KeyLog(entry) => {
-                    if let Some(keylog) = &mut self.keylog {
-                        if let Err(error) = keylog.write(&entry) {
-                            tracing::error!(%error, "key log: cannot write");
-                        }
+                    if let Some(Err(error)) = self.keylog.as_mut().map(|keylog| keylog.write(&entry)) {
+                        tracing::error!(%error, "key log: cannot write");
                     }
                 }
                 Output::Timeout(at) => return Ok(at),
@@ -143,7 +141,7 @@ impl ControlLoop {
     }
 
     /// What the data path has to say: first what IKE must act on, then datagrams, then telemetry.
-    fn from_worker(&mut self) -> Result<Option<Instant>, RunError> {
+    fn hear_worker(&mut self) -> Result<Option<Instant>, RunError> {
         self.worker.acknowledge();
         if self.thread.is_finished() {
             return Err(WorkerHangs.into());
@@ -173,7 +171,7 @@ impl ControlLoop {
     }
 
     /// IKE on port 500. Remembers a port that may have more to read than one turn takes.
-    fn from_port_500(&mut self, index: usize, batch: &mut Batch) -> Result<Option<Instant>, RunError> {
+    fn hear_port_500(&mut self, index: usize, batch: &mut Batch) -> Result<Option<Instant>, RunError> {
         batch.clear();
         // An ICMP error about an earlier datagram is no reason to stop; the next turn gives what is there.
         let _ = self.sockets.receive(index, batch);
@@ -277,9 +275,9 @@ impl ControlLoop {
                 () = &mut end => break,
                 guard = worker.readable() => {
                     guard.map_err(RunError::io("worker"))?.clear_ready();
-                    self.from_worker()?
+                    self.hear_worker()?
                 }
-                index = any_readable(ports, self.more) => self.from_port_500(index, batch)?,
+                index = any_readable(ports, self.more) => self.hear_port_500(index, batch)?,
                 () = tokio::time::sleep(sleep) => self.input(Input::Timeout)?,
             };
         }

@@ -57,8 +57,11 @@ struct Shared {
 #[error("the packet worker does not answer")]
 pub(super) struct WorkerHangs;
 
-/// Both ends. Called on the thread that will run the control loop.
-pub(super) fn link<C, U, D, T>() -> nix::Result<(ControlEnd<C, U, D, T>, WorkerEnd<C, U, D, T>)> {
+/// Both ends of one link.
+type Ends<C, U, D, T> = (ControlEnd<C, U, D, T>, WorkerEnd<C, U, D, T>);
+
+/// Called on the thread that will run the control loop.
+pub(super) fn link<C, U, D, T>() -> nix::Result<Ends<C, U, D, T>> {
     let eventfd = || EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC);
     let shared = Arc::new(Shared {
         applied: AtomicU64::new(0),

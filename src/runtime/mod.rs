@@ -64,10 +64,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    fn io<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> Self
-    where
-        E: 'static,
-    {
+    fn io<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> Self {
         move |error| Self::Io { what, error: error.into() }
     }
 }

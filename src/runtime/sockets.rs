@@ -51,7 +51,7 @@ pub(super) fn open(loaded: &Loaded) -> io::Result<(DataSockets, ControlSockets)>
         if !loaded.tunnels.iter().any(|info| info.local.is_ipv4() == any.is_ipv4()) {
             continue;
         }
-        let bind = |port| UdpSocket::bind(any, port).map_err(|error| in_words(error, port));
+        let bind = |port| UdpSocket::bind(any, port).map_err(|error| in_words(&error, port));
         ports.push(bind(IKE)?);
         let socket = bind(NAT_T)?;
         nat_t.push(socket.try_clone()?);
@@ -61,7 +61,7 @@ pub(super) fn open(loaded: &Loaded) -> io::Result<(DataSockets, ControlSockets)>
     Ok((DataSockets(data), ControlSockets { ports, nat_t, out: Batch::new(1, usize::from(u16::MAX)) }))
 }
 
-fn in_words(error: io::Error, port: u16) -> io::Error {
+fn in_words(error: &io::Error, port: u16) -> io::Error {
     let hint = if error.kind() == io::ErrorKind::AddrInUse { " (does another IKE daemon run here?)" } else { "" };
     io::Error::new(error.kind(), format!("UDP port {port}: {error}{hint}"))
 }
