@@ -124,7 +124,7 @@ impl ControlLoop {
                 }
                 Output::Keepalive { local, remote } => self.sockets.send_keepalive(local, remote),
                 Output::Sad(command) => self.worker.send(Command::Sad(command))?,
-                Output::Event(event) => self.publish(&event),
+                Output::Event(event) => self.journal.publish(&event),
                 Output::KeyLog(entry) => {
                     if let Some(Err(error)) = self.keylog.as_mut().map(|keylog| keylog.write(&entry)) {
                         tracing::error!(%error, "key log: cannot write");
@@ -133,11 +133,6 @@ impl ControlLoop {
                 Output::Timeout(at) => return Ok(at),
             }
         }
-    }
-
-    fn publish(&mut self, event: &Event) {
-        self.stats.note(event);
-        self.journal.publish(event);
     }
 
     /// What the data path has to say: first what IKE must act on, then datagrams, then telemetry.
@@ -165,7 +160,7 @@ impl ControlLoop {
         }
         while let Ok(record) = self.worker.telemetry.pop() {
             let event = stats::event(&self.loaded, &record);
-            self.publish(&event);
+            self.journal.publish(&event);
         }
         self.drain()
     }
@@ -189,7 +184,7 @@ impl ControlLoop {
         let done = Ok(Answer::Done { ok: true });
         match request {
             Request::Status => {
-                let status = self.stats.status(&self.loaded, &self.endpoint.status(), self.worker.lost());
+                let status = self.stats.status(&self.loaded, &self.endpoint, self.worker.lost());
                 Ok(Answer::Status(Box::new(status)))
             }
             Request::Up { tunnel } | Request::Down { tunnel } => {
@@ -227,7 +222,7 @@ impl ControlLoop {
         let next = match attempt {
             Ok(next) => next,
             Err(reason) => {
-                self.publish(&Event::ReloadRefused { reason: reason.clone() });
+                self.journal.publish(&Event::ReloadRefused { reason: reason.clone() });
                 return Err(reason);
             }
         };
@@ -242,7 +237,7 @@ impl ControlLoop {
         self.journal.follow(&next);
         let policy = hex::encode(next.policy.digest());
         self.loaded = next;
-        self.publish(&Event::Reloaded { policy });
+        self.journal.publish(&Event::Reloaded { policy });
         Ok(())
     }
 
@@ -269,8 +264,8 @@ impl ControlLoop {
         let mut wake_at = self.input(Input::Shutdown)?;
         let end = tokio::time::sleep(FAREWELL);
         tokio::pin!(end);
-        while let Some(at) = wake_at {
-            let sleep = at.since(clock::now());
+        while !self.endpoint.is_quiet() {
+            let sleep = wake_at.map_or(FAREWELL, |at| at.since(clock::now()));
             wake_at = tokio::select! {
                 () = &mut end => break,
                 guard = worker.readable() => {

@@ -11,31 +11,21 @@ use crate::dataplane::counters::{Counters, Traffic};
 use crate::dataplane::drop::Record;
 use crate::event::Event;
 use crate::ids::{RuleId, TunnelId};
+use crate::ike::endpoint::Endpoint;
 use crate::ike::status::TunnelStatus;
 use crate::platform::clock;
 use crate::time::Instant;
 
-/// What is counted outside the data path, and where the data path's own counters are read.
+/// Where the data path's counters are read, and what was read of them last.
 pub(super) struct Stats {
     started: Instant,
     counters: Arc<Counters>,
-    ike_refused: BTreeMap<String, u64>,
     heard: BTreeMap<TunnelId, Instant>,
 }
 
 impl Stats {
     pub(super) fn new(counters: Arc<Counters>) -> Self {
-        Self { started: clock::now(), counters, ike_refused: BTreeMap::new(), heard: BTreeMap::new() }
-    }
-
-    /// Counts what IKE refuses; the endpoint tells each with the number of its repeats.
-    pub(super) fn note(&mut self, event: &Event) {
-        let (reason, count) = match event {
-            Event::IkeRefused { reason, count, .. } => (reason, *count),
-            Event::NegotiationFailed { reason, .. } => (reason, 1),
-            _ => return,
-        };
-        *self.ike_refused.entry(reason.as_str().to_owned()).or_default() += count;
+        Self { started: clock::now(), counters, heard: BTreeMap::new() }
     }
 
     /// The tunnels whose peer was heard from since the last call.
@@ -48,7 +38,7 @@ impl Stats {
     }
 
     /// The answer to `status`.
-    pub(super) fn status(&self, loaded: &Loaded, tunnels: &[TunnelStatus], lost: (u64, u64)) -> Status {
+    pub(super) fn status(&self, loaded: &Loaded, endpoint: &Endpoint, lost: (u64, u64)) -> Status {
         let mut drops: BTreeMap<String, u64> =
             self.counters.drops().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect();
         if lost.0 > 0 {
@@ -60,7 +50,7 @@ impl Stats {
             uptime_s: clock::now().since(self.started).as_secs(),
             policy: hex::encode(loaded.policy.digest()),
             tun: loaded.gateway.tun.clone(),
-            tunnels: tunnels.iter().map(|tunnel| self.tunnel(loaded, tunnel)).collect(),
+            tunnels: endpoint.status().iter().map(|tunnel| self.tunnel(loaded, tunnel)).collect(),
             rules: loaded
                 .policy
                 .rules()
@@ -68,7 +58,7 @@ impl Stats {
                 .filter_map(|rule| Some((rule.name.clone(), amounts(&*self.counters.rule(rule.id)?))))
                 .collect(),
             drops,
-            ike_refused: self.ike_refused.clone(),
+            ike_refused: endpoint.refused().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect(),
         }
     }
 
