@@ -277,9 +277,14 @@ impl Pair {
         }
     }
 
-    /// What both logged.
+    /// What both logged at last.
     pub fn logs(&self) -> String {
-        format!("--- A\n{}\n--- B\n{}", self.a.log(), self.b.log())
+        let last = |gateway: &Gateway| {
+            let log = gateway.log();
+            let lines: Vec<&str> = log.lines().collect();
+            lines[lines.len().saturating_sub(25)..].join("\n")
+        };
+        format!("--- A\n{}\n--- B\n{}", last(&self.a), last(&self.b))
     }
 }
 
