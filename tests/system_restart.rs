@@ -8,7 +8,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use portcullis::guard::routes::Way as RouteWay;
 use portcullis::lab::capture::Seen;
 use portcullis::lab::mq_session::{self, Plan};
@@ -66,8 +65,8 @@ fn an_mq_client_reconnects_after_sigkill_and_restart_and_nothing_is_seen_in_clea
         });
         assert!(wait_until(|| tunnel(&pair.a)["counters"]["bytes_out"].as_u64() > Some(3_000_000)), "{}", pair.logs());
         killed.store(true, Ordering::SeqCst);
-        pair.a.signal(Signal::SIGKILL).unwrap();
-        assert!(wait_until(|| stands(&site, Side::A, V4)), "{:?}", site.standing(Side::A));
+        pair.a.kill().unwrap();
+        assert!(stands(&site, Side::A, V4), "{:?}", site.standing(Side::A));
         pair.a = site.start(Side::A, &setup);
         pair.wait_until_up();
         let (end, again) = client.join().unwrap();

@@ -153,8 +153,8 @@ impl Gateway {
         }
     }
 
-    /// Kills it without a word to anybody.
-    pub fn kill(mut self) -> io::Result<ExitStatus> {
+    /// Kills it without a word to anybody, and waits until it is gone.
+    pub fn kill(&mut self) -> io::Result<ExitStatus> {
         self.child.kill()?;
         self.child.wait()
     }

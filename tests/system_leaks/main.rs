@@ -14,10 +14,8 @@ mod traffic;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use portcullis::guard::routes::Way as RouteWay;
 use portcullis::lab::capture::{Capture, Sightings};
-use portcullis::lab::gateway::Gateway;
 use portcullis::lab::topology::{V4, V6, inner_networks};
 use portcullis::platform::netlink::Netlink;
 use portcullis::platform::packet::PacketRing;
@@ -86,10 +84,10 @@ impl<'a> Lab<'a> {
         self.watched("TUN deleted", cycles, |lab| (0..cycles).for_each(|number| lab.delete_tun(&mut pair, number)));
         self.watched("peer gone", cycles, |lab| (0..cycles).for_each(|_| lab.peer_gone(&mut pair)));
         self.watched("SA refused (wrong key)", cycles, |lab| lab.refused(&mut pair, cycles));
-        end(&pair.a);
+        pair.a.kill().unwrap();
         self.first_starts(cycles);
         self.watched("nobody runs, barrier stands", 1, |_| {
-            end(&pair.b);
+            pair.b.kill().unwrap();
             std::thread::sleep(CONTROL);
         });
         let dropped = [Side::A, Side::B].map(|side| self.site.standing(side).dropped);
@@ -132,7 +130,7 @@ impl<'a> Lab<'a> {
     /// Every other time the gateway is killed again before it is ready, each time a little later.
     fn kill_and_restart(&mut self, pair: &mut Pair, cycles: u32) {
         for number in 0..cycles {
-            end(&pair.a);
+            pair.a.kill().unwrap();
             std::thread::sleep(WHILE);
             pair.a = self.site.start(Side::A, &self.setup);
             if number % 2 == 1 && number + 1 < cycles {
@@ -158,7 +156,7 @@ impl<'a> Lab<'a> {
     }
 
     fn peer_gone(&mut self, pair: &mut Pair) {
-        end(&pair.b);
+        pair.b.kill().unwrap();
         std::thread::sleep(WHILE);
         pair.b = self.site.start(Side::B, &self.setup);
         // The peer calls as soon as it is back, and is believed at once.
@@ -172,15 +170,15 @@ impl<'a> Lab<'a> {
         wrong.keys[0] = OTHER_KEY;
         wrong.tunnel[1] = "start = \"manual\"".into();
         for _ in 0..cycles {
-            end(&pair.a);
-            end(&pair.b);
+            pair.a.kill().unwrap();
+            pair.b.kill().unwrap();
             pair.b = self.site.start(Side::B, &wrong);
             pair.a = self.site.start(Side::A, &wrong);
             let failed = |status: &serde_json::Value| status["tunnels"][0]["failures"].as_u64() > Some(0);
             assert!(pair.a.wait_for(system_common::PATIENCE, failed).is_some(), "{}", pair.logs());
             std::thread::sleep(WHILE);
         }
-        end(&pair.a);
+        pair.a.kill().unwrap();
         pair.a = self.site.start(Side::A, &self.setup);
         pair.wait_until_up();
     }
@@ -203,7 +201,7 @@ impl<'a> Lab<'a> {
             self.traffic.resume();
             assert!(gateway.wait_for(system_common::PATIENCE, |_| true).is_some(), "it does not start");
             std::thread::sleep(WHILE);
-            end(&gateway);
+            gateway.kill().unwrap();
             std::thread::sleep(WHILE);
             let seen = settle(capture);
             row.count(&self.traffic.tally().since(&before), &seen);
@@ -215,10 +213,4 @@ impl<'a> Lab<'a> {
 fn settle(capture: Capture) -> Sightings {
     std::thread::sleep(SETTLE);
     capture.stop().expect("the capture ends")
-}
-
-/// SIGKILL, and the process is gone.
-fn end(gateway: &Gateway) {
-    gateway.signal(Signal::SIGKILL).expect("it runs");
-    assert!(wait_until(|| gateway.status().is_err()));
 }
