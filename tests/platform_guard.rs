@@ -105,14 +105,14 @@ fn a_protected_host_is_reached_by_the_tun_or_not_at_all() {
     let apply = || hosts.gateway.run(|| guard::apply(&desired).unwrap()).unwrap();
 
     // Before the TUN exists.
-    assert_eq!(apply(), Applied { barrier: true, routes: 2, tun: false });
+    assert_eq!(apply(), Applied { barrier: true, routes: 2, tun: false, retained: false });
     assert!(nothing_passes(&sockets));
     let error = sockets[0][1].send_to(b"x", "203.0.113.20:7000").unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EHOSTUNREACH), "the unreachable route answers: {error}");
 
     // With the TUN the routes go in; what is in it comes to us and nobody else.
     let mut tun = hosts.gateway.run(|| Tun::open(TUN, 1438).unwrap()).unwrap();
-    assert_eq!(apply(), Applied { barrier: false, routes: 2, tun: true });
+    assert_eq!(apply(), Applied { barrier: false, routes: 2, tun: true, retained: false });
     let mut batch = Batch::new(16, 2048);
     for [far, gateway, inside] in &sockets {
         for from in [gateway, inside] {
@@ -170,8 +170,8 @@ fn a_protected_host_is_reached_by_the_tun_or_not_at_all() {
     assert!(nothing_passes(&sockets));
 
     // A start adopts what it finds, and puts back what is missing.
-    assert_eq!(apply(), Applied { barrier: false, routes: 2, tun: false });
-    assert_eq!(apply(), Applied { barrier: false, routes: 0, tun: false });
+    assert_eq!(apply(), Applied { barrier: false, routes: 2, tun: false, retained: false });
+    assert_eq!(apply(), Applied { barrier: false, routes: 0, tun: false, retained: false });
     assert!(hosts.gateway.run(|| guard::release().unwrap()).unwrap());
     assert!(everything_passes(&sockets), "released: as before");
     assert!(!hosts.gateway.run(|| guard::release().unwrap()).unwrap());
@@ -341,10 +341,14 @@ fn routes_carry_their_source_and_mtu_and_others_are_left_alone() {
             let way = netlink.lookup(ip("203.0.113.20")).unwrap().unwrap();
             assert_eq!(way.source, Some(ip("192.0.2.1")));
 
-            // The path's MTU falls; one host is no longer protected.
+            // The path's MTU falls; one host is named by no rule any more, and stays refused until it is released.
             desired.protected[0].mtu = Some(1280);
             desired.protected.remove(1);
-            assert_eq!(guard::apply(&desired).unwrap().routes, 3);
+            let applied = guard::apply(&desired).unwrap();
+            assert_eq!((applied.routes, applied.retained), (2, true));
+            assert!(find(&mut netlink, "203.0.113.21/32", LAST_METRIC).is_some());
+            let standing = guard::current(TUN).unwrap().barrier.unwrap();
+            assert!(standing.contains(ip("203.0.113.21")) && standing.contains(ip("203.0.113.20")));
             assert_eq!(find(&mut netlink, "203.0.113.20/32", TUN_METRIC).unwrap().mtu, Some(1280));
             assert_eq!(find(&mut netlink, "203.0.113.21/32", TUN_METRIC), None);
 

@@ -28,12 +28,30 @@ impl Barrier {
                 IpNet::V6(net) => v6.push((net.network().to_bits(), net.broadcast().to_bits())),
             }
         }
+        Self::from_ranges(desired.tun.clone(), v4, v6)
+    }
+
+    fn from_ranges(tun: String, v4: Vec<(u128, u128)>, v6: Vec<(u128, u128)>) -> Self {
         let narrow = |bits: u128| Ipv4Addr::from_bits(u32::try_from(bits).expect("it came from an IPv4 address"));
         Self {
-            tun: desired.tun.clone(),
+            tun,
             v4: merged(v4).into_iter().map(|(first, last)| (narrow(first), narrow(last))).collect(),
             v6: merged(v6).into_iter().map(|(first, last)| (first.into(), last.into())).collect(),
         }
+    }
+
+    /// This barrier, grown by what `older` guards: what was protected once stays so until it is released.
+    #[must_use]
+    pub fn with(self, older: &Self) -> Self {
+        let wide = |ranges: &[(Ipv4Addr, Ipv4Addr)]| -> Vec<_> {
+            ranges.iter().map(|(first, last)| (u128::from(first.to_bits()), u128::from(last.to_bits()))).collect()
+        };
+        let bits = |ranges: &[(Ipv6Addr, Ipv6Addr)]| -> Vec<_> {
+            ranges.iter().map(|(first, last)| (first.to_bits(), last.to_bits())).collect()
+        };
+        let v4 = [wide(&self.v4), wide(&older.v4)].concat();
+        let v6 = [bits(&self.v6), bits(&older.v6)].concat();
+        Self::from_ranges(self.tun, v4, v6)
     }
 
     /// Whether `address` lies behind the barrier.
@@ -67,6 +85,15 @@ mod tests {
     fn barrier(networks: &[IpNet]) -> Barrier {
         let protected = networks.iter().map(|net| Protected { network: *net, source: None, mtu: None }).collect();
         Barrier::of(&Desired { tun: "pc0".into(), mtu: 1400, protected })
+    }
+
+    #[test]
+    fn a_barrier_only_grows() {
+        let host = |text: &str| barrier(&[text.parse().unwrap()]);
+        let both = host("203.0.113.1/32").with(&host("2001:db8::1/128")).with(&host("203.0.113.2/32"));
+        assert_eq!(both.v4, [("203.0.113.1".parse().unwrap(), "203.0.113.2".parse().unwrap())]);
+        assert_eq!(both.v6, [("2001:db8::1".parse().unwrap(), "2001:db8::1".parse().unwrap())]);
+        assert_eq!(both.clone().with(&host("203.0.113.2/32")), both);
     }
 
     #[test]

@@ -75,16 +75,15 @@ pub struct Changes {
     pub remove: Vec<Route>,
 }
 
-/// From `current` to `wanted`. Setting a route replaces the one with its network and way.
+/// From `current` to `wanted`. Setting a route replaces the one with its network and way. A route that refuses is never
+/// removed: a network that no rule names any more stays refused until it is released.
 #[must_use]
 pub fn changes(current: &[Route], wanted: &[Route]) -> Changes {
     let same = |a: &Route, b: &Route| (a.network, a.way) == (b.network, b.way);
     let mut set: Vec<Route> = wanted.iter().filter(|route| !current.contains(route)).copied().collect();
     set.sort_by_key(|route| (route.way, route.network));
-    let stale = current.iter().filter(|route| !wanted.iter().any(|other| same(route, other)));
-    let mut remove: Vec<Route> = stale.copied().collect();
-    // A network that is no longer ours falls back to the host's own routes in one step.
-    remove.sort_by_key(|route| (route.network, std::cmp::Reverse(route.way)));
+    let into_tun = current.iter().filter(|route| route.way == Way::Tun);
+    let remove = into_tun.filter(|route| !wanted.iter().any(|other| same(route, other))).copied().collect();
     Changes { set, remove }
 }
 
@@ -140,10 +139,8 @@ mod tests {
                 ("203.0.113.3/32".into(), Way::Tun)
             ]
         );
-        assert_eq!(
-            names(&changes.remove),
-            [("203.0.113.1/32".into(), Way::Tun), ("203.0.113.1/32".into(), Way::Unreachable)]
-        );
+        // The route that refuses stays, so that the host is not suddenly reached in clear.
+        assert_eq!(names(&changes.remove), [("203.0.113.1/32".into(), Way::Tun)]);
         assert_eq!(super::changes(&after, &after), Changes::default());
     }
 }

@@ -61,6 +61,8 @@ pub struct Applied {
     pub routes: usize,
     /// Whether the TUN exists; without it there are no routes into it, and the others refuse.
     pub tun: bool,
+    /// Whether more stands than was asked for: networks that no rule names any more, refused until they are released.
+    pub retained: bool,
 }
 
 /// Makes the kernel hold what is desired. After an error the barrier and the routes that refuse may stand already: the host
@@ -68,8 +70,10 @@ pub struct Applied {
 pub fn apply(desired: &Desired) -> Result<Applied, GuardError> {
     let mut netlink = Netlink::open().map_err(GuardError::Read)?;
     let mut nft = Nft::open().map_err(|error| GuardError::Barrier("opened", error))?;
-    let barrier = Barrier::of(desired);
     let found = nft.read().map_err(|error| GuardError::Barrier("read", error))?;
+    let asked = Barrier::of(desired);
+    let barrier = found.as_ref().map_or_else(|| asked.clone(), |found| asked.clone().with(&found.barrier));
+    let retained = barrier != asked;
     let written = !found.is_some_and(|found| found.whole && found.barrier == barrier);
     if written {
         nft.replace(&barrier).map_err(|error| GuardError::Barrier("written", error))?;
@@ -100,7 +104,7 @@ pub fn apply(desired: &Desired) -> Result<Applied, GuardError> {
         delete(&mut netlink, &route)?;
         count += 1;
     }
-    refused.map_or(Ok(Applied { barrier: written, routes: count, tun: tun.is_some() }), Err)
+    refused.map_or(Ok(Applied { barrier: written, routes: count, tun: tun.is_some(), retained }), Err)
 }
 
 /// Removes everything: routes first, so that a protected host is refused rather than half open, then the barrier. Says whether

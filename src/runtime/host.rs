@@ -47,6 +47,9 @@ impl Host {
         let applied = guard::apply(&self.desired(loaded)?).map_err(io::Error::other)?;
         if applied.barrier || applied.routes > 0 {
             tracing::info!(barrier = applied.barrier, routes = applied.routes, "the kernel's side was changed");
+            if applied.retained {
+                tracing::warn!("hosts that no rule names any more stay refused until `portcullis release`");
+            }
         }
         Ok(())
     }
