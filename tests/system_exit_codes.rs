@@ -123,6 +123,27 @@ fn a_demo_that_cannot_keep_its_promise_is_7() {
 }
 
 #[test]
+fn a_machine_that_is_not_ready_is_8() {
+    let Some(site) = site("a_machine_that_is_not_ready_is_8") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = file(folder.path(), |text| text);
+    let check = || site.portcullis(Side::A, &["check", "--host", "--json", file.to_str().unwrap()]);
+    let ready = check();
+    assert_eq!(code(&ready), 0, "{ready:?}");
+    site.topology.gateway_a.set_sysctls(&[("net/ipv4/ip_forward", "0")]).unwrap();
+    let lacks = check();
+    assert_eq!(code(&lacks), 8, "{lacks:?}");
+    let answer: serde_json::Value = serde_json::from_slice(&lacks.stdout).unwrap();
+    let findings = answer["host"].as_array().expect("findings");
+    let missing: Vec<_> =
+        findings.iter().filter(|finding| finding["ok"] == false).map(|finding| &finding["name"]).collect();
+    assert_eq!(missing, ["ip-forward"], "{answer}");
+    // Without `--host` the file alone is looked at.
+    let words = ["check", file.to_str().unwrap()];
+    assert_eq!(Command::new(PROGRAM).args(words).output().unwrap().status.code(), Some(0));
+}
+
+#[test]
 fn a_system_that_fails_a_call_is_9_and_is_named() {
     let Some(site) = site("a_system_that_fails_a_call_is_9_and_is_named") else { return };
     let program = Path::new(PROGRAM);
