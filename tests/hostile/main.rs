@@ -9,6 +9,7 @@
 //! `SEED=n` chooses other datagrams. docs/TESTING.md says more.
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod choice;
 mod flood;
 mod gauge;
 mod inside;
@@ -17,6 +18,7 @@ mod peer;
 mod probe;
 mod reasons;
 mod wire;
+mod world;
 
 use std::env;
 use std::process::ExitCode;

@@ -124,15 +124,12 @@ impl Wire {
         for at in 0..4 {
             loop {
                 self.incoming.clear();
-                let read = match self.ports.get_mut(at) {
-                    Some(port) => {
-                        while let Ok(Some(_)) = port.socket.error_queue() {}
-                        port.socket.recv_batch(&mut self.incoming)
-                    }
-                    None => {
-                        while let Ok(Some(_)) = self.raw.error_queue() {}
-                        self.raw.recv_batch(&mut self.incoming)
-                    }
+                let read = if let Some(port) = self.ports.get_mut(at) {
+                    while let Ok(Some(_)) = port.socket.error_queue() {}
+                    port.socket.recv_batch(&mut self.incoming)
+                } else {
+                    while let Ok(Some(_)) = self.raw.error_queue() {}
+                    self.raw.recv_batch(&mut self.incoming)
                 };
                 if !read.is_ok_and(|count| count > 0) {
                     break;
