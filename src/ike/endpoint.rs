@@ -574,6 +574,7 @@ impl Endpoint {
 
     /// What a peer asked for was refused: told once in a while for each reason, for anybody can ask.
     fn declined(&mut self, tunnel: TunnelId, exchange: ExchangeType, reason: IkeReason, detail: String) {
+        self.refusals.note(reason);
         let up = !self.established(tunnel).is_empty();
         let Some(connection) = self.connections.get_mut(&tunnel) else { return };
         let why = (!up).then(|| sentence(reason, &detail));

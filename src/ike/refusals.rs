@@ -19,7 +19,7 @@ pub struct Refusals {
 impl Refusals {
     /// Counts one. The first of a remote address and reason is told at once, the others when the window ends.
     pub fn count(&mut self, now: Instant, out: &mut Outbox, remote: SocketAddr, reason: IkeReason) {
-        *self.counters.entry(reason).or_default() += 1;
+        self.note(reason);
         if let Some(count) = self.recent.get_mut(&(remote, reason)) {
             *count += 1;
         } else if self.recent.len() < limits::MAX_REFUSALS {
@@ -27,6 +27,11 @@ impl Refusals {
             out.event(Event::IkeRefused { remote, reason, count: 1 });
         }
         self.until.get_or_insert(now + limits::REFUSAL_WINDOW);
+    }
+
+    /// Counts one that is told elsewhere.
+    pub fn note(&mut self, reason: IkeReason) {
+        *self.counters.entry(reason).or_default() += 1;
     }
 
     /// The end of the window.
