@@ -1,4 +1,4 @@
-//! Which datagram next? Every other one is sealed by a peer that holds the keys.
+//! Which datagram next? What the peers that hold the keys seal, and what strangers make up.
 
 use std::net::IpAddr;
 
@@ -7,61 +7,71 @@ use super::wire::{Datagram, Way};
 use super::world::{DOWN, HOSTILE, STEADY, STRANGER, World};
 
 impl World {
-    /// The next datagram: every other one is sealed by a peer that holds the keys.
-    pub fn datagram(&mut self) -> Datagram {
-        if self.dice.one_in(2)
-            && let Some(datagram) = self.sealed_datagram()
-        {
-            self.sealed += 1;
-            return datagram;
+    /// The next datagram, `sealed` or not by a peer that holds the keys.
+    pub fn datagram(&mut self, sealed: bool) -> Datagram {
+        if !sealed {
+            return self.stranger();
         }
-        self.stranger()
+        let kind = self.dice.below(64);
+        let hostile = match kind {
+            0 => self.garbage(),
+            1..8 => self.sealed_by_the_hostile_peer(),
+            _ => None,
+        };
+        // Between two negotiations the hostile peer has no keys; a tunnel that is lost is found out at the end.
+        match hostile.or_else(|| self.sealed_by_the_steady_peer(kind < 20)) {
+            Some(datagram) => {
+                self.sealed += 1;
+                datagram
+            }
+            None => self.stranger(),
+        }
     }
 
-    fn sealed_datagram(&mut self) -> Option<Datagram> {
-        let dice = &mut self.dice;
-        match dice.below(64) {
-            0 => {
-                let message = self.hostile.seal_garbage(dice)?;
-                let nat_t = dice.one_in(2);
-                let bytes = if nat_t { [&[0; 4][..], &message].concat() } else { message };
-                let (way, to_port) = if nat_t { (Way::NatT, 4500) } else { (Way::Ike, 500) };
-                Some(Datagram { way, from: HOSTILE, to_port, tos: 0, bytes })
-            }
-            1..8 => {
-                let sealer = self.hostile.sealer(false)?;
-                let mut inner = packets::mutated(dice, true);
-                if let Some(source) = inner.get_mut(12..16).filter(|_| dice.one_in(2)) {
-                    source.copy_from_slice(&[10, 20, 0, 30]);
-                    packets::mend(&mut inner);
-                }
-                let bytes = sealer.seal(&inner.into());
-                Some(Datagram { way: Way::Raw, from: HOSTILE, to_port: 0, tos: 0, bytes })
-            }
-            8..28 => {
-                let content = packets::sealed_for_a_reason(dice, self.turn);
-                self.turn += 1;
-                let tos = content.tos;
-                let bytes = self.steady.sealer(false)?.seal(&content);
-                self.old.clone_from(&bytes);
-                Some(Datagram { way: Way::NatT, from: STEADY, to_port: 4500, tos, bytes })
-            }
-            _ => {
-                let inner = packets::mutated(dice, true);
-                let v6 = inner.first().is_some_and(|first| first >> 4 == 6) != dice.one_in(32);
-                let next_header = dice.one_in(32).then(|| dice.byte());
-                let content = Content { next_header, bad_padding: dice.one_in(64), tos: dice.byte() & 3, inner };
-                let bytes = self.steady.sealer(v6)?.seal(&content);
-                Some(Datagram { way: Way::NatT, from: STEADY, to_port: 4500, tos: content.tos, bytes })
-            }
+    /// IKE that is none.
+    fn garbage(&mut self) -> Option<Datagram> {
+        let message = self.hostile.seal_garbage(&mut self.dice)?;
+        let nat_t = self.dice.one_in(2);
+        let bytes = if nat_t { [&[0; 4][..], &message].concat() } else { message };
+        let (way, to_port) = if nat_t { (Way::NatT, 4500) } else { (Way::Ike, 500) };
+        Some(Datagram { way, from: HOSTILE, to_port, tos: 0, bytes })
+    }
+
+    fn sealed_by_the_hostile_peer(&mut self) -> Option<Datagram> {
+        let sealer = self.hostile.sealer(false)?;
+        let mut inner = packets::mutated(&mut self.dice, true);
+        if let Some(source) = inner.get_mut(12..16).filter(|_| self.dice.one_in(2)) {
+            source.copy_from_slice(&[10, 20, 0, 30]);
+            packets::mend(&mut inner);
         }
+        let bytes = sealer.seal(&inner.into());
+        Some(Datagram { way: Way::Raw, from: HOSTILE, to_port: 0, tos: 0, bytes })
+    }
+
+    /// Mutated by chance, or with a certain reason to be refused.
+    fn sealed_by_the_steady_peer(&mut self, for_a_reason: bool) -> Option<Datagram> {
+        let dice = &mut self.dice;
+        let (v6, content) = if for_a_reason {
+            self.turn += 1;
+            (false, packets::sealed_for_a_reason(dice, self.turn))
+        } else {
+            let inner = packets::mutated(dice, true);
+            let v6 = inner.first().is_some_and(|first| first >> 4 == 6) != dice.one_in(32);
+            let next_header = dice.one_in(32).then(|| dice.byte());
+            (v6, Content { next_header, bad_padding: dice.one_in(64), tos: dice.byte() & 3, inner })
+        };
+        let bytes = self.steady.sealer(v6)?.seal(&content);
+        if !v6 {
+            self.old.clone_from(&bytes);
+        }
+        Some(Datagram { way: Way::NatT, from: STEADY, to_port: 4500, tos: content.tos, bytes })
     }
 
     /// A datagram that nobody has sealed, or not for this time, place or SA.
     fn stranger(&mut self) -> Datagram {
         let dice = &mut self.dice;
-        let sealer = self.steady.sealer(false).expect("the steady peer is up");
-        let (spi, last) = (sealer.spi().to_be_bytes(), sealer.last());
+        let known = self.steady.sealer(false).map(|sealer| (sealer.spi().to_be_bytes(), sealer.last()));
+        let (spi, last) = known.unwrap_or(([0x55; 4], 1));
         let from = dice.pick(&[STEADY, HOSTILE, DOWN, STRANGER]);
         let way = if from == STRANGER { Way::Stranger } else { Way::NatT };
         let esp = |bytes| Datagram { way, from, to_port: 4500, tos: 0, bytes };

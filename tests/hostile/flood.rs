@@ -95,6 +95,11 @@ fn tunnel_of<'s>(status: &'s Value, name: &str) -> &'s Value {
     all.iter().find(|tunnel| tunnel["name"] == name).unwrap_or(&Value::Null)
 }
 
+fn last_words(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines.get(lines.len().saturating_sub(12)..).unwrap_or_default().join("\n")
+}
+
 /// Runs it all; what is not as it must be.
 pub fn run(count: u64, seed: u64) -> Vec<String> {
     let topology = Topology::build().unwrap();
@@ -138,6 +143,7 @@ pub fn run(count: u64, seed: u64) -> Vec<String> {
         echoed: 0,
         heard: 0,
         cookies: 0,
+        gone: false,
     };
     world.init.clone_from(&world.steady.first);
     let patience = Instant::now() + Duration::from_secs(20);
@@ -162,6 +168,9 @@ pub fn run(count: u64, seed: u64) -> Vec<String> {
     world.settle();
     println!("warm-up: {} datagrams in {:.1} s", world.made, start.elapsed().as_secs_f64());
 
+    if world.gone {
+        return vec![format!("the daemon has ended in the warm-up; its last words:\n{}", last_words(&daemon.log()))];
+    }
     let pid = world.pid;
     let memory_before = gauge::memory(pid).unwrap();
     let lost_before = gauge::sockets(pid).unwrap().lost;
@@ -172,6 +181,9 @@ pub fn run(count: u64, seed: u64) -> Vec<String> {
     let took = start.elapsed();
     let flooded = world.tally(probe);
     world.settle();
+    if world.gone {
+        return vec![format!("the daemon has ended; its last words:\n{}", last_words(&daemon.log()))];
+    }
     let memory_after = gauge::memory(pid).unwrap();
     let sockets = gauge::sockets(pid).unwrap();
     let read = gauge::datagrams_read(pid).unwrap() - read_before;

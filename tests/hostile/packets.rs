@@ -207,7 +207,7 @@ fn plausible(dice: &mut Dice, inwards: bool) -> Vec<u8> {
 /// A packet that has been tampered with. Most keep a header that is worth a second look.
 pub fn mutated(dice: &mut Dice, inwards: bool) -> Vec<u8> {
     let mut packet = plausible(dice, inwards);
-    for _ in 0..dice.below(4) {
+    for _ in 0..=dice.below(4) {
         let at = dice.below(packet.len());
         packet[at] = if dice.one_in(2) { dice.byte() } else { packet[at] ^ 1 << dice.below(8) };
     }

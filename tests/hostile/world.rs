@@ -27,7 +27,7 @@ pub const STRANGER: IpAddr = v4(203, 0, 113, 99);
 pub const PROBE: u16 = 45_001;
 
 /// Bytes that may wait at the daemon's sockets before we wait for the daemon: far below what they hold.
-const WAITING: u64 = 384 << 10;
+const WAITING: u64 = 192 << 10;
 /// Messages of the hostile peer before it negotiates anew: the daemon has long deleted its IKE SA.
 const GARBAGE: usize = 40;
 /// More flows than the daemon's table holds.
@@ -65,6 +65,8 @@ pub struct World {
     pub echoed: u64,
     pub heard: u64,
     pub cookies: u64,
+    /// The daemon has ended.
+    pub gone: bool,
 }
 
 impl World {
@@ -118,10 +120,14 @@ impl World {
     pub fn wait(&mut self, waiting: u64) {
         loop {
             self.pump();
-            if gauge::sockets(self.pid).unwrap().waiting <= waiting {
-                return;
+            match gauge::sockets(self.pid) {
+                Ok(sockets) if sockets.waiting > waiting => std::thread::sleep(Duration::from_micros(300)),
+                Ok(_) => return,
+                Err(_) => {
+                    self.gone = true;
+                    return;
+                }
             }
-            std::thread::sleep(Duration::from_micros(300));
         }
     }
 
@@ -137,10 +143,10 @@ impl World {
     /// Sends `count` datagrams at the daemon, as fast as it reads them.
     pub fn flood(&mut self, count: u64) {
         let end = self.made + count;
-        while self.made < end {
+        while self.made < end && !self.gone {
             let batch = (end - self.made).min(AT_ONCE as u64);
-            for _ in 0..batch {
-                let datagram = self.datagram();
+            for at in 0..batch {
+                let datagram = self.datagram(at % 2 == 0);
                 self.wire.push(&datagram);
             }
             self.made += batch;
@@ -162,7 +168,8 @@ impl World {
         for flow in 0..FLOWS {
             let to = if flow % 2 == 0 { OPEN } else { OPEN_TOO };
             let inner = Ends::inwards(1024 + (flow / 2) as u16, to).udp(&[]);
-            let bytes = self.steady.sealer(false).expect("it is up").seal(&inner.into());
+            let Some(sealer) = self.steady.sealer(false) else { return };
+            let bytes = sealer.seal(&inner.into());
             self.wire.push(&Datagram { way: Way::NatT, from: STEADY, to_port: 4500, tos: 0, bytes });
             self.made += 1;
             self.sealed += 1;
