@@ -1,0 +1,239 @@
+//! The endpoint: one for all tunnels of a gateway. `demultiplex` brings a datagram to its IKE SA, `upkeep` draws the
+//! consequences for its connection.
+
+mod demultiplex;
+#[cfg(test)]
+mod forge;
+mod upkeep;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::entropy::Entropy;
+use crate::event::IkeReason;
+use crate::ids::TunnelId;
+use crate::ike::api::{Input, Output};
+use crate::ike::config::{Config, TunnelConfig};
+use crate::ike::connection::{Connection, same_negotiation};
+use crate::ike::cookie::CookieJar;
+use crate::ike::half_open::HalfOpen;
+use crate::ike::ike_sa::IkeSa;
+use crate::ike::path::Path;
+use crate::ike::refusals::Refusals;
+use crate::ike::state::Established;
+use crate::ike::status::{self, TunnelStatus};
+use crate::ike::step::{EspSpis, Outbox, Step};
+use crate::ike::timer::{Agenda, Owner};
+use crate::sa::event::SadEvent;
+use crate::sa::spi::Spi;
+use crate::secret::Secret;
+use crate::time::Instant;
+use crate::wire::ike::header::IkeSpi;
+
+/// All IKE SAs of a gateway, and what outlives them.
+///
+/// Contract: after each [`handle`](Self::handle) call [`poll_output`](Self::poll_output) until it gives
+/// [`Output::Timeout`]; then sleep until that time or the next input. The same inputs at the same times with the same
+/// entropy give the same outputs.
+///
+/// A new endpoint does nothing by itself: the first `handle` (say, [`Input::Timeout`]) starts the tunnels.
+pub struct Endpoint {
+    config: Arc<Config>,
+    connections: BTreeMap<TunnelId, Connection>,
+    sas: BTreeMap<IkeSpi, IkeSa>,
+    esp: EspSpis,
+    half_open: HalfOpen,
+    cookies: CookieJar,
+    fingerprint_key: Secret,
+    refusals: Refusals,
+    agenda: Agenda,
+    out: Outbox,
+    entropy: Box<dyn Entropy>,
+    shutting_down: bool,
+    now: Instant,
+}
+
+impl Endpoint {
+    /// An endpoint that has done nothing yet. `key_log` produces [`Output::KeyLog`].
+    #[must_use]
+    pub fn new(config: Arc<Config>, mut entropy: Box<dyn Entropy>, key_log: bool) -> Self {
+        let cookies = CookieJar::new(&mut *entropy);
+        let fingerprint_key = Secret::copy_of(&entropy.array::<32>());
+        let connections: BTreeMap<_, _> =
+            config.tunnels.iter().map(|tunnel| (tunnel.id, Connection::new(Arc::clone(tunnel)))).collect();
+        let mut agenda = Agenda::default();
+        for id in connections.keys() {
+            agenda.set(Owner::Connection(*id), Some(Instant::ZERO));
+        }
+        Self {
+            config,
+            connections,
+            sas: BTreeMap::new(),
+            esp: EspSpis::default(),
+            half_open: HalfOpen::default(),
+            cookies,
+            fingerprint_key,
+            refusals: Refusals::default(),
+            agenda,
+            out: Outbox::new(key_log),
+            entropy,
+            shutting_down: false,
+            now: Instant::ZERO,
+        }
+    }
+
+    /// Takes over a changed configuration: tunnels that are gone or changed in what was negotiated are deleted, new
+    /// ones started, the others left alone.
+    pub fn reload(&mut self, now: Instant, config: Arc<Config>) {
+        self.now = self.now.max(now);
+        self.config = config;
+        let wanted: BTreeMap<TunnelId, Arc<TunnelConfig>> =
+            self.config.tunnels.iter().map(|tunnel| (tunnel.id, Arc::clone(tunnel))).collect();
+        let known: Vec<TunnelId> = self.connections.keys().copied().collect();
+        for id in known {
+            let Some(new) = wanted.get(&id) else {
+                self.close_tunnel(id, "no longer configured");
+                self.connections.remove(&id);
+                self.agenda.set(Owner::Connection(id), None);
+                continue;
+            };
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            let keeps = same_negotiation(&connection.config, new);
+            connection.reconfigure(Arc::clone(new));
+            if keeps {
+                self.adopt(id, new);
+            } else {
+                self.close_tunnel(id, "its configuration has changed");
+            }
+            self.tend(id);
+        }
+        for (id, new) in wanted {
+            if let std::collections::btree_map::Entry::Vacant(e) = self.connections.entry(id) {
+                e.insert(Connection::new(new));
+                self.tend(id);
+            }
+        }
+    }
+
+    /// Something happened.
+    #[allow(clippy::needless_pass_by_value)] // an input is used up
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Datagram { local, remote, bytes } => self.datagram(Path { local, remote }, bytes),
+            Input::Sad(event) => self.sad_event(event),
+            Input::InboundSeen(tunnel) => {
+                let now = self.now;
+                for spi in self.established(tunnel) {
+                    self.with_established(spi, |state, _, _| state.inbound_seen(now));
+                }
+            }
+            Input::Up(tunnel) => {
+                if let Some(connection) = self.connections.get_mut(&tunnel) {
+                    connection.up();
+                    self.tend(tunnel);
+                }
+            }
+            Input::Down(tunnel) => {
+                if let Some(connection) = self.connections.get_mut(&tunnel) {
+                    connection.down();
+                    self.close_tunnel(tunnel, "taken down by the operator");
+                }
+            }
+            Input::Shutdown => {
+                self.shutting_down = true;
+                for id in self.connections.keys().copied().collect::<Vec<_>>() {
+                    self.close_tunnel(id, "the gateway shuts down");
+                }
+            }
+            Input::Timeout => {}
+        }
+        while let Some(owner) = self.agenda.take_due(self.now) {
+            match owner {
+                Owner::IkeSa(spi) => {
+                    self.with_sa(spi, IkeSa::on_time);
+                }
+                Owner::Connection(tunnel) => self.tend(tunnel),
+                Owner::Refusals => self.refusals.on_time(self.now, &mut self.out),
+            }
+        }
+        self.agenda.set(Owner::Refusals, self.refusals.deadline());
+    }
+
+    /// The next thing to be done.
+    pub fn poll_output(&mut self) -> Output {
+        self.out.pop().unwrap_or_else(|| Output::Timeout(self.agenda.next()))
+    }
+
+    /// Every configured tunnel, also the one that is down and why.
+    #[must_use]
+    pub fn status(&self) -> Vec<TunnelStatus> {
+        let of = |tunnel: TunnelId| self.sas.values().filter(move |sa| sa.core.tunnel.id == tunnel);
+        self.config
+            .tunnels
+            .iter()
+            .filter_map(|tunnel| {
+                let connection = self.connections.get(&tunnel.id)?;
+                Some(status::of_tunnel(self.now, connection, of(tunnel.id)))
+            })
+            .collect()
+    }
+
+    /// Refused datagrams by reason, those above zero. They never fall.
+    pub fn refused(&self) -> impl Iterator<Item = (IkeReason, u64)> + '_ {
+        self.refusals.counters()
+    }
+
+    /// Whether no IKE SA is left, not even one whose delete is still repeated: after [`Input::Shutdown`] the process
+    /// may end.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.sas.is_empty()
+    }
+
+    /// IKE SAs that strangers have begun.
+    #[must_use]
+    pub fn half_open(&self) -> usize {
+        self.half_open.len()
+    }
+}
+
+// What the data path says.
+impl Endpoint {
+    fn sad_event(&mut self, event: SadEvent) {
+        match event {
+            SadEvent::Acquire { tunnel, shape } => {
+                let up = !self.established(tunnel).is_empty();
+                if let Some(connection) = self.connections.get_mut(&tunnel) {
+                    connection.demand(shape, up);
+                    self.tend(tunnel);
+                }
+            }
+            // Renewal by CREATE_CHILD_SA with REKEY_SA is not here yet; a successor of the same shape is made, then
+            // the old one is deleted.
+            SadEvent::SoftLimit { inbound } | SadEvent::HardLimit { inbound } | SadEvent::ForgeryBudget { inbound } => {
+                self.with_child(inbound, |state, core, step| state.replace_child(core, step, inbound));
+            }
+            SadEvent::FirstInbound { inbound } => {
+                self.with_child(inbound, |state, _, step| state.inbound_seen(step.now));
+            }
+            SadEvent::PeerMoved { inbound, remote, local } => self.with_child(inbound, |state, core, step| {
+                state.inbound_seen(step.now);
+                // RFC 7296 §2.23: only if the peer is behind a NAT.
+                if core.nat.remote && core.path.remote != remote {
+                    state.follow(core, step, Path { local, remote });
+                }
+            }),
+        }
+    }
+
+    fn with_child(
+        &mut self,
+        inbound: Spi,
+        act: impl FnOnce(&mut Established, &mut super::ike_sa::Core, &mut Step<'_>),
+    ) {
+        if let Some(spi) = self.esp.owner(inbound) {
+            self.with_established(spi, act);
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! IKE SAs and their connections: what follows when something happened to one, and what a connection wants next.
+
+use std::sync::Arc;
+
+use crate::entropy::Entropy;
+use crate::event::{Event, IkeReason};
+use crate::ids::{ShapeId, TunnelId};
+use crate::ike::collision;
+use crate::ike::config::TunnelConfig;
+use crate::ike::connection::Connection;
+use crate::ike::exchange::sa_init;
+use crate::ike::ike_sa::IkeSa;
+use crate::ike::limits;
+use crate::ike::state::{Established, State};
+use crate::ike::step::{Notice, Rival, Step};
+use crate::ike::timer::Owner;
+use crate::time::Instant;
+use crate::wire::ike::header::IkeSpi;
+use crate::wire::ike::numbers::ExchangeType;
+
+use super::Endpoint;
+
+impl Endpoint {
+    /// Lets something happen to an IKE SA, and draws the consequences.
+    pub(super) fn with_sa<R>(&mut self, spi: IkeSpi, act: impl FnOnce(&mut IkeSa, &mut Step<'_>) -> R) -> Option<R> {
+        let mut sa = self.sas.remove(&spi)?;
+        let tunnel = sa.core.tunnel.id;
+        let rivals = self.rivals(tunnel, spi);
+        let mut notices = Vec::new();
+        let mut step = Step {
+            now: self.now,
+            entropy: &mut *self.entropy,
+            out: &mut self.out,
+            esp: &mut self.esp,
+            rivals: &rivals,
+            notices: &mut notices,
+        };
+        let result = act(&mut sa, &mut step);
+        if !sa.state.is_half_open() {
+            self.half_open.remove(spi);
+        }
+        if matches!(sa.state, State::Ended) {
+            self.esp.release_all(spi);
+            self.agenda.set(Owner::IkeSa(spi), None);
+        } else {
+            self.agenda.set(Owner::IkeSa(spi), sa.deadline());
+            self.sas.insert(spi, sa);
+        }
+        self.settle(tunnel, spi, notices);
+        Some(result)
+    }
+
+    pub(super) fn with_established(
+        &mut self,
+        spi: IkeSpi,
+        act: impl FnOnce(&mut Established, &mut crate::ike::ike_sa::Core, &mut Step<'_>),
+    ) {
+        self.with_sa(spi, |sa, step| {
+            if let State::Established(state) = &mut sa.state {
+                act(state, &mut sa.core, step);
+            }
+        });
+    }
+
+    /// The established IKE SAs of a tunnel, the best first: those that stay, by lowest SPIs.
+    pub(super) fn established(&self, tunnel: TunnelId) -> Vec<IkeSpi> {
+        let mut found: Vec<_> = self
+            .sas
+            .iter()
+            .filter_map(|(spi, sa)| match &sa.state {
+                State::Established(state) if sa.core.tunnel.id == tunnel => {
+                    Some((state.leaves_soon(), sa.core.spis, *spi))
+                }
+                _ => None,
+            })
+            .collect();
+        found.sort_unstable();
+        found.into_iter().map(|(_, _, spi)| spi).collect()
+    }
+
+    pub(super) fn has_child(&self, tunnel: TunnelId, shape: ShapeId) -> bool {
+        self.established(tunnel).iter().any(|spi| match &self.sas.get(spi).map(|sa| &sa.state) {
+            Some(State::Established(state)) => state.has_child(shape),
+            _ => false,
+        })
+    }
+
+    pub(super) fn rivals(&self, tunnel: TunnelId, but: IkeSpi) -> Vec<Rival> {
+        self.established(tunnel)
+            .into_iter()
+            .filter(|spi| *spi != but)
+            .filter_map(|spi| {
+                let sa = self.sas.get(&spi)?;
+                let State::Established(state) = &sa.state else { return None };
+                Some(Rival { spis: sa.core.spis, established_at: state.established_at })
+            })
+            .collect()
+    }
+
+    /// What an IKE SA had to say.
+    pub(super) fn settle(&mut self, tunnel: TunnelId, spi: IkeSpi, notices: Vec<Notice>) {
+        if notices.is_empty() {
+            return;
+        }
+        for notice in notices {
+            match notice {
+                Notice::Authenticated { initial_contact } => self.authenticated(tunnel, spi, initial_contact),
+                Notice::ChildUp { shape } => self.of(tunnel, |connection, now, _| connection.child_up(now, shape)),
+                Notice::ChildDown { shape } => {
+                    // With a successor in place nothing is lost.
+                    if !self.has_child(tunnel, shape) {
+                        self.of(tunnel, |connection, now, entropy| connection.child_down(now, shape, entropy));
+                    }
+                }
+                Notice::ChildFailed { shape, exchange, reason, detail, pause } => {
+                    let why = sentence(reason, &detail);
+                    self.of(tunnel, |connection, now, entropy| {
+                        connection.child_failed(now, shape, why, pause, entropy);
+                    });
+                    self.report_failure(tunnel, exchange, reason, detail);
+                }
+                Notice::Hearsay { text } => self.of(tunnel, |connection, _, _| connection.why = Some(text)),
+                Notice::Declined { exchange, reason, detail } => self.declined(tunnel, exchange, reason, detail),
+                Notice::Failed { exchange, reason, detail } => {
+                    let why = sentence(reason, &detail);
+                    self.of(tunnel, |connection, now, entropy| connection.failed(now, why, entropy));
+                    self.report_failure(tunnel, exchange, reason, detail);
+                }
+                Notice::Down { reason } => {
+                    let alone = self.established(tunnel).iter().all(|other| *other == spi);
+                    if alone {
+                        self.of(tunnel, |connection, now, entropy| connection.lost(now, &reason, entropy));
+                    }
+                }
+            }
+        }
+        self.tend(tunnel);
+    }
+
+    pub(super) fn of(&mut self, tunnel: TunnelId, act: impl FnOnce(&mut Connection, Instant, &mut dyn Entropy)) {
+        if let Some(connection) = self.connections.get_mut(&tunnel) {
+            act(connection, self.now, &mut *self.entropy);
+        }
+    }
+
+    /// What a peer asked for was refused: told once in a while for each reason, for anybody can ask.
+    pub(super) fn declined(&mut self, tunnel: TunnelId, exchange: ExchangeType, reason: IkeReason, detail: String) {
+        self.refusals.note(reason);
+        let up = !self.established(tunnel).is_empty();
+        let Some(connection) = self.connections.get_mut(&tunnel) else { return };
+        let why = (!up).then(|| sentence(reason, &detail));
+        if connection.declined(self.now, reason, why) {
+            self.report_failure(tunnel, exchange, reason, detail);
+        }
+    }
+
+    pub(super) fn report_failure(
+        &mut self,
+        tunnel: TunnelId,
+        exchange: ExchangeType,
+        reason: IkeReason,
+        detail: String,
+    ) {
+        let Some(connection) = self.connections.get(&tunnel) else { return };
+        let tunnel = connection.config.name.clone();
+        self.out.event(Event::NegotiationFailed { tunnel, exchange: exchange.to_string(), reason, detail });
+    }
+
+    /// A peer has authenticated: older IKE SAs with it may have to go (see `collision`).
+    pub(super) fn authenticated(&mut self, tunnel: TunnelId, spi: IkeSpi, initial_contact: bool) {
+        let Some(sa) = self.sas.get(&spi) else { return };
+        let (own, opened_at, initiator) = (sa.core.spis, sa.core.opened_at, sa.core.initiator);
+        self.of(tunnel, |connection, now, entropy| connection.authenticated(now, initiator, entropy));
+        if initial_contact {
+            for rival in self.rivals(tunnel, spi).into_iter().filter(|rival| rival.established_at < opened_at) {
+                self.forget(rival, "the peer has restarted");
+            }
+        }
+        let rivals = self.rivals(tunnel, spi);
+        let leaves_at = self.now + limits::TWIN_GRACE;
+        if collision::loses(own, &rivals) {
+            self.with_established(spi, |state, _, _| state.leave_at(leaves_at));
+        } else {
+            for rival in rivals {
+                let other = self.own_spi(rival);
+                self.with_established(other, |state, _, _| state.leave_at(leaves_at));
+            }
+        }
+        for surplus in self.established(tunnel).into_iter().skip(limits::MAX_ESTABLISHED_PER_TUNNEL) {
+            self.with_sa(surplus, |sa, step| sa.close(step, "too many IKE SAs with one peer"));
+        }
+        // Our own attempt that nobody has answered yet is not needed any more.
+        let attempts: Vec<_> = self
+            .sas
+            .iter()
+            .filter(|(other, sa)| {
+                **other != spi && sa.core.tunnel.id == tunnel && matches!(sa.state, State::InitRequested(_))
+            })
+            .map(|(other, _)| *other)
+            .collect();
+        for other in attempts {
+            self.with_sa(other, |sa, step| sa.close(step, "the peer was first"));
+        }
+    }
+
+    pub(super) fn own_spi(&self, rival: Rival) -> IkeSpi {
+        if self.sas.contains_key(&rival.spis.initiator) { rival.spis.initiator } else { rival.spis.responder }
+    }
+
+    /// Ends an IKE SA of which the peer knows nothing any more.
+    pub(super) fn forget(&mut self, rival: Rival, reason: &str) {
+        let spi = self.own_spi(rival);
+        self.with_sa(spi, |sa, step| {
+            let state = std::mem::replace(&mut sa.state, State::Ended);
+            if let State::Established(state) = state {
+                sa.state = state.end(&mut sa.core, step, reason);
+            }
+        });
+    }
+
+    pub(super) fn close_tunnel(&mut self, tunnel: TunnelId, reason: &str) {
+        let all: Vec<_> = self.sas.iter().filter(|(_, sa)| sa.core.tunnel.id == tunnel).map(|(spi, _)| *spi).collect();
+        for spi in all {
+            self.with_sa(spi, |sa, step| sa.close(step, reason));
+        }
+    }
+
+    /// After a reload: IKE SAs live on under the new configuration, child SAs whose selectors are gone do not.
+    pub(super) fn adopt(&mut self, tunnel: TunnelId, config: &Arc<TunnelConfig>) {
+        let all: Vec<_> = self.sas.iter().filter(|(_, sa)| sa.core.tunnel.id == tunnel).map(|(spi, _)| *spi).collect();
+        for spi in all {
+            self.with_sa(spi, |sa, step| {
+                let old = std::mem::replace(&mut sa.core.tunnel, Arc::clone(config));
+                let stays = |shape: ShapeId| {
+                    let before = old.children.iter().find(|child| child.shape == shape);
+                    before.is_some_and(|before| config.children.contains(before))
+                };
+                if let State::Established(state) = &mut sa.state {
+                    state.drop_children(&mut sa.core, step, |child| stays(child.agreed.shape));
+                }
+            });
+        }
+    }
+
+    /// Brings a tunnel nearer to what is wanted of it, and sets the time of its next wish.
+    pub(super) fn tend(&mut self, tunnel: TunnelId) {
+        if self.shutting_down {
+            return;
+        }
+        let Some(connection) = self.connections.get(&tunnel) else { return };
+        let established = self.established(tunnel).first().copied();
+        let attempt = self.sas.values().any(|sa| sa.core.tunnel.id == tunnel && sa.state.is_attempt());
+        let wanted = connection.wanted();
+        if let Some(spi) = established {
+            let has = |shape: &ShapeId| matches!(self.sas.get(&spi), Some(IkeSa { state: State::Established(state), .. }) if state.has_child(*shape));
+            let missing: Vec<_> = wanted.into_iter().filter(|shape| !has(shape)).collect();
+            let (due, later): (Vec<_>, Vec<_>) =
+                missing.into_iter().partition(|shape| connection.is_child_due(self.now, *shape));
+            let deadline = connection.deadline(true, attempt, &later);
+            self.agenda.set(Owner::Connection(tunnel), deadline);
+            for shape in due {
+                self.with_established(spi, |state, core, step| state.want_child(core, step, shape));
+            }
+            return;
+        }
+        if !attempt && connection.wants_ike_sa(self.now) {
+            let config = Arc::clone(&connection.config);
+            self.begin(&config, wanted.first().copied());
+            self.agenda.set(Owner::Connection(tunnel), None);
+            return;
+        }
+        let deadline = connection.deadline(false, attempt, &[]);
+        self.agenda.set(Owner::Connection(tunnel), deadline);
+    }
+
+    /// Opens an IKE SA.
+    pub(super) fn begin(&mut self, tunnel: &Arc<TunnelConfig>, first: Option<ShapeId>) {
+        let spi = self.fresh_spi();
+        let rivals = self.rivals(tunnel.id, spi);
+        let mut notices = Vec::new();
+        let mut step = Step {
+            now: self.now,
+            entropy: &mut *self.entropy,
+            out: &mut self.out,
+            esp: &mut self.esp,
+            rivals: &rivals,
+            notices: &mut notices,
+        };
+        if let Some(sa) = sa_init::begin(&mut step, tunnel, spi, first) {
+            self.agenda.set(Owner::IkeSa(spi), sa.deadline());
+            self.sas.insert(spi, sa);
+        }
+    }
+}
+/// Why a tunnel is not up.
+fn sentence(reason: IkeReason, detail: &str) -> String {
+    if detail.is_empty() { reason.sentence().to_owned() } else { format!("{}: {detail}", reason.sentence()) }
+}
