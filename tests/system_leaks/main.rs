@@ -1,5 +1,5 @@
-//! Does anything leak? The underlay is watched while gateways are killed, lose their TUN, lose their peer, are refused and
-//! are started for the first time, over and over, under packets from all sides.
+//! Does anything leak? The underlay is watched while gateways are killed, lose their TUN, lose their peer, are refused,
+//! operated and started for the first time, over and over, under packets from all sides.
 //!
 //! At any moment hosts and gateways send to protected hosts, and somebody on the underlay injects packets in clear that
 //! claim to come from them. Not one may be seen in clear, not one may arrive; without Portcullis all of them do, which is
@@ -14,11 +14,14 @@ mod traffic;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use portcullis::guard::routes::Way as RouteWay;
 use portcullis::lab::capture::{Capture, Sightings};
+use portcullis::lab::gateway::Gateway;
 use portcullis::lab::topology::{V4, V6, inner_networks};
 use portcullis::platform::netlink::Netlink;
 use portcullis::platform::packet::PacketRing;
+use portcullis::runtime::protocol::Request;
 use system_common::{OTHER_KEY, Pair, Setup, Side, Site, rule, site, wait_until};
 use table::{Row, Table};
 use traffic::{OPEN_PORT, Traffic};
@@ -86,12 +89,17 @@ impl<'a> Lab<'a> {
     }
 
     fn run(mut self, cycles: u32) -> Table {
+        // A new link takes up to a second until IPv6 uses it. If something never arrives, the control says so.
+        wait_until(|| self.traffic.tally().arrived.iter().flatten().all(|count| *count > 0));
         self.control("without Portcullis, before");
         let mut pair = self.site.pair(&self.setup);
         self.watched("tunnel up", 1, |_| std::thread::sleep(CONTROL));
         self.watched("SIGKILL and restart", cycles, |lab| lab.kill_and_restart(&mut pair, cycles));
         self.watched("TUN deleted", cycles, |lab| (0..cycles).for_each(|number| lab.delete_tun(&mut pair, number)));
         self.watched("peer gone", cycles, |lab| (0..cycles).for_each(|_| lab.peer_gone(&mut pair)));
+        self.watched("down, reload, SIGTERM", cycles, |lab| {
+            (0..cycles).for_each(|number| lab.operate(&mut pair, number));
+        });
         self.watched("SA refused (wrong key)", cycles, |lab| lab.refused(&mut pair, cycles));
         pair.a.kill().unwrap();
         self.first_starts(cycles);
@@ -171,6 +179,38 @@ impl<'a> Lab<'a> {
         // The peer calls as soon as it is back, and is believed at once.
         assert!(pair.b.wait_until_up(system_common::PATIENCE).is_some(), "{}", pair.logs());
         std::thread::sleep(WHILE);
+    }
+
+    /// What operators do: the tunnel is taken down, a host loses its rule, the gateway is ended.
+    fn operate(&mut self, pair: &mut Pair, number: u32) {
+        let ask = |gateway: &Gateway, request| {
+            let answer = gateway.request(&request).expect("an answer");
+            assert_eq!(answer["ok"], true, "{answer}");
+        };
+        match number % 3 {
+            0 => {
+                ask(&pair.a, Request::Down { tunnel: "t".into() });
+                std::thread::sleep(WHILE);
+                ask(&pair.a, Request::Up { tunnel: "t".into() });
+            }
+            1 => {
+                let whole = self.setup.config(Side::A);
+                let half = Setup { inner: vec![V4], end: [String::new(), String::new()], ..self.setup.clone() };
+                for config in [half.config(Side::A), whole] {
+                    self.site.rewrite(Side::A, &config);
+                    ask(&pair.a, Request::Reload);
+                    std::thread::sleep(WHILE);
+                }
+            }
+            _ => {
+                pair.a.signal(Signal::SIGTERM).unwrap();
+                assert!(wait_until(|| pair.a.status().is_err()));
+                std::thread::sleep(WHILE);
+                pair.a.kill().unwrap();
+                pair.a = self.site.start(Side::A, &self.setup);
+            }
+        }
+        pair.wait_until_up();
     }
 
     /// A has the wrong key. B is made anew as well, for it answers no more than a few such calls in half a minute.

@@ -1,9 +1,10 @@
 //! The result: a line for every kind of trouble, family and origin, and whether all of them are as promised.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-use portcullis::lab::capture::{Seen, Sightings};
+use portcullis::lab::capture::Sightings;
 use portcullis::lab::topology::{V4, V6, inner_networks};
 
 use crate::traffic::{Four, Tally};
@@ -25,7 +26,8 @@ pub struct Row {
     tally: Tally,
     /// Packets in clear on the underlay.
     clear: Four,
-    esp: u64,
+    /// Who talks to whom in those, by IP protocol.
+    whose: BTreeSet<(IpAddr, IpAddr, u8)>,
     lost: u64,
 }
 
@@ -33,7 +35,7 @@ impl Row {
     /// A kind of trouble that is counted bit by bit.
     pub fn empty(what: &'static str, cycles: u32) -> Self {
         let (tally, clear) = (Tally::default(), Four::default());
-        Self { what, cycles, promise: Promise::Silence, tally, clear, esp: 0, lost: 0 }
+        Self { what, cycles, promise: Promise::Silence, tally, clear, whose: BTreeSet::new(), lost: 0 }
     }
 
     /// Adds what happened in one cycle.
@@ -46,7 +48,7 @@ impl Row {
         add(&mut self.tally.injected, tally.injected);
         add(&mut self.tally.arrived, tally.arrived);
         add(&mut self.clear, clear(seen));
-        self.esp += seen.packets(Seen::Esp);
+        self.whose.extend(seen.flows.keys().filter(|(source, destination, _)| is_clear(*source, *destination)));
         self.lost += seen.lost;
     }
 
@@ -79,16 +81,19 @@ impl Row {
 
 /// Packets in clear by family, and by whether a host or a gateway itself had sent them.
 fn clear(seen: &Sightings) -> Four {
-    let inner = inner_networks();
-    let is_inner = |address: &IpAddr| inner.iter().any(|net| net.contains(address));
     let hosts = [V4.host_a, V4.host_b, V6.host_a, V6.host_b];
     let mut clear = Four::default();
     for ((source, destination, _), count) in &seen.flows {
-        if is_inner(source) || is_inner(destination) {
+        if is_clear(*source, *destination) {
             clear[usize::from(source.is_ipv6())][usize::from(!hosts.contains(source))] += count.packets;
         }
     }
     clear
+}
+
+/// An inner address on the underlay.
+fn is_clear(source: IpAddr, destination: IpAddr) -> bool {
+    inner_networks().iter().any(|net| net.contains(&source) || net.contains(&destination))
 }
 
 /// All rows.
@@ -142,6 +147,11 @@ impl fmt::Display for Table {
                         tally.arrived[v6][local],
                         if row.holds_at(v6, local) { "" } else { "  <-- not as promised" },
                     )?;
+                }
+            }
+            if row.promise == Promise::Silence {
+                for (source, destination, protocol) in &row.whose {
+                    writeln!(f, "{:30} in clear: {source} to {destination}, protocol {protocol}", "")?;
                 }
             }
             if row.lost > 0 {
