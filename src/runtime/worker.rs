@@ -177,9 +177,6 @@ impl Worker {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
             }
-            // The socket has marked those that did not fit their slot.
-            let too_long = batch.packets().iter().filter(|packet| packet.done).count();
-            self.pipeline.count_drops(DropReason::TooLongDatagram, too_long as u64);
             self.pipeline.inbound(clock::now(), batch);
             let truncated = self.sockets.truncated();
             self.pipeline.count_drops(DropReason::TooLongDatagram, truncated - self.truncated);

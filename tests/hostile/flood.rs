@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use portcullis::event::DropReason;
 use portcullis::lab::gateway::Gateway;
 use portcullis::lab::topology::{Topology, V4, V6};
 use portcullis::platform::netlink::Netlink;
@@ -95,6 +96,12 @@ fn tunnel_of<'s>(status: &'s Value, name: &str) -> &'s Value {
     all.iter().find(|tunnel| tunnel["name"] == name).unwrap_or(&Value::Null)
 }
 
+/// A counter of all tunnels together.
+fn carried(status: &Value, name: &str) -> u64 {
+    let all = status["tunnels"].as_array().map_or(&[][..], Vec::as_slice);
+    all.iter().filter_map(|tunnel| tunnel["counters"][name].as_u64()).sum()
+}
+
 fn last_words(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines.get(lines.len().saturating_sub(12)..).unwrap_or_default().join("\n")
@@ -125,9 +132,10 @@ pub fn run(count: u64, seed: u64) -> Vec<String> {
         peer::read(&path)
     };
     let (steady_config, hostile_config) = (config(STEADY), config(HOSTILE));
+    let tun = status["tun"].as_str().unwrap_or_default().to_owned();
     let mut world = World {
         wire: Wire::open(&topology.gateway_b).unwrap(),
-        inside: Inside::open(&topology.gateway_a, status["tun"].as_str().unwrap_or_default()).unwrap(),
+        inside: Inside::open(&topology.gateway_a, &tun).unwrap(),
         steady: Peer::start(steady_config, STEADY),
         hostile: Peer::start(hostile_config.clone(), HOSTILE),
         hostile_config,
@@ -189,6 +197,7 @@ pub fn run(count: u64, seed: u64) -> Vec<String> {
     let read = gauge::datagrams_read(pid).unwrap() - read_before;
     let sent = world.wire.sent;
     let sent_udp = sent.udp - sent_before;
+    let packets_read = gauge::packets_read(pid, &tun).unwrap();
     let status = daemon.status().unwrap_or_default();
 
     let probe = Probe::start(&topology.host_a, PROBE, 2 << 32).unwrap();
@@ -246,6 +255,21 @@ pub fn run(count: u64, seed: u64) -> Vec<String> {
     must(count < FULL || growth < GROWTH, format!("the daemon grew by {growth} KiB"));
     let unaccounted = sent_udp.saturating_sub(read + sockets.lost);
     must(unaccounted == 0, format!("{unaccounted} datagrams never reached the daemon's sockets"));
+    // What the data path read is what it passed and what it dropped. IKE that found a queue full was not for it, and what
+    // could not be sent had passed before.
+    let come = sent.data + packets_read;
+    let passed = ["packets_in", "packets_out"].map(|name| carried(&status, name));
+    let dropped: u64 = histogram.values().sum();
+    let beside = histogram[&DropReason::QueueFull] + histogram[&DropReason::SendFailed];
+    let gone = passed[0] + passed[1] + dropped - beside;
+    println!(
+        "ledger: {} datagrams and {packets_read} packets came; {} were let in, {} let out, {} dropped by name",
+        sent.data,
+        passed[0],
+        passed[1],
+        dropped - beside
+    );
+    must(come == gone, format!("{come} packets came to the data path, and {gone} have a name"));
     let steady = tunnel_of(&status, "steady");
     must(steady["state"] == "up", format!("the tunnel is not up: {steady}"));
     must(steady["handshakes"] == 1, format!("the tunnel did not live through it: {steady}"));

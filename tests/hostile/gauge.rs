@@ -40,6 +40,14 @@ pub fn datagrams_read(pid: u32) -> io::Result<u64> {
     Ok(place.and_then(|place| values.split(' ').nth(place)?.parse().ok()).unwrap_or(0))
 }
 
+/// Packets that the daemon has read from its TUN device.
+pub fn packets_read(pid: u32, tun: &str) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/net/dev"))?;
+    let line = text.lines().find_map(|line| line.trim().strip_prefix(tun)?.strip_prefix(':'));
+    // Behind eight numbers about what came by the device stands how many packets went out by it.
+    Ok(line.and_then(|line| line.split_whitespace().nth(9)?.parse().ok()).unwrap_or(0))
+}
+
 /// Resident memory of a process in KiB: all of it, and the part that no file stands behind.
 pub fn memory(pid: u32) -> io::Result<(i64, i64)> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;

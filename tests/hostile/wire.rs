@@ -14,6 +14,9 @@ pub const AT_ONCE: usize = 64;
 /// What one link carries; longer ones go as fragments.
 const ROOM: usize = 1472;
 
+/// What the daemon takes at once; anything longer is too long.
+const SLOT: usize = 9_760;
+
 /// By which socket a datagram leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -42,6 +45,8 @@ pub struct Sent {
     pub udp: u64,
     pub raw: u64,
     pub refused: u64,
+    /// Those for the daemon's data path, in UDP and raw: neither IKE nor keepalives.
+    pub data: u64,
 }
 
 struct Port {
@@ -80,10 +85,16 @@ impl Wire {
     /// Puts a datagram among those that go out next.
     pub fn push(&mut self, datagram: &Datagram) {
         let Datagram { way, from, to_port, tos, ref bytes } = *datagram;
+        // RFC 3948 §2: four zero bytes stand before IKE, and a keepalive is one byte.
+        let ike = bytes.starts_with(&[0; 4]) && bytes.len() <= SLOT;
+        let data = way == Way::Raw || to_port == 4500 && !ike && bytes[..] != [0xff];
         if bytes.len() > ROOM {
             // The batching sockets send nothing in fragments; this one does.
             match self.long.send_to(bytes, (V4.gateway_a, to_port)) {
-                Ok(_) => self.sent.udp += 1,
+                Ok(_) => {
+                    self.sent.udp += 1;
+                    self.sent.data += u64::from(data);
+                }
                 Err(_) => self.sent.refused += 1,
             }
             return;
@@ -98,6 +109,7 @@ impl Wire {
             self.flush();
             return self.push(datagram);
         }
+        self.sent.data += u64::from(data);
         let slot = out.vacant().expect("it is not full");
         slot[..bytes.len()].copy_from_slice(bytes);
         let to_port = if way == Way::Raw { 0 } else { to_port };
