@@ -86,6 +86,5 @@ fn both_families_share_one_tunnel() {
     site.exchange(&V6, SIZE);
     let tunnel = tunnel(&pair.a);
     assert!(tunnel["children"].as_array().map(Vec::len) >= Some(2), "{tunnel}");
-    assert_eq!(tunnel["handshakes"], 1, "{tunnel}");
     pair.stop();
 }

@@ -77,7 +77,7 @@ fn an_on_demand_tunnel_comes_up_by_a_packet_that_a_rule_allows_and_by_no_other()
 fn two_gateways_that_call_each_other_end_with_one_ike_sa_and_lose_nothing() {
     let Some(site) = site("two_gateways_that_call_each_other_end_with_one_ike_sa_and_lose_nothing") else { return };
     let pair = site.pair(&Setup::between(V4, &[V4, V6]));
-    let mut live = Live::open(&site, PORT);
+    let mut live = [V4.host_b, V6.host_b].map(|host| Live::open_to(&site, (host, PORT).into()));
     let spis = |children: &Value, [own, other]: [usize; 2]| -> Vec<(Value, Value)> {
         let pairs = children.as_array().into_iter().flatten();
         let mut pairs: Vec<_> = pairs.map(|child| (child["spis"][own].clone(), child["spis"][other].clone())).collect();
@@ -92,7 +92,7 @@ fn two_gateways_that_call_each_other_end_with_one_ike_sa_and_lose_nothing() {
     };
     assert!(
         wait_until(|| {
-            live.talk();
+            live.iter_mut().for_each(Live::talk);
             settled()
         }),
         "{}\n{}\n{}",
@@ -100,7 +100,12 @@ fn two_gateways_that_call_each_other_end_with_one_ike_sa_and_lose_nothing() {
         tunnel(&pair.b),
         pair.logs()
     );
-    live.talk();
+    live.iter_mut().for_each(Live::talk);
+    for gateway in [&pair.a, &pair.b] {
+        for reason in ["no-sa", "unknown-spi"] {
+            assert_eq!(drops(gateway, reason), 0, "{reason}\n{}", pair.logs());
+        }
+    }
     pair.stop();
 }
 
@@ -130,8 +135,12 @@ struct Live {
 
 impl Live {
     fn open(site: &Site, port: u16) -> Self {
-        let listener = site.topology.host_b.run(|| TcpListener::bind(target(port))).unwrap().unwrap();
-        let client = connect(&site.topology.host_a, target(port), PATIENCE).expect("a connection");
+        Self::open_to(site, target(port))
+    }
+
+    fn open_to(site: &Site, target: SocketAddr) -> Self {
+        let listener = site.topology.host_b.run(|| TcpListener::bind(target)).unwrap().unwrap();
+        let client = connect(&site.topology.host_a, target, PATIENCE).expect("a connection");
         let server = listener.accept().unwrap().0;
         for stream in [&client, &server] {
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
