@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use portcullis::lab::gateway::Gateway;
 use portcullis::lab::topology::{V4, V6};
+use portcullis::runtime::protocol::Request;
 use serde_json::Value;
 use system_common::{
     OTHER_KEY, PATIENCE, PORT, Pair, Setup, Side, Site, connect, drops, rule, site, tunnel, wait_until,
@@ -76,7 +77,17 @@ fn an_on_demand_tunnel_comes_up_by_a_packet_that_a_rule_allows_and_by_no_other()
 #[test]
 fn two_gateways_that_call_each_other_end_with_one_ike_sa_and_lose_nothing() {
     let Some(site) = site("two_gateways_that_call_each_other_end_with_one_ike_sa_and_lose_nothing") else { return };
-    let pair = site.pair(&Setup::between(V4, &[V4, V6]));
+    let setup = Setup::between(V4, &[V4, V6]).with_tunnel("start = \"manual\"");
+    let mut pair = Pair { a: site.start(Side::A, &setup), b: site.start(Side::B, &setup) };
+    for gateway in [&mut pair.a, &mut pair.b] {
+        assert!(gateway.wait_for(PATIENCE, |_| true).is_some(), "{}", gateway.log());
+    }
+    std::thread::scope(|scope| {
+        for gateway in [&pair.a, &pair.b] {
+            scope.spawn(|| gateway.request(&Request::Up { tunnel: "t".into() }).unwrap());
+        }
+    });
+    pair.wait_until_up();
     let mut live = [V4.host_b, V6.host_b].map(|host| Live::open_to(&site, (host, PORT).into()));
     let spis = |children: &Value, [own, other]: [usize; 2]| -> Vec<(Value, Value)> {
         let pairs = children.as_array().into_iter().flatten();
