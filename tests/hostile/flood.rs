@@ -269,7 +269,9 @@ pub fn run(count: u64, seed: u64) -> Vec<String> {
         passed[1],
         dropped - beside
     );
-    must(come == gone, format!("{come} packets came to the data path, and {gone} have a name"));
+    // A datagram that found its socket full never came.
+    let closes = gone <= come && come - gone <= sockets.lost;
+    must(closes, format!("{come} packets came to the data path, and {gone} have a name"));
     let steady = tunnel_of(&status, "steady");
     must(steady["state"] == "up", format!("the tunnel is not up: {steady}"));
     must(steady["handshakes"] == 1, format!("the tunnel did not live through it: {steady}"));
