@@ -53,6 +53,10 @@ pub const RETRANSMIT_MAX: Duration = Duration::from_secs(8);
 /// Longest life of one negotiation, whatever cookies and other groups the peer asks for.
 pub const NEGOTIATION_TIME: Duration = Duration::from_mins(1);
 
+/// How long the answer to a failed authentication is kept for a peer that did not get it. It counts as half-open all the
+/// while, so it is short: a peer whose key was just corrected must not be turned away for its earlier attempts.
+pub const REFUSED_TIME: Duration = Duration::from_secs(5);
+
 /// How long a deletion is repeated; the process ends within five seconds of its signal.
 pub const CLOSING_TIME: Duration = Duration::from_secs(4);
 

@@ -187,7 +187,8 @@ pub fn answer(
             let answer: Vec<_> = notify.map(Payload::Notify).into_iter().collect();
             core.respond(step, &mut handshake.protection, incoming, &answer);
             // Kept for as long as the answer may have to be repeated.
-            let (protection, until) = (handshake.protection, state.until);
+            let until = state.until.min(step.now + limits::REFUSED_TIME);
+            let protection = handshake.protection;
             let closing = Closing { protection, farewell: None, sent: false, was_established: false, until };
             return State::Closing(Box::new(closing));
         }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::pair::*;
 use crate::event::IkeReason;
+use crate::ike::api::Input;
+use crate::ike::config::Start;
 use crate::ike::exchange::sa_init::stateless;
 use crate::ike::ike_sa::Incoming;
 use crate::ike::limits;
@@ -239,6 +241,31 @@ fn a_wrong_key_establishes_nothing_and_is_named() {
     assert!(pair.sides[B].endpoint.half_open() <= 3, "old ones are forgotten");
     assert!(pair.status(A).failures >= 5, "tried again and again");
     assert!(pair.trace.len() < 100, "with pauses that grow: {}", pair.trace.len());
+}
+
+#[test]
+fn a_corrected_key_is_not_turned_away_for_the_wrong_ones_before_it() {
+    let wrong = || {
+        let mut tunnel = tunnel(A);
+        tunnel.psk = Secret::copy_of(b"another key");
+        tunnel.start = Start::Manual;
+        tunnel
+    };
+    let id = tunnel(A).id;
+    let mut pair = Pair::new(wrong(), tunnel(B));
+    // An operator who tries again and again, every three seconds.
+    for _ in 0..8 {
+        pair.input(A, Input::Up(id));
+        pair.run_secs(1);
+        pair.input(A, Input::Down(id));
+        pair.run_secs(2);
+    }
+    assert!(pair.sides[B].endpoint.half_open() < limits::MAX_HALF_OPEN_PER_SOURCE);
+    assert_eq!(pair.refused(B, IkeReason::TooManyHalfOpen), 0);
+    pair.reload(A, tunnel(A));
+    pair.input(A, Input::Up(id));
+    pair.run_secs(1);
+    pair.assert_up(1);
 }
 
 #[test]
