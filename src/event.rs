@@ -88,7 +88,7 @@ reasons! {
         FlowTableFull, "flow-table-full", "the flow table is full";
         // The machine.
         QueueFull, "queue-full", "a queue inside the gateway was full";
-        SendFailed, "send-failed", "the kernel refused the datagram";
+        SendFailed, "send-failed", "the kernel refused the datagram, or the packet at the TUN device";
     }
 }
 

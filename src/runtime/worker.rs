@@ -181,9 +181,9 @@ impl Worker {
             let truncated = self.sockets.truncated();
             self.pipeline.count_drops(DropReason::TooLongDatagram, truncated - self.truncated);
             self.truncated = truncated;
-            if let Some(tun) = &mut self.tun {
-                // A TUN that is gone is noticed, and replaced, where it is read.
-                let _ = tun.write_batch(batch);
+            // A TUN that is gone is noticed, and replaced, where it is read.
+            if let Some(Ok(written)) = self.tun.as_mut().map(|tun| tun.write_batch(batch)) {
+                self.pipeline.count_drops(DropReason::SendFailed, written.refused as u64);
             }
             while let Some((path, bytes)) = self.pipeline.poll_ike() {
                 self.link.datagram(Datagram { path, bytes: bytes.into() });
