@@ -7,9 +7,13 @@ mod platform_common;
 use std::error::Error;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::{env, fs};
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use platform_common::{bring_up, ip, join};
 use portcullis::guard::desired::Desired;
 use portcullis::platform::namespace::{Namespace, become_root_in_user_namespace, sysctl};
@@ -46,8 +50,19 @@ fn as_nobody() -> Result<(), Box<dyn Error>> {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
     let program = folder.path().join("test");
     fs::copy(env::current_exe()?, &program)?;
+    open_tun_device(&folder.path().join("tun"))?;
     let status = Command::new(&program).env(CHILD, "1").current_dir("/").uid(NOBODY).gid(NOBODY).status()?;
     if status.success() { Ok(()) } else { Err("it failed as nobody".into()) }
+}
+
+/// Gives this process a TUN device that everybody may open, as udev makes it: not every machine has udev.
+fn open_tun_device(node: &Path) -> Result<(), Box<dyn Error>> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    mknod(node, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(10, 200))?;
+    fs::set_permissions(node, fs::Permissions::from_mode(0o666))?;
+    mount(Some(node), "/dev/net/tun", None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    Ok(())
 }
 
 fn test() -> Result<(), Box<dyn Error>> {
