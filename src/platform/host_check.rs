@@ -4,7 +4,6 @@
 //! beyond the policy of their forward chains, and the old `iptables-legacy`, whose tables netlink does not show.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime};
@@ -13,6 +12,7 @@ use super::namespace::sysctl;
 use super::netlink::Netlink;
 use super::nft::{Nft, dropping_forward_chains};
 use super::privileges;
+use super::tun::available;
 
 /// No clock that stands before 2025 can be right: 55 years, 14 of them leap years, after the epoch.
 const EARLIEST: Duration = Duration::from_hours((55 * 365 + 14) * 24);
@@ -84,14 +84,9 @@ pub fn check(needs: &Needs) -> Vec<Finding> {
 }
 
 fn tun() -> Finding {
-    match OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
-        Ok(_) => good("tun", "/dev/net/tun can be opened"),
-        Err(error) => bad(
-            "tun",
-            format!(
-                "/dev/net/tun cannot be opened ({error}): load the module tun, or let this process have the device"
-            ),
-        ),
+    match available() {
+        Ok(()) => good("tun", "/dev/net/tun can be opened"),
+        Err(error) => bad("tun", error.to_string()),
     }
 }
 

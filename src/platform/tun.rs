@@ -23,10 +23,25 @@ pub struct Tun {
     name: String,
 }
 
+/// Whether this process may make TUN devices at all; the error says how to mend it.
+pub fn available() -> io::Result<()> {
+    match File::options().read(true).write(true).open("/dev/net/tun") {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let mend = match error.kind() {
+                io::ErrorKind::PermissionDenied => "let everybody open it, as udev does: chmod 666 /dev/net/tun",
+                _ => "load the module tun",
+            };
+            Err(io::Error::new(error.kind(), format!("/dev/net/tun cannot be opened ({error}): {mend}")))
+        }
+    }
+}
+
 impl Tun {
     /// Makes the device `name` (or takes up a persistent one of that name), gives it `mtu` and brings it up, silent: with
     /// no generated IPv6 address, so that the kernel sends nothing on it of its own accord.
     pub fn open(name: &str, mtu: u16) -> io::Result<Self> {
+        available()?;
         let mut configuration = tun::Configuration::default();
         configuration.tun_name(name).layer(tun::Layer::L3).mtu(mtu);
         let device = tun::create(&configuration).map_err(|error| match error {

@@ -23,7 +23,7 @@ use super::topology::{Topology, V4, inner_networks};
 use super::traffic::{Attempt, MQ_PORT, attempt};
 use crate::entropy::Entropy;
 use crate::platform::namespace::become_root_in_user_namespace;
-use crate::platform::{clock, entropy::OsEntropy};
+use crate::platform::{clock, entropy::OsEntropy, tun};
 use outcome::{Passed, Refused, Result as Shown};
 use standing::Standing;
 
@@ -73,6 +73,7 @@ pub fn run(options: Options) -> Result<bool, DemoError> {
         what: "the demo needs network namespaces".into(),
         source: io::Error::other(error),
     })?;
+    tun::available().map_err(system("the demo needs a TUN device"))?;
     let standing = Standing::begin().map_err(system("a private folder for the demo"))?;
     let steps = Steps::new(json);
     let topology = Topology::build().map_err(system("the demo's network"))?;
