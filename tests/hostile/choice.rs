@@ -100,7 +100,7 @@ impl World {
             }
             14 => Datagram { way: Way::Raw, from, to_port: 0, tos: 0, bytes: dice.bytes(len) },
             // Longer than anything that could be ours: few, for each comes in fragments.
-            15 if dice.one_in(64) => {
+            15 if dice.one_in(8) => {
                 let len = if dice.one_in(2) { 12_000 } else { 9_000 };
                 let start = dice.pick(&[[0, 0, 0, 0], spi, [0x55; 4]]);
                 let mut bytes = vec![0x5a; len];
