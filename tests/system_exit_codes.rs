@@ -5,6 +5,7 @@
 mod system_common;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -108,7 +109,13 @@ fn a_build_whose_cryptography_answers_wrongly_is_6() {
     let broken = folder.path().join("broken");
     fs::write(&broken, program).unwrap();
     fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).unwrap();
-    let refused = Command::new(&broken).arg("run").arg(file).env_remove("RUST_LOG").output().unwrap();
+    let refused = loop {
+        match Command::new(&broken).arg("run").arg(&file).env_remove("RUST_LOG").output() {
+            // Another test has started a process while the copy was open for writing, and that process has not yet let go.
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            other => break other.unwrap(),
+        }
+    };
     assert_eq!(code(&refused), 6, "{refused:?}");
     assert!(said(&refused).contains("the self-test of AES-256-GCM failed"), "{}", said(&refused));
 }
