@@ -241,7 +241,7 @@ impl ControlLoop {
         Ok(())
     }
 
-    /// Makes a lost TUN anew, and puts back what somebody took from the barrier.
+    /// Makes a lost TUN anew, and tries again what the host refused.
     fn look_after_host(&mut self) -> Result<(), RunError> {
         if self.thread.is_finished() {
             return Err(WorkerHangs.into());

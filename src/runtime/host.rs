@@ -92,9 +92,10 @@ impl Host {
         }
         let tun = if self.tun_missing { Some(Tun::open(&self.tun_name, DEVICE_MTU)?) } else { None };
         self.tun_missing = false;
-        self.dirty = true;
-        self.protect(loaded)?;
-        self.dirty = false;
+        // A refusal must not cost the device that was just made: the routes are tried again at the next look.
+        let refused =
+            self.protect(loaded).inspect_err(|error| tracing::error!(%error, "routes into the TUN are refused"));
+        self.dirty = refused.is_err();
         Ok(tun)
     }
 }
