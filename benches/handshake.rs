@@ -27,7 +27,7 @@ fn endpoint(side: u8, suite: IkeSuite) -> Endpoint {
         let host = Ipv4Addr::new(10, 0, 0, side).into();
         TrafficSelector { protocol: 0, first_port: 0, last_port: u16::MAX, start: host, end: host }
     };
-    let id = |side: u8| Id { kind: IdType::IPV4_ADDR, data: vec![192, 0, 2, side] };
+    let id = |side: u8| Id::new(IdType::IPV4_ADDR, vec![192, 0, 2, side]);
     let other = 3 - side;
     let limit = u64::MAX;
     let time = Duration::from_hours(1);

@@ -80,8 +80,8 @@ fn auth_chain() -> Vec<Payload> {
         ],
     };
     vec![
-        Payload::IdI(Id { kind: IdType::IPV4_ADDR, data: vec![198, 51, 100, 10] }),
-        Payload::IdR(Id { kind: IdType::IPV4_ADDR, data: vec![203, 0, 113, 5] }),
+        Payload::IdI(Id::new(IdType::IPV4_ADDR, vec![198, 51, 100, 10])),
+        Payload::IdR(Id::new(IdType::IPV4_ADDR, vec![203, 0, 113, 5])),
         Payload::Auth(Auth { method: AuthMethod::SHARED_KEY, data: vec![7; 48] }),
         Payload::Notify(Notify::status(NotifyType::INITIAL_CONTACT, Vec::new())),
         Payload::Sa(Sa { proposals: vec![proposal] }),

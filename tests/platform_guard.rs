@@ -311,7 +311,7 @@ fn routes_carry_their_source_and_mtu_and_others_are_left_alone() {
     hosts
         .gateway
         .run(|| {
-            let _tun = Tun::open(TUN, 1438).unwrap();
+            let tun = Tun::open(TUN, 1438).unwrap();
             let mut netlink = Netlink::open().unwrap();
             let foreign = Route::by_gateway(net("203.0.113.99/32"), ip("198.51.100.2"));
             netlink.replace_route(&foreign).unwrap();
@@ -358,6 +358,9 @@ fn routes_carry_their_source_and_mtu_and_others_are_left_alone() {
             assert!(matches!(error, GuardError::Source { source_address, .. } if source_address == ip("192.0.2.77")));
             assert!(error.to_string().contains("192.0.2.77"), "{error}");
 
+            // Whoever holds the TUN goes first.
+            assert!(matches!(guard::release(), Err(GuardError::Running)));
+            drop(tun);
             assert!(guard::release().unwrap());
             assert_eq!(others(&mut netlink), before);
         })

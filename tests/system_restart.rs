@@ -161,6 +161,10 @@ fn the_barrier_outlives_the_gateway_and_release_leaves_nothing() {
     let Some(site) = site("the_barrier_outlives_the_gateway_and_release_leaves_nothing") else { return };
     let watch = site.watch();
     let pair = site.pair(&Setup::default());
+    let early = site.portcullis(Side::A, &["release"]);
+    assert_eq!(early.status.code(), Some(1), "{early:?}");
+    assert!(String::from_utf8_lossy(&early.stderr).contains("a gateway is running here"), "{early:?}");
+    assert!(site.standing(Side::A).whole, "nothing was released");
     pair.stop();
     for side in [Side::A, Side::B] {
         assert!(stands(&site, side, V4), "{side:?} {:?}", site.standing(side));

@@ -348,7 +348,7 @@ fn address(side: usize, port: u16) -> SocketAddr {
 
 fn tunnel(side: usize, mode: u8) -> TunnelConfig {
     let ip = |side: usize| -> IpAddr { address(side, 0).ip() };
-    let id = |side: usize| Id { kind: IdType::FQDN, data: [&b"a.example"[..], b"b.example"][side].to_vec() };
+    let id = |side: usize| Id::new(IdType::FQDN, [&b"a.example"[..], b"b.example"][side].to_vec());
     let host = |side: usize, number: u8| {
         let host: IpAddr = Ipv4Addr::new(10, side as u8, number, 1).into();
         TrafficSelector { protocol: 0, first_port: 0, last_port: u16::MAX, start: host, end: host }

@@ -13,7 +13,7 @@ use crate::config::ConfigError;
 pub enum Exit {
     /// Done; `policy explain`: allowed.
     Done = 0,
-    /// The running gateway refused, or `policy explain`: no rule allows it.
+    /// The running gateway refused, or stands in the way of `release`; `policy explain`: no rule allows it.
     Refused = 1,
     /// The command line means nothing.
     Usage = 2,

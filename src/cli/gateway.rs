@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::exit::{Exit, Failure};
-use crate::platform::{guard, privileges};
+use crate::platform::guard::{self, GuardError};
+use crate::platform::privileges;
 use crate::runtime::{self, Options, RunError};
 
 /// Runs the gateway until it is told to end.
@@ -27,7 +28,10 @@ impl From<RunError> for Failure {
 /// Removes routes and filters.
 pub(super) fn release(out: &mut dyn Write) -> Result<Exit, Failure> {
     privileges::check().map_err(|missing| Failure::Privileges(missing.to_string()))?;
-    let any = guard::release().map_err(|error| Failure::system("release", std::io::Error::other(error)))?;
+    let any = guard::release().map_err(|error| match error {
+        GuardError::Running => Failure::Refused(error.to_string()),
+        other => Failure::system("release", std::io::Error::other(other)),
+    })?;
     let word = if any {
         "released: routes and barrier are gone; what they protected is reachable in clear from now on"
     } else {

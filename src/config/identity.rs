@@ -15,8 +15,8 @@ const MAX_LEN: usize = 1024;
 /// The identity of an address.
 pub(super) fn of_address(address: IpAddr) -> Id {
     match address {
-        IpAddr::V4(address) => Id { kind: IdType::IPV4_ADDR, data: address.octets().to_vec() },
-        IpAddr::V6(address) => Id { kind: IdType::IPV6_ADDR, data: address.octets().to_vec() },
+        IpAddr::V4(address) => Id::new(IdType::IPV4_ADDR, address.octets().to_vec()),
+        IpAddr::V6(address) => Id::new(IdType::IPV6_ADDR, address.octets().to_vec()),
     }
 }
 
@@ -52,10 +52,10 @@ pub(super) fn parse(text: &str) -> Result<Id, String> {
         if user.chars().any(|c| c.is_whitespace() || c == '@') || !is_host_name(host) {
             return Err("write a mail address as user@host.example".to_owned());
         }
-        return Ok(Id { kind: IdType::RFC822_ADDR, data: text.as_bytes().to_vec() });
+        return Ok(Id::new(IdType::RFC822_ADDR, text.as_bytes().to_vec()));
     }
     if is_host_name(text) {
-        return Ok(Id { kind: IdType::FQDN, data: text.as_bytes().to_vec() });
+        return Ok(Id::new(IdType::FQDN, text.as_bytes().to_vec()));
     }
     if text.contains('=') {
         return Err("a distinguished name is given by its DER encoding: dn:3081... in hexadecimal".to_owned());
@@ -74,7 +74,7 @@ fn from_hex(digits: &str, kind: IdType) -> Result<Id, String> {
     if data.is_empty() || data.len() > MAX_LEN {
         return Err(format!("give 1 to {MAX_LEN} bytes"));
     }
-    Ok(Id { kind, data })
+    Ok(Id::new(kind, data))
 }
 
 fn is_host_name(text: &str) -> bool {
@@ -104,7 +104,7 @@ mod tests {
             ("dn:3000", IdType::DER_ASN1_DN, &[0x30, 0]),
             ("gn:8200", IdType::DER_ASN1_GN, &[0x82, 0]),
         ] {
-            let id = Id { kind, data: data.to_vec() };
+            let id = Id::new(kind, data.to_vec());
             assert_eq!(super::text(&id), text);
             assert_eq!(parse(text), Ok(id), "{text}");
         }

@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn an_identity_cannot_break_out_of_its_line() {
-        let id = |kind, data: &[u8]| Id { kind, data: data.to_vec() };
+        let id = |kind, data: &[u8]| Id::new(kind, data.to_vec());
         assert_eq!(identity(&id(IdType::FQDN, b"a\nb\x1b\"c\\%n")), "a?b??c?%n");
         assert_eq!(identity(&id(IdType::IPV4_ADDR, &[192, 0, 2, 1])), "192.0.2.1");
         assert_eq!(identity(&id(IdType::IPV4_ADDR, &[1])), "ID_IPV4_ADDR 01");

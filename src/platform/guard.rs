@@ -13,7 +13,7 @@ use super::netlink::{Netlink, PROTOCOL, Route as KernelRoute, RouteKind};
 use super::nft::{Dropped, Nft};
 use crate::guard::barrier::Barrier;
 use crate::guard::desired::Desired;
-use crate::guard::routes::{Route, Way, changes, routes};
+use crate::guard::routes::{Route, TUN_METRIC, Way, changes, routes};
 
 /// Why the kernel does not hold what it should.
 #[derive(Debug, Error)]
@@ -34,6 +34,9 @@ pub enum GuardError {
         /// The address that is missing.
         source_address: IpAddr,
     },
+    /// What is to be released is in use.
+    #[error("a gateway is running here: protected hosts are routed into its TUN; end it (SIGTERM), then release")]
+    Running,
     /// Links, addresses or routes could not be read.
     #[error("links, addresses or routes cannot be read: {0}")]
     Read(#[source] io::Error),
@@ -108,11 +111,15 @@ pub fn apply(desired: &Desired) -> Result<Applied, GuardError> {
 }
 
 /// Removes everything: routes first, so that a protected host is refused rather than half open, then the barrier. Says whether
-/// there was anything.
+/// there was anything. Refused while a gateway runs: a route into a TUN of ours ends with the process that holds the TUN.
 pub fn release() -> Result<bool, GuardError> {
     let mut netlink = Netlink::open().map_err(GuardError::Read)?;
     let mut any = false;
-    for route in marked_routes(&mut netlink)? {
+    let routes = marked_routes(&mut netlink)?;
+    if routes.iter().any(|route| route.kind == RouteKind::Unicast && route.metric == TUN_METRIC) {
+        return Err(GuardError::Running);
+    }
+    for route in routes {
         delete(&mut netlink, &route)?;
         any = true;
     }

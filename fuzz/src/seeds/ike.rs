@@ -84,7 +84,7 @@ fn ts_mixed() -> Ts {
 }
 
 fn id(address: [u8; 4]) -> Id {
-    Id { kind: IdType::IPV4_ADDR, data: address.to_vec() }
+    Id::new(IdType::IPV4_ADDR, address.to_vec())
 }
 
 pub(super) fn ike_message() -> Vec<Seed> {
@@ -151,7 +151,7 @@ pub(super) fn ike_inner_chain() -> Vec<Seed> {
             "auth_request_cisco",
             chain(&[
                 Payload::Vendor(Vendor(vec![4; 16])),
-                Payload::IdI(Id { kind: IdType::FQDN, data: b"gw.example".to_vec() }),
+                Payload::IdI(Id::new(IdType::FQDN, b"gw.example".to_vec())),
                 auth.clone(),
                 Payload::Cp(Configuration {
                     kind: CfgType::REQUEST,

@@ -55,7 +55,7 @@ pub fn verify(
         return Err(IkeReason::AuthenticationFailed);
     }
     // RFC 7296 §3.5 leaves matching to policy; ours compares type and bytes exactly.
-    if signed.id != expected {
+    if !signed.id.names(expected) {
         return Err(IkeReason::WrongIdentity);
     }
     Ok(PeerAuthenticated { id: signed.id.clone() })
@@ -69,7 +69,7 @@ mod tests {
     const PRF: PrfAlg = PrfAlg::HmacSha256;
 
     fn id(name: &str) -> Id {
-        Id { kind: IdType::FQDN, data: name.as_bytes().to_vec() }
+        Id::new(IdType::FQDN, name.as_bytes().to_vec())
     }
 
     #[test]

@@ -242,7 +242,7 @@ fn authenticate(
     let signed = handshake.initiator_octets(id);
     let proof = psk::verify(handshake.suite.prf, &tunnel.psk, signed, auth, &tunnel.peer_id)
         .map_err(|reason| refused(reason).with(who(id, &tunnel.peer_id)))?;
-    if let Some(wanted) = sorted.id_r.as_ref().filter(|wanted| **wanted != tunnel.local_id) {
+    if let Some(wanted) = sorted.id_r.as_ref().filter(|wanted| !wanted.names(&tunnel.local_id)) {
         let detail = format!(
             "the peer asks for {}, we are {}",
             describe::identity(wanted),

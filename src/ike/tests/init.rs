@@ -71,13 +71,24 @@ fn every_kind_of_identity_is_compared_exactly() {
     ] {
         for (expected, up) in [(kind, "up"), (IdType(kind.0 ^ 1), "waiting")] {
             let [mut a, mut b] = [tunnel(A), tunnel(B)];
-            a.local_id = Id { kind, data: data.to_vec() };
-            b.peer_id = Id { kind: expected, data: data.to_vec() };
+            a.local_id = Id::new(kind, data.to_vec());
+            b.peer_id = Id::new(expected, data.to_vec());
             let mut pair = Pair::new(a, b);
             pair.run(Duration::from_millis(500));
             assert_eq!(pair.status(A).state, up, "{kind}");
         }
     }
+}
+
+/// RFC 7296 §3.5: the reserved bytes are to be ignored, and §2.15 signs them as they were sent.
+#[test]
+fn the_reserved_bytes_of_an_identity_are_signed_and_say_nothing() {
+    let [mut a, mut b] = [tunnel(A), tunnel(B)];
+    a.local_id.reserved = [1, 2, 3];
+    b.local_id.reserved = [0xff; 3];
+    let mut pair = Pair::new(a, b);
+    pair.run_secs(1);
+    pair.assert_up(1);
 }
 
 /// ```text

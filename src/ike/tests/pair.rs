@@ -33,7 +33,7 @@ pub(super) fn address(side: usize) -> IpAddr {
 }
 
 pub(super) fn fqdn(name: &str) -> Id {
-    Id { kind: IdType::FQDN, data: name.as_bytes().to_vec() }
+    Id::new(IdType::FQDN, name.as_bytes().to_vec())
 }
 
 pub(super) const GCM: IkeSuite =

@@ -78,7 +78,10 @@ fn delete() -> impl Strategy<Value = Delete> {
 }
 
 fn payload() -> impl Strategy<Value = Payload> {
-    let id = || (any::<u8>(), bytes(40)).prop_map(|(kind, data)| Id { kind: IdType(kind), data });
+    let id = || {
+        (any::<u8>(), any::<[u8; 3]>(), bytes(40))
+            .prop_map(|(kind, reserved, data)| Id { kind: IdType(kind), reserved, data })
+    };
     prop_oneof![
         sa().prop_map(Payload::Sa),
         (any::<u16>(), bytes(100)).prop_map(|(method, data)| Payload::Ke(Ke { method: KeMethod(method), data })),

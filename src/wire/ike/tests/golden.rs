@@ -79,7 +79,7 @@ pub(super) fn samples() -> Vec<(Payload, Vec<u8>)> {
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
             255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
     ];
-    let id = Id { kind: IdType::FQDN, data: b"gw.example".to_vec() };
+    let id = Id::new(IdType::FQDN, b"gw.example".to_vec());
     let id_bytes = [&[2, 0, 0, 0][..], b"gw.example"].concat();
     let configuration = Configuration {
         kind: CfgType::REQUEST,
@@ -182,9 +182,7 @@ fn reserved_bits_and_bytes_are_ignored() {
         let mut reserved_at = match payload.kind() {
             PayloadType::SA => vec![1, 13, 17],
             PayloadType::KE => vec![2, 3],
-            PayloadType::IDI | PayloadType::IDR | PayloadType::AUTH | PayloadType::TSI | PayloadType::CP => {
-                vec![1, 2, 3]
-            }
+            PayloadType::AUTH | PayloadType::TSI | PayloadType::CP => vec![1, 2, 3],
             _ => Vec::new(),
         };
         for at in reserved_at.drain(..) {
