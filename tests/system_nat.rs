@@ -1,21 +1,26 @@
 //! A NAT between the gateways, and one that changes its port in mid-flow (RFC 7296 §2.23, RFC 3948).
 //!
-//! A relay on the underlay stands for the NAT: each gateway finds the other at the relay's address. It may forget its
-//! mapping and take another port; it keeps what passed, as an attacker on the path would.
+//! The kernel's own NAT hides gateway A behind the underlay's address, in IPv4 and IPv6. For what a NAT has to be told to do, a
+//! relay stands for it: each gateway finds the other at the relay's address. It may forget its mapping and take another
+//! port; it keeps what passed, as an attacker on the path would.
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod system_common;
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use portcullis::lab::topology::V4;
+use portcullis::lab::topology::{V4, V6};
 use portcullis::platform::namespace::Namespace;
-use system_common::{PATIENCE, Pair, Setup, Side, Site, drops, site, tunnel, wait_for, wait_until};
+use system_common::{
+    PATIENCE, Pair, Setup, Side, Site, drops, has_program, not_run, site, tunnel, wait_for, wait_until,
+};
 
 const IKE: u16 = 500;
 const NAT_T: u16 = 4500;
@@ -155,6 +160,48 @@ impl Shared {
             }
         }
         true
+    }
+}
+
+const MASQUERADE: &str = "table inet translate {
+    chain post {
+        type nat hook postrouting priority srcnat
+        oifname \"to-b\" masquerade random
+    }
+}
+";
+
+/// Gateway A sits behind a NAT of the kernel, B does not: only the source is rewritten, its port too.
+#[test]
+fn a_gateway_behind_a_masquerading_router_is_reached_in_both_families() {
+    let name = "a_gateway_behind_a_masquerading_router_is_reached_in_both_families";
+    if !has_program("nft") {
+        return not_run(name, "nft (Debian package nftables) is not installed");
+    }
+    for outer in [V4, V6] {
+        let Some(site) = site(name) else { return };
+        let mut nft =
+            site.topology.underlay.spawn(Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped())).unwrap();
+        nft.stdin.take().unwrap().write_all(MASQUERADE.as_bytes()).unwrap();
+        assert!(nft.wait().unwrap().success());
+
+        let mut setup = Setup::between(outer, &[V4, V6]);
+        setup.peers[Side::B as usize] = outer.router_b;
+        setup.tunnel = [
+            "local_id = \"a.example\"\npeer_id = \"b.example\"".into(),
+            "local_id = \"b.example\"\npeer_id = \"a.example\"\nstart = \"manual\"".into(),
+        ];
+        let pair = site.pair(&setup);
+        assert_eq!(tunnel(&pair.a)["ike"]["nat"], "local", "{}", tunnel(&pair.a));
+        assert_eq!(tunnel(&pair.b)["ike"]["nat"], "remote", "{}", tunnel(&pair.b));
+        let seen: SocketAddr = remote(&pair, Side::B).parse().unwrap();
+        assert_eq!(seen.ip(), outer.router_b);
+        assert_ne!(seen.port(), NAT_T, "the NAT took another port");
+        assert_eq!(remote(&pair, Side::A), SocketAddr::new(outer.gateway_b, NAT_T).to_string());
+        for inner in [V4, V6] {
+            site.exchange(&inner, 300_000);
+        }
+        pair.stop();
     }
 }
 

@@ -152,6 +152,43 @@ fn down_refuses_up_carries_again_and_the_barrier_stands_all_the_while() {
 }
 
 /// How host A's attempt to connect ends.
+/// Somebody deletes the TUN, and the kernel takes no IPv6 on the new one: the IPv4 half works again at once, the IPv6 half as soon
+/// as the kernel lets it.
+#[test]
+fn a_tun_that_was_deleted_comes_back_also_when_a_route_into_it_is_refused() {
+    let Some(site) = site("a_tun_that_was_deleted_comes_back_also_when_a_route_into_it_is_refused") else { return };
+    let watch = site.watch();
+    let pair = site.pair(&Setup::between(V4, &[V4, V6]));
+    site.exchange(&V6, 100_000);
+    let gateway = site.place(Side::A);
+    let into_tun = |family: Addresses| {
+        let routes = site.standing(Side::A).routes;
+        routes.iter().any(|route| route.way == RouteWay::Tun && route.network.contains(&family.host_b))
+    };
+    assert!(into_tun(V4) && into_tun(V6));
+
+    gateway.set_sysctls(&[("net/ipv6/conf/default/disable_ipv6", "1")]).unwrap();
+    gateway
+        .run(|| {
+            let mut netlink = Netlink::open().unwrap();
+            let tun = netlink.link("portcullis0").unwrap().unwrap();
+            netlink.delete_link(tun.index).unwrap();
+        })
+        .unwrap();
+    assert!(wait_until(|| into_tun(V4)), "{}", pair.logs());
+    site.exchange(&V4, 100_000);
+    assert!(!into_tun(V6));
+    let refused = connect(&site.topology.host_a, SocketAddr::new(V6.host_b, PORT), PATIENCE).unwrap_err();
+    assert_eq!(refused, ErrorKind::NetworkUnreachable, "by the route that is left");
+
+    gateway.set_sysctls(&[("net/ipv6/conf/portcullis0/disable_ipv6", "0")]).unwrap();
+    assert!(wait_until(|| into_tun(V6)), "{}", pair.logs());
+    site.exchange(&V6, 100_000);
+    assert_eq!(tunnel(&pair.a)["handshakes"], 1, "the tunnel never went down");
+    pair.stop();
+    assert_nothing_in_clear(&watch.stop().unwrap());
+}
+
 fn refused(site: &Site) -> ErrorKind {
     connect(&site.topology.host_a, target(), PATIENCE).expect_err("there is no way")
 }

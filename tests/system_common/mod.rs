@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 #[path = "../lab_common/mod.rs"]
 mod lab_common;
+pub use lab_common::{has_program, not_run};
 
 /// The built program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_portcullis");

@@ -79,8 +79,11 @@ fn delete() -> impl Strategy<Value = Delete> {
 
 fn payload() -> impl Strategy<Value = Payload> {
     let id = || {
-        (any::<u8>(), any::<[u8; 3]>(), bytes(40))
-            .prop_map(|(kind, reserved, data)| Id { kind: IdType(kind), reserved, data })
+        (any::<u8>(), any::<[u8; 3]>(), bytes(40)).prop_map(|(kind, reserved, data)| Id {
+            kind: IdType(kind),
+            reserved,
+            data,
+        })
     };
     prop_oneof![
         sa().prop_map(Payload::Sa),
