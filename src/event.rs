@@ -61,8 +61,7 @@ reasons! {
         BadPadding, "bad-padding", "the padding is longer than the packet, or its bytes are not 1, 2, 3";
         BadNextHeader, "bad-next-header", "what is inside is neither IPv4 nor IPv6";
         Dummy, "dummy", "a dummy packet (next header 59), made to be dropped";
-        HardLimit, "hard-limit", "the SA has reached its hard limit";
-        SequenceExhausted, "sequence-exhausted", "the next sequence number would wrap";
+        HardLimit, "hard-limit", "the SA has reached its hard limit: its lifetime, or its last sequence number";
         // Inner packets, both directions.
         BadIpHeader, "bad-ip-header", "the inner IP header is malformed or disagrees with the length";
         BadIpChecksum, "bad-ip-checksum", "the inner IPv4 header checksum is wrong";
@@ -78,7 +77,7 @@ reasons! {
         NotOurs, "not-ours", "no tunnel protects this destination";
         // Policy.
         NoRule, "no-rule", "no rule allows it";
-        TunnelDisabled, "tunnel-disabled", "a rule allows it, but its tunnel is switched off";
+        TunnelDisabled, "tunnel-disabled", "a rule allows it, but its tunnel is disabled";
         WrongDirection, "wrong-direction", "a rule allows this flow, but only the other side may open it";
         BadTcpFlags, "bad-tcp-flags", "this combination of TCP flags is never legal";
         NoConnection, "no-connection", "a TCP segment that belongs to no known connection";

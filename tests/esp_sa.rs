@@ -332,21 +332,21 @@ fn without_esn_the_last_number_is_sent_and_no_other_after_it() {
     assert_eq!(sender.reserve(NOW, 2, 100), Ok(u64::from(u32::MAX) - 1));
     assert_eq!(sender.poll_notice(), None);
     for _ in 0..3 {
-        assert_eq!(sender.reserve(NOW, 1, 100), Err(DropReason::SequenceExhausted));
+        assert_eq!(sender.reserve(NOW, 1, 100), Err(DropReason::HardLimit));
     }
     assert_eq!(sender.poll_notice(), Some(Notice::Hard));
     assert_eq!(sender.poll_notice(), None);
     let mut sender = self::sender(Suite::GCM_ESN);
     sender.skip_to(u64::MAX - 1);
     assert_eq!(sender.reserve(NOW, 1, 100), Ok(u64::MAX));
-    assert_eq!(sender.reserve(NOW, 1, 100), Err(DropReason::SequenceExhausted));
+    assert_eq!(sender.reserve(NOW, 1, 100), Err(DropReason::HardLimit));
 }
 
 #[test]
 fn a_range_that_does_not_fit_before_the_wrap_takes_no_number() {
     let mut sender = sender(Suite::GCM);
     sender.skip_to(u64::from(u32::MAX) - 10);
-    assert_eq!(sender.reserve(NOW, 11, 0), Err(DropReason::SequenceExhausted));
+    assert_eq!(sender.reserve(NOW, 11, 0), Err(DropReason::HardLimit));
     assert_eq!(sender.reserve(NOW, 10, 0), Ok(u64::from(u32::MAX) - 9));
 }
 

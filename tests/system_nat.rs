@@ -18,9 +18,8 @@ use std::time::Duration;
 
 use portcullis::lab::topology::{V4, V6};
 use portcullis::platform::namespace::Namespace;
-use system_common::{
-    PATIENCE, Pair, Setup, Side, Site, drops, has_program, not_run, site, tunnel, wait_for, wait_until,
-};
+use system_common::lab_common::{has_program, not_run};
+use system_common::{PATIENCE, Pair, Setup, Side, Site, drops, site, tunnel, wait_for, wait_until};
 
 const IKE: u16 = 500;
 const NAT_T: u16 = 4500;

@@ -211,6 +211,46 @@ fn a_valid_reload_works_at_once_and_live_connections_go_on() {
 }
 
 #[test]
+fn a_tunnel_that_the_file_disables_is_closed_to_both_sides_until_the_file_says_otherwise() {
+    let test = "a_tunnel_that_the_file_disables_is_closed_to_both_sides_until_the_file_says_otherwise";
+    let Some(site) = site(test) else { return };
+    let watch = site.watch();
+    let setup = Setup::default();
+    let mut pair = site.pair(&setup);
+    let mut live = Live::open(&site, PORT);
+    live.talk();
+    let mut disabled = setup.clone();
+    disabled.tunnel[0] = "start = \"disabled\"".into();
+    site.rewrite(Side::A, &disabled.config(Side::A));
+    assert_eq!(site.portcullis(Side::A, &["reload"]).status.code(), Some(0));
+
+    // From inside: refused by name, the open connection too, and no packet brings it up.
+    assert_eq!(connect(&site.topology.host_a, target(PORT), PATIENCE).err(), Some(ErrorKind::HostUnreachable));
+    let refused = drops(&pair.a, "tunnel-disabled");
+    assert!(refused > 0, "{}", pair.a.status().unwrap());
+    live.client.write_all(b"still there?").unwrap();
+    assert!(wait_until(|| drops(&pair.a, "tunnel-disabled") > refused), "{}", pair.a.status().unwrap());
+    // From the peer, which calls again and again, and by the operator.
+    let held = || pair.a.status().unwrap()["ike_refused"]["held-down"].as_u64() > Some(0);
+    assert!(wait_until(held), "{}", pair.logs());
+    let up = site.portcullis(Side::A, &["up", "t"]);
+    assert_eq!(up.status.code(), Some(1), "{up:?}");
+    assert!(String::from_utf8_lossy(&up.stderr).contains("disables tunnel `t`"), "{up:?}");
+    let shown = tunnel(&pair.a);
+    assert_eq!((&shown["state"], &shown["ike"]), (&"disabled".into(), &Value::Null), "{shown}");
+    assert!(site.standing(Side::A).whole, "the hosts stay protected");
+
+    site.rewrite(Side::A, &setup.config(Side::A));
+    assert_eq!(site.portcullis(Side::A, &["reload"]).status.code(), Some(0));
+    pair.wait_until_up();
+    assert!(tunnel(&pair.a)["handshakes"].as_u64() > shown["handshakes"].as_u64());
+    assert!(drops(&pair.a, "tunnel-disabled") > refused);
+    Live::open(&site, PORT).talk();
+    pair.stop();
+    system_common::assert_nothing_in_clear(&watch.stop().unwrap());
+}
+
+#[test]
 fn an_invalid_reload_leaves_everything_as_it_was_and_says_why() {
     let Some(site) = site("an_invalid_reload_leaves_everything_as_it_was_and_says_why") else { return };
     let setup = Setup::default();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::validate::{Checked, Rule, Tunnel};
 use super::{Loaded, TunnelInfo};
 use crate::ids::{RuleId, TunnelId};
-use crate::ike::config::{ChildConfig, Config, TunnelConfig};
+use crate::ike::config::{ChildConfig, Config, Start, TunnelConfig};
 use crate::policy::{self, CompileError, Snapshot, TunnelPolicy};
 use crate::sa::lifetime::Lifetime;
 
@@ -27,7 +27,7 @@ pub(super) fn compile(path: &Path, checked: Checked, previous: Option<&Loaded>) 
             id: TunnelId(*id),
             name: tunnel.name.clone(),
             selectors: tunnel.selectors,
-            enabled: true,
+            enabled: tunnel.start != Start::Disabled,
         })
         .collect();
     let rules = checked

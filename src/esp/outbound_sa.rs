@@ -44,15 +44,11 @@ impl OutboundSa {
     /// What is set aside is used at once or never: a number that is lost is a gap that the receiver tolerates, a number
     /// that is used twice is a broken key.
     pub fn reserve(&mut self, now: Instant, count: u64, bytes: u64) -> Result<u64, DropReason> {
-        if self.meter.admits(now, count, bytes).is_err() {
-            self.notices.give(Notice::Hard);
-            return Err(DropReason::HardLimit);
-        }
         // RFC 4303 §3.3.3: "the sender ... MUST NOT send a packet on an SA if doing so would cause the sequence number
         // to cycle."
-        if count > self.end - self.last {
+        if self.meter.admits(now, count, bytes).is_err() || count > self.end - self.last {
             self.notices.give(Notice::Hard);
-            return Err(DropReason::SequenceExhausted);
+            return Err(DropReason::HardLimit);
         }
         let first = self.last + 1;
         self.last += count;

@@ -78,4 +78,6 @@ pub enum Start {
     OnDemand,
     /// When the operator says so.
     Manual,
+    /// Never, and the peer is refused too.
+    Disabled,
 }

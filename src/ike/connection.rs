@@ -27,6 +27,17 @@ enum Goal {
     Held,
 }
 
+impl Goal {
+    /// What the configuration asks for.
+    fn of(start: Start) -> Self {
+        match start {
+            Start::Always => Self::Up,
+            Start::OnDemand | Start::Manual => Self::Idle,
+            Start::Disabled => Self::Held,
+        }
+    }
+}
+
 /// Pauses that grow, and shrink again only after what was wanted has lasted: a peer that agrees and takes it back at
 /// once is not asked every second.
 #[derive(Debug, Default)]
@@ -77,13 +88,9 @@ pub struct Connection {
 impl Connection {
     /// A tunnel as configured.
     pub fn new(config: Arc<TunnelConfig>) -> Self {
-        let goal = match config.start {
-            Start::Always => Goal::Up,
-            Start::OnDemand | Start::Manual => Goal::Idle,
-        };
         Self {
+            goal: Goal::of(config.start),
             config,
-            goal,
             retry: Backoff::default(),
             children: BTreeMap::new(),
             asked: Vec::new(),
@@ -96,12 +103,11 @@ impl Connection {
 
     /// A changed configuration under the same name.
     pub fn reconfigure(&mut self, config: Arc<TunnelConfig>) {
-        if config.start != self.config.start && self.goal != Goal::Held {
-            self.goal = match (config.start, self.goal) {
-                (Start::Always, _) => Goal::Up,
-                // What is up stays up, but is not brought back.
-                _ => Goal::Idle,
-            };
+        // What the operator holds down stays down; what is up stays up under `on-demand` and `manual`, but is not brought back.
+        let by_operator = self.goal == Goal::Held && self.config.start != Start::Disabled;
+        if config.start != self.config.start && !by_operator {
+            self.goal = Goal::of(config.start);
+            self.why = None;
         }
         self.asked.retain(|shape| config.children.iter().any(|child| child.shape == *shape));
         self.children.clear();
@@ -270,6 +276,7 @@ impl Connection {
         match self.goal {
             Goal::Up | Goal::Demand => ("waiting", self.retry.not_before),
             Goal::Idle if self.config.start == Start::OnDemand => ("on-demand", None),
+            Goal::Held if self.config.start == Start::Disabled => ("disabled", None),
             Goal::Idle | Goal::Held => ("down", None),
         }
     }
@@ -280,6 +287,7 @@ pub fn same_negotiation(a: &TunnelConfig, b: &TunnelConfig) -> bool {
     (a.local, a.peer, &a.local_id, &a.peer_id, &a.psk, &a.ike, &a.esp, a.lab, a.force_encapsulation)
         == (b.local, b.peer, &b.local_id, &b.peer_id, &b.psk, &b.ike, &b.esp, b.lab, b.force_encapsulation)
         && (a.replay_window, a.lifetime) == (b.replay_window, b.lifetime)
+        && (a.start == Start::Disabled) == (b.start == Start::Disabled)
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub struct Allowed {
 pub enum Classified {
     /// A rule allows its sender to open it.
     Allow(Allowed),
-    /// A rule would allow it, but its tunnel is switched off.
+    /// A rule would allow it, but its tunnel is disabled.
     Disabled {
         /// The rule.
         rule: RuleId,
@@ -225,7 +225,7 @@ impl Snapshot {
         }
     }
 
-    /// By what right may a flow be open that was opened like this? `None` also if its tunnel is switched off.
+    /// By what right may a flow be open that was opened like this? `None` also if its tunnel is disabled.
     #[must_use]
     pub fn allows(&self, opening: &Opening) -> Option<Allowed> {
         self.classifier.find(opening).filter(|entry| entry.enabled).map(|entry| entry.allowed)

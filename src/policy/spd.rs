@@ -12,7 +12,7 @@ use crate::ids::RuleId;
 pub enum Answer {
     /// This rule allows it.
     Allow(RuleId),
-    /// A rule would, but its tunnel is switched off.
+    /// A rule would, but its tunnel is disabled.
     Disabled(RuleId),
     /// A rule allows it the other way round.
     WrongDirection,

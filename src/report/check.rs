@@ -83,6 +83,7 @@ const fn start(start: Start) -> &'static str {
         Start::Always => "always",
         Start::OnDemand => "on-demand",
         Start::Manual => "manual",
+        Start::Disabled => "disabled",
     }
 }
 

@@ -25,6 +25,7 @@ use crate::config::{self, Loaded};
 use crate::dataplane::buffer::Batch;
 use crate::event::Event;
 use crate::ike::api::{Input, Output};
+use crate::ike::config::Start;
 use crate::ike::endpoint::Endpoint;
 use crate::platform::async_fd::readable;
 use crate::platform::clock;
@@ -194,6 +195,11 @@ impl ControlLoop {
                     return Ok(Answer::Refused { error });
                 };
                 let up = matches!(request, Request::Up { .. });
+                let mut tunnels = self.loaded.ike.tunnels.iter();
+                if up && tunnels.any(|tunnel| tunnel.id == info.id && tunnel.start == Start::Disabled) {
+                    let error = format!("the file disables tunnel `{tunnel}`: change its `start`, then reload");
+                    return Ok(Answer::Refused { error });
+                }
                 self.input(if up { Input::Up(info.id) } else { Input::Down(info.id) })?;
                 done
             }

@@ -17,11 +17,11 @@ use super::packets::{Dice, ECHO, Ends, FIXED, OPEN, OPEN_TCP, OPEN_TOO};
 use super::peer::{self, Peer};
 use super::probe::Probe;
 use super::wire::Wire;
-use super::world::{DOWN, HOSTILE, PROBE, STEADY, STRANGER, World, v4};
+use super::world::{DISABLED, DOWN, HOSTILE, PROBE, STEADY, STRANGER, World, v4};
 use super::{gauge, reasons};
 
 /// A host behind the hostile peer, and one behind the tunnel that is down.
-const HOSTS: [IpAddr; 2] = [v4(10, 20, 0, 30), v4(10, 20, 0, 40)];
+const HOSTS: [IpAddr; 3] = [v4(10, 20, 0, 30), v4(10, 20, 0, 40), v4(10, 20, 0, 50)];
 
 const PSK: &str = "8f1d6ab3c05e47921bd4f7a86e903c5512aa7e64d93fb0c81e5d2976ab40cf33";
 /// From this many datagrams on memory is held against its bound; a short run still warms up.
@@ -40,11 +40,13 @@ fn file(peer: Option<IpAddr>) -> String {
         ("steady", STEADY, "aes256gcm16-x25519", "forced"),
         ("hostile", HOSTILE, "aes256gcm16-x25519-esn", "auto"),
         ("down", DOWN, "aes256gcm16-x25519", "auto"),
+        ("disabled", DISABLED, "aes256gcm16-x25519", "auto"),
     ];
     for (name, address, esp, encapsulation) in tunnels {
         let (local, remote, start) = match peer {
             Some(peer) if peer != address => continue,
             Some(_) => (address, V4.gateway_a, "always"),
+            None if address == DISABLED => (V4.gateway_a, address, "disabled"),
             None => (V4.gateway_a, address, "manual"),
         };
         let _ = writeln!(
@@ -64,6 +66,7 @@ fn file(peer: Option<IpAddr>) -> String {
         ("open6", STEADY, V6.host_b, V6.host_a, false, format!("service = \"udp\"\nudp = [{OPEN}]")),
         ("other", HOSTILE, HOSTS[0], a, false, format!("service = \"udp\"\nudp = [{OPEN}]")),
         ("gone", DOWN, a, HOSTS[1], true, "service = \"mq\"".into()),
+        ("disabled", DISABLED, a, HOSTS[2], true, "service = \"mq\"".into()),
     ];
     for (name, owner, from, to, outwards, service) in rules {
         if peer.is_some_and(|peer| peer != owner) {

@@ -284,7 +284,7 @@ pub fn outwards_for_a_reason(dice: &mut Dice, which: usize) -> Vec<u8> {
     let port = 43_000 + dice.below(16) as u16;
     let fine = || Ends::outwards(port, ECHO).udp(b"not for the probe");
     let to = |address: [u8; 4]| Ends { destination: (IpAddr::from(address), 1414), ..Ends::outwards(port, 1414) };
-    match which % 14 {
+    match which % 15 {
         0 => Ends::outwards(port, 23).tcp(SYN, 1, 0, &[]),
         1 => to([10, 99, 0, 1]).tcp(SYN, 1, 0, &[]),
         2 => to([10, 20, 0, 40]).tcp(SYN, 1, 0, &[]),
@@ -297,7 +297,8 @@ pub fn outwards_for_a_reason(dice: &mut Dice, which: usize) -> Vec<u8> {
         9 => with(fine(), &[(0, &[0x47])]),
         10 => Ends::outwards(0, 0).icmp(5, 0, 0, &fine()),
         11 => Ends::outwards(port, OPEN).udp(b"the wrong way"),
-        12 => Ends::outwards(FIXED, ECHO).udp(&vec![0x77; dice.below(1300)]),
+        12 => to([10, 20, 0, 50]).tcp(SYN, 1, 0, &[]),
+        13 => Ends::outwards(FIXED, ECHO).udp(&vec![0x77; dice.below(1300)]),
         _ => mutated(dice, false),
     }
 }

@@ -21,6 +21,8 @@ pub const STEADY: IpAddr = V4.gateway_b;
 pub const HOSTILE: IpAddr = v4(203, 0, 113, 6);
 /// A peer whose tunnel is down.
 pub const DOWN: IpAddr = v4(203, 0, 113, 7);
+/// A peer whose tunnel is disabled.
+pub const DISABLED: IpAddr = v4(203, 0, 113, 8);
 /// Nobody that the daemon knows.
 pub const STRANGER: IpAddr = v4(203, 0, 113, 99);
 /// Host A's port for the probe: one flow, opened before the table is full.

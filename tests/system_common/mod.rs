@@ -16,8 +16,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 #[path = "../lab_common/mod.rs"]
-mod lab_common;
-pub use lab_common::{has_program, not_run};
+pub mod lab_common;
 
 /// The built program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_portcullis");

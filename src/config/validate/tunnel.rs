@@ -65,7 +65,12 @@ pub(super) fn check(
     let suites = suites(named, agreement, problems);
     let start = match &raw.start {
         Some(start) => {
-            let words = [("always", Start::Always), ("on-demand", Start::OnDemand), ("manual", Start::Manual)];
+            let words = [
+                ("always", Start::Always),
+                ("on-demand", Start::OnDemand),
+                ("manual", Start::Manual),
+                ("disabled", Start::Disabled),
+            ];
             choice("start", start, &words, problems)
         }
         None => Some(Start::Always),

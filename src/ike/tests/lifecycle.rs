@@ -106,6 +106,35 @@ fn down_deletes_and_holds_until_up() {
 }
 
 #[test]
+fn a_tunnel_that_is_disabled_by_reload_closes_and_stays_closed_until_the_next_one() {
+    let mut both_start = tunnel(B);
+    both_start.start = Start::Always;
+    let mut pair = Pair::new(tunnel(A), both_start);
+    pair.run_secs(10);
+    pair.assert_up(1);
+    let mut disabled = tunnel(A);
+    disabled.start = Start::Disabled;
+    pair.reload(A, disabled);
+    assert!(pair.sides[A].inbound.is_empty(), "at once");
+    pair.input(A, Input::Sad(SadEvent::Acquire { tunnel: TUNNEL, shape: ShapeId(0) }));
+    pair.run_secs(100);
+    assert_eq!(pair.status(A).state, "disabled");
+    assert!(pair.sides.iter().all(|side| side.inbound.is_empty() && side.outbound.is_empty()));
+    assert!(pair.refused(A, IkeReason::HeldDown) > 0, "B tries, and is refused");
+    // What the operator took down is another matter: that stays.
+    pair.reload(A, tunnel(A));
+    pair.run_secs(70);
+    pair.assert_up(1);
+    pair.input(A, Input::Down(TUNNEL));
+    let mut manual = tunnel(A);
+    manual.start = Start::Manual;
+    pair.reload(A, manual);
+    pair.reload(A, tunnel(A));
+    pair.run_secs(70);
+    assert_eq!(pair.status(A).state, "down");
+}
+
+#[test]
 fn shutdown_deletes_everything_within_five_seconds_even_if_nobody_answers() {
     for silent in [false, true] {
         let mut pair = Pair::new(tunnel(A), tunnel(B));
