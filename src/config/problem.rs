@@ -39,6 +39,13 @@ impl Problem {
         self.help.as_deref()
     }
 
+    /// The message in one line, behind the file and the place in it.
+    #[must_use]
+    pub fn located(&self, path: &Path) -> String {
+        let place = self.place().map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
+        format!("{}{place}: {self}", path.display())
+    }
+
     /// Line and column of the first label, counted from one.
     #[must_use]
     pub fn place(&self) -> Option<(usize, usize)> {
@@ -134,12 +141,9 @@ impl ConfigError {
 /// One line, for a log: the first error with its place, and how many more there are.
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.path.display())?;
-        if let Some(first) = self.errors.first() {
-            if let Some((line, column)) = first.place() {
-                write!(f, ":{line}:{column}")?;
-            }
-            write!(f, ": {first}")?;
+        match self.errors.first() {
+            Some(first) => f.write_str(&first.located(&self.path))?,
+            None => write!(f, "{}", self.path.display())?,
         }
         match self.errors.len() {
             0 | 1 => Ok(()),

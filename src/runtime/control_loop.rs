@@ -233,7 +233,7 @@ impl ControlLoop {
             }
         };
         for warning in &next.warnings {
-            tracing::warn!("{warning}");
+            tracing::warn!("{}", warning.located(&next.path));
         }
         self.worker.send(Command::Policy(next.policy.clone())).map_err(|error| error.to_string())?;
         for (tunnel, mtu) in link_mtus(&next) {

@@ -75,7 +75,7 @@ pub fn run(options: Options) -> Result<(), RunError> {
     tracing::info!(algorithms = passed.len(), "self-test passed");
     let loaded = config::load(&options.file)?;
     for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!("{}", warning.located(&loaded.path));
     }
     let socket = options.socket.unwrap_or_else(|| loaded.gateway.control_socket.clone());
     privileges::check()?;
