@@ -12,15 +12,26 @@ mod bodies;
 /// What a target does with one input.
 type Body = fn(&[u8]);
 
-/// The targets and their bodies.
-const TARGETS: &[(&str, Body)] = &[
-    ("ike_message", bodies::ike::message),
-    ("ike_inner_chain", bodies::ike::inner_chain),
-    ("inner_ip", bodies::inner_ip::packet),
-    ("esp_open", bodies::esp_open::packets),
-    ("responder", bodies::responder::things),
-    ("config_file", portcullis::config::fuzz),
-    ("control_socket", bodies::control_socket::line),
+/// How a target changes an input.
+#[derive(Clone, Copy)]
+enum Changes {
+    /// As libFuzzer does by itself.
+    Blind,
+    /// Step by step, behind so many bytes.
+    Steps(usize),
+    /// Line by line.
+    Lines,
+}
+
+/// The targets, their bodies, and how they change their inputs.
+const TARGETS: &[(&str, Body, Changes)] = &[
+    ("ike_message", bodies::ike::message, Changes::Steps(28)),
+    ("ike_inner_chain", bodies::ike::inner_chain, Changes::Steps(0)),
+    ("inner_ip", bodies::inner_ip::packet, Changes::Blind),
+    ("esp_open", bodies::esp_open::packets, Changes::Steps(0)),
+    ("responder", bodies::responder::things, Changes::Steps(1)),
+    ("config_file", bodies::config_file::file, Changes::Lines),
+    ("control_socket", bodies::control_socket::line, Changes::Blind),
 ];
 
 fn folder(target: &str) -> PathBuf {
@@ -29,7 +40,7 @@ fn folder(target: &str) -> PathBuf {
 
 #[test]
 fn every_seed_goes_through_its_target() {
-    for (target, body) in TARGETS {
+    for (target, body, _) in TARGETS {
         let files = fs::read_dir(folder(target)).expect("a folder of seeds for every target");
         let mut count = 0;
         for file in files {
@@ -40,38 +51,64 @@ fn every_seed_goes_through_its_target() {
     }
 }
 
-/// A few blind changes to each seed, the same ones in each run. `PORTCULLIS_MUTANTS=100000` makes a longer search of it
-/// where there is no nightly compiler.
+/// A few changes to each seed, the same ones in each run. `PORTCULLIS_MUTANTS=100000` makes a longer search of it where
+/// there is no nightly compiler.
 #[test]
-fn blindly_changed_seeds_keep_what_must_hold() {
+fn changed_seeds_keep_what_must_hold() {
     let mutants = std::env::var("PORTCULLIS_MUTANTS").ok().and_then(|count| count.parse().ok()).unwrap_or(64_u64);
-    for (target, body) in TARGETS {
+    for (target, body, changes) in TARGETS {
         let mut files: Vec<PathBuf> =
             fs::read_dir(folder(target)).expect("seeds").map(|file| file.expect("an entry").path()).collect();
         files.sort();
-        for (number, file) in (0..).zip(files) {
-            let seed = fs::read(&file).expect("a seed can be read");
+        let seeds: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).expect("a seed can be read")).collect();
+        for (number, (file, seed)) in (0..).zip(files.iter().zip(&seeds)) {
             let mut source = SeededEntropy::new(number);
-            let random: &mut dyn Entropy = &mut source;
             for _ in 0..mutants {
-                let mut mutant = seed.clone();
-                for _ in 0..=random.below(4) {
-                    let at = random.below(mutant.len() as u64) as usize;
-                    let [byte] = random.array();
-                    match random.below(6) {
-                        0 => mutant.insert(at, byte),
-                        1 if !mutant.is_empty() => drop(mutant.remove(at)),
-                        2 => mutant.truncate(at),
-                        3 => mutant.extend_from_slice(&seed[at.min(seed.len())..]),
-                        _ if !mutant.is_empty() => mutant[at] = byte,
-                        _ => {}
-                    }
-                }
+                let other = &seeds[(&mut source as &mut dyn Entropy).below(seeds.len() as u64) as usize];
+                let mutant = changed(seed, other, *changes, &mut source);
                 let held = std::panic::catch_unwind(|| body(&mutant)).is_ok();
                 assert!(held, "{target}, a mutant of {}: {}", file.display(), hex::encode(&mutant));
             }
         }
     }
+}
+
+/// A mutant of `seed`, or a cross of it with `other`.
+fn changed(seed: &[u8], other: &[u8], changes: Changes, source: &mut dyn Entropy) -> Vec<u8> {
+    let size = seed.len();
+    let mut room = seed.to_vec();
+    room.resize(4096.max(size), 0);
+    let max = room.len();
+    let number = source.below(u64::from(u32::MAX)) as u32;
+    let mut blind = |room: &mut [u8], size: usize, max: usize| blindly(source, room, size, max);
+    let size = match changes {
+        Changes::Steps(prefix) if number % 4 == 0 => bodies::steps::cross(seed, other, &mut room, number, prefix),
+        Changes::Steps(prefix) => bodies::steps::mutate(&mut room, size, max, number, prefix, &mut blind),
+        Changes::Lines => bodies::config_file::mutate(&mut room, size, max, number, &mut blind),
+        Changes::Blind => blind(&mut room, size, max),
+    };
+    room.truncate(size);
+    room
+}
+
+/// Bytes set, put in, taken out, doubled and cut off, in the place of libFuzzer.
+fn blindly(random: &mut dyn Entropy, room: &mut [u8], size: usize, max: usize) -> usize {
+    let mut bytes = room[..size].to_vec();
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len() as u64) as usize;
+        let [byte] = random.array();
+        match random.below(6) {
+            0 => bytes.insert(at, byte),
+            1 if !bytes.is_empty() => drop(bytes.remove(at)),
+            2 => bytes.truncate(at),
+            3 => bytes.extend_from_within(at..),
+            _ if !bytes.is_empty() => bytes[at] = byte,
+            _ => {}
+        }
+    }
+    bytes.truncate(max);
+    room[..bytes.len()].copy_from_slice(&bytes);
+    bytes.len()
 }
 
 #[test]
@@ -81,7 +118,7 @@ fn every_target_is_replayed_here() {
         .map(|file| file.expect("an entry").path().file_stem().expect("a name").to_string_lossy().into_owned())
         .collect();
     built.sort();
-    let mut replayed: Vec<&str> = TARGETS.iter().map(|(target, _)| *target).collect();
+    let mut replayed: Vec<&str> = TARGETS.iter().map(|(target, ..)| *target).collect();
     replayed.sort_unstable();
     assert_eq!(built, replayed);
 }
@@ -90,7 +127,7 @@ fn every_target_is_replayed_here() {
 fn generated_seeds_are_those_on_disk() {
     let write = std::env::var_os("PORTCULLIS_WRITE_SEEDS").is_some();
     let seeds: BTreeMap<_, _> = bodies::seeds::all().into_iter().collect();
-    for (target, _) in TARGETS {
+    for (target, ..) in TARGETS {
         for (name, bytes) in seeds.get(target).unwrap_or_else(|| panic!("{target} has no seeds")) {
             let file = folder(target).join(name);
             if write {
@@ -124,4 +161,13 @@ fn the_seeds_of_the_responder_reach_an_established_sa() {
     assert_eq!(installed("strangers"), [2, 2]);
     let [_, responder] = installed("forged_requests");
     assert!(responder >= 2, "{responder}");
+}
+
+#[test]
+fn the_seeds_of_the_configuration_load() {
+    for seed in ["real", "lab", "every"] {
+        let text = fs::read_to_string(folder("config_file").join(seed)).expect("a seed");
+        let loaded = portcullis::config::load_text(Path::new(seed), &text, None);
+        assert!(loaded.is_ok(), "{}", loaded.map(drop).unwrap_err().render(false));
+    }
 }

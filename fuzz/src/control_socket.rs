@@ -1,17 +1,60 @@
-//! The control socket: one JSON object a line.
+//! The control socket: one JSON object a line, requests one way, answers the other.
 
-use portcullis::runtime::protocol::Request;
+use portcullis::runtime::protocol::{Answer, Request};
 use portcullis::runtime::{MAX_LINE, parse_request};
+use serde_json::{Map, Value};
 
-/// One line as it comes off the socket. What is a request must be the same request when it is written and read again.
+/// One line as it comes off the socket, and once more as it is at the bound. What is a request must be the same request
+/// when another parser reads it, and when it is written and read again.
 pub fn line(data: &[u8]) {
+    request(data);
+    // A line that does not end: blanks are not a mistake in JSON, so only the bound refuses it.
+    let open = data.trim_ascii_end();
+    let mut endless = vec![b' '; MAX_LINE];
+    let at = MAX_LINE - open.len().min(MAX_LINE);
+    endless[at..].copy_from_slice(&open[..MAX_LINE - at]);
+    assert!(parse_request(&endless).is_err(), "a line that never ended was taken");
+    answer(data);
+}
+
+fn request(data: &[u8]) {
     match parse_request(data) {
         Ok(request) => {
-            assert!(data.len() <= MAX_LINE || data.ends_with(b"\n"), "a line that never ended was taken");
-            let written = serde_json::to_vec(&request).expect("a request is JSON");
-            let again: Request = serde_json::from_slice(&written).expect("and reads back");
-            assert_eq!(again, request, "a request changed on the way");
+            assert!(data.len() < MAX_LINE || data.ends_with(b"\n"), "a line that never ended was taken");
+            let read: Value = serde_json::from_slice(data).expect("a request is one JSON value and nothing behind it");
+            assert_eq!(read, Value::Object(said(&request)), "the request does not say what the line says");
+            let mut written = serde_json::to_vec(&request).expect("a request is JSON");
+            written.push(b'\n');
+            assert_eq!(parse_request(&written), Ok(request), "a request changed on the way");
         }
         Err(sentence) => assert!(!sentence.is_empty(), "refused without a word"),
+    }
+}
+
+/// The request as an object, member by member.
+fn said(request: &Request) -> Map<String, Value> {
+    let (op, tunnel) = match request {
+        Request::Status {} => ("status", None),
+        Request::Up { tunnel } => ("up", Some(tunnel)),
+        Request::Down { tunnel } => ("down", Some(tunnel)),
+        Request::Reload {} => ("reload", None),
+        Request::Monitor {} => ("monitor", None),
+    };
+    let tunnel = tunnel.map(|tunnel| ("tunnel".to_owned(), Value::from(tunnel.as_str())));
+    std::iter::once(("op".to_owned(), Value::from(op))).chain(tunnel).collect()
+}
+
+/// What the client makes of the same line: an answer, or nothing.
+fn answer(data: &[u8]) {
+    let Ok(answer) = serde_json::from_slice::<Answer>(data) else { return };
+    let written = serde_json::to_string(&answer).expect("an answer is JSON");
+    assert!(!written.contains('\n'), "an answer is one line");
+    let again: Answer = serde_json::from_str(&written).expect("and reads back");
+    match (&answer, &again) {
+        // Numbers with a point may lose their last bit on the way.
+        (Answer::Status(answer), Answer::Status(again)) => {
+            assert_eq!((&answer.rules, &answer.drops, answer.uptime_s), (&again.rules, &again.drops, again.uptime_s));
+        }
+        _ => assert_eq!(again, answer, "an answer changed on the way"),
     }
 }

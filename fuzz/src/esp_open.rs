@@ -1,8 +1,8 @@
 //! The data path, fed by a peer that holds the keys: a list of packets, sealed or not, in and out, through one pipeline
 //! with two child SAs. Nothing may pass that the rules, read from top to bottom, do not allow.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,14 +21,18 @@ use portcullis::sa::spi::Spi;
 use portcullis::secret::Secret;
 use portcullis::time::Instant;
 use portcullis::wire::esp::{NEXT_IPV4, NEXT_IPV6};
-use portcullis::wire::ip::Inner;
+use portcullis::wire::ip::{self, Inner};
+use portcullis::wire::tcp;
 
 use super::inner_ip::mended;
+use super::steps;
 
 /// Key and salt of every SA here, and the SPI of the first inbound and the first outbound one.
 const KEYMAT: [u8; 36] = [0x42; 36];
 const SPI_IN: u32 = 0x1000;
 const SPI_OUT: u32 = 0x2000;
+/// What an SA may carry.
+const HARD_PACKETS: u64 = 20;
 /// Packets of one input, so that an input takes bounded time.
 const MAX_PACKETS: usize = 64;
 
@@ -43,12 +47,10 @@ pub fn run(data: &[u8]) -> [usize; 2] {
     let mut gateway = Gateway::new();
     let mut rest = data;
     for _ in 0..MAX_PACKETS {
-        let Some(([what, length], more)) = rest.split_first_chunk() else { break };
-        let (bytes, more) = more.split_at(usize::from(*length).min(more.len()));
-        gateway.packet(*what, bytes);
-        rest = more;
+        let Some((what, bytes)) = steps::next(&mut rest) else { break };
+        gateway.packet(what, bytes);
     }
-    [gateway.passed.len(), gateway.sent]
+    [gateway.passed.len(), gateway.sent.values().map(|sent| *sent as usize).sum()]
 }
 
 struct Gateway {
@@ -59,9 +61,17 @@ struct Gateway {
     /// The next sequence number of the peer, and those that have passed, for each child.
     next: [u64; 2],
     passed: BTreeSet<(u32, u64)>,
-    sent: usize,
+    /// How many packets have left by each outbound SA.
+    sent: BTreeMap<[u8; 4], u64>,
+    /// Flows that somebody has opened, as the opener sees them; echo by its identifier.
+    opened: BTreeSet<Opened>,
+    /// What the way has written into the outer header (RFC 6040).
+    mark: u8,
     now: u64,
 }
+
+/// Protocol, and the two ends: the opener first.
+type Opened = (u8, (IpAddr, u16), (IpAddr, u16));
 
 impl Gateway {
     fn new() -> Self {
@@ -71,8 +81,8 @@ impl Gateway {
         let config = PipelineConfig { flow_capacity: 64, hash_seed: [1, 2, 3, 4] };
         let mut pipeline = Pipeline::new(config, policy.clone());
         let limit = Lifetime {
-            soft_packets: 30,
-            hard_packets: 60,
+            soft_packets: 10,
+            hard_packets: HARD_PACKETS,
             soft_bytes: 1 << 20,
             hard_bytes: 1 << 21,
             soft_time: Duration::from_hours(1),
@@ -106,13 +116,16 @@ impl Gateway {
             key,
             next: [1, 1],
             passed: BTreeSet::new(),
-            sent: 0,
+            sent: BTreeMap::new(),
+            opened: BTreeSet::new(),
+            mark: 0,
             now: 0,
         }
     }
 
     fn packet(&mut self, what: u8, bytes: &[u8]) {
         self.now += 1_000_000;
+        self.mark = if what >> 4 >= 12 { what >> 4 & 3 } else { 0 };
         let child = u32::from(what >> 2 & 1);
         let bytes = if what & 8 == 0 { bytes.to_vec() } else { mended(bytes) };
         match what & 3 {
@@ -143,6 +156,9 @@ impl Gateway {
             _ => *next,
         };
         *next = (*next).max(sequence + 1);
+        if let Ok(inner) = Inner::parse_padded(&plaintext) {
+            opens(&self.policy, &mut self.opened, false, &inner);
+        }
         let (spi, low) = ((SPI_IN + child).to_be_bytes(), (sequence as u32).to_be_bytes());
         // RFC 4106 §5: the SPI and the sequence number, 32 or 64 bits of it.
         let aad = if child == 1 { [&spi[..], &sequence.to_be_bytes()].concat() } else { [&spi[..], &low].concat() };
@@ -156,12 +172,14 @@ impl Gateway {
                 "the other SA's packet"
             );
             assert!(self.passed.insert((child, sequence)), "sequence number {sequence} has passed twice");
+            let carried = self.passed.iter().filter(|(of, _)| *of == child).count() as u64;
+            assert!(carried <= HARD_PACKETS, "{carried} packets through an SA that may carry {HARD_PACKETS}");
         }
     }
 
     /// Whether the datagram has become an inner packet. One that has is one that the rules allow.
     fn inbound(&mut self, datagram: &[u8]) -> bool {
-        let path = Path { local: here(), remote: there(), tos: 0 };
+        let path = Path { local: here(), remote: there(), tos: self.mark };
         if !self.put(datagram, Some(path)) {
             return false;
         }
@@ -171,12 +189,16 @@ impl Gateway {
         }
         let inner = Inner::parse(self.batch.bytes(0)).expect("what passes is a packet");
         assert!(allowed(&self.policy, false, &inner), "let in: {:?}", inner.flow());
+        assert!(known(&self.opened, &inner), "nobody has opened {:?}", inner.flow());
         true
     }
 
     fn outbound(&mut self, packet: &[u8]) {
         if !self.put(packet, None) {
             return;
+        }
+        if let Ok(inner) = Inner::parse(packet) {
+            opens(&self.policy, &mut self.opened, true, &inner);
         }
         self.pipeline.outbound(Instant::from_nanos(self.now), &mut self.batch);
         if self.batch.packets()[0].done {
@@ -199,7 +221,13 @@ impl Gateway {
         let padding = usize::from(plaintext[plaintext.len() - 2]);
         let inner = Inner::parse(&plaintext[..plaintext.len() - 2 - padding]).expect("what is sent holds a packet");
         assert!(allowed(&self.policy, true, &inner), "let out: {:?}", inner.flow());
-        self.sent += 1;
+        assert!(known(&self.opened, &inner), "nobody has opened {:?}", inner.flow());
+        let spi = sealed[..4].try_into().expect("four bytes");
+        let sent = self.sent.entry(spi).or_default();
+        *sent += 1;
+        // RFC 4303 §3.3.3: the first packet has the number 1, and no number is used twice under one key.
+        assert_eq!(u64::from(u32::from_be_bytes(sealed[4..8].try_into().expect("four bytes"))), *sent);
+        assert!(*sent <= HARD_PACKETS, "{sent} packets through an SA that may carry {HARD_PACKETS}");
     }
 
     fn put(&mut self, bytes: &[u8], path: Option<Path>) -> bool {
@@ -263,6 +291,33 @@ fn allowed(policy: &Snapshot, outbound: bool, inner: &Inner<'_>) -> bool {
         }
     }
     opens(outbound, &flow) || opens(!outbound, &reversed(&flow))
+}
+
+/// Remembers the flow that `inner` opens, if it may open one. Whether it arrives is another matter: its side has tried.
+fn opens(policy: &Snapshot, opened: &mut BTreeSet<Opened>, outbound: bool, inner: &Inner<'_>) {
+    let may_open = inner.tcp().is_none_or(|segment| segment.flags() & (tcp::SYN | tcp::ACK) == tcp::SYN);
+    let answer = spd::classify(policy.rules(), policy.tunnels(), outbound, &inner.flow());
+    if may_open && matches!(answer, Answer::Allow(_)) {
+        opened.insert(ends(&inner.flow(), inner.icmp().map(|message| message.identifier())));
+    }
+}
+
+/// Whether `inner` belongs to a flow that somebody has opened, or is an error about one.
+fn known(opened: &BTreeSet<Opened>, inner: &Inner<'_>) -> bool {
+    let (flow, identifier) = match inner.icmp() {
+        Some(message) if message.quotes() => {
+            let Some(quoted) = message.quoted() else { return false };
+            let echo = matches!(quoted.flow.protocol, ip::ICMP | ip::ICMPV6);
+            (quoted.flow, echo.then_some((quoted.word >> 16) as u16))
+        }
+        message => (inner.flow(), message.map(|message| message.identifier())),
+    };
+    opened.contains(&ends(&flow, identifier)) || opened.contains(&ends(&reversed(&flow), identifier))
+}
+
+fn ends(flow: &FlowKey, identifier: Option<u16>) -> Opened {
+    let (source, destination) = identifier.map_or((flow.source_port, flow.destination_port), |of| (of, 0));
+    (flow.protocol, (flow.source, source), (flow.destination, destination))
 }
 
 fn reversed(flow: &FlowKey) -> FlowKey {

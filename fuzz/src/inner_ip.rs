@@ -14,15 +14,24 @@ pub fn packet(data: &[u8]) {
     look(&mended(data));
 }
 
-/// `data` with version, header length, total length and header checksum right, so that the rest of it is looked at.
+/// `data` with version, header length, total length, header checksum and UDP length right, so that the rest of it is
+/// looked at.
 #[must_use]
 pub fn mended(data: &[u8]) -> Vec<u8> {
     let mut packet = data.to_vec();
     let len = packet.len() as u16;
     match packet.first().map(|first| first >> 4) {
-        Some(6) if data.len() >= 40 => packet[4..6].copy_from_slice(&(len - 40).to_be_bytes()),
+        Some(6) if data.len() >= 40 => {
+            packet[4..6].copy_from_slice(&(len - 40).to_be_bytes());
+            if data.len() >= 48 && data[6] == ip::UDP {
+                packet[44..46].copy_from_slice(&(len - 40).to_be_bytes());
+            }
+        }
         Some(4) if data.len() >= 20 => {
             packet[0] = 0x45;
+            if data.len() >= 28 && data[9] == ip::UDP {
+                packet[24..26].copy_from_slice(&(len - 20).to_be_bytes());
+            }
             packet[2..4].copy_from_slice(&len.to_be_bytes());
             packet[10..12].fill(0);
             let sum = checksum(&packet[..20]);
@@ -40,6 +49,11 @@ fn look(data: &[u8]) {
     assert_eq!(inner.is_v6(), inner.source().is_ipv6());
     let flow = inner.flow();
     assert_eq!((flow.source, flow.destination, flow.protocol), (inner.source(), inner.destination(), inner.protocol()));
+    for address in [inner.source(), inner.destination()] {
+        let holds = !address.is_multicast() && !address.is_loopback() && !address.is_unspecified();
+        assert!(holds, "{address} is on no host behind a gateway");
+    }
+    assert_ne!(inner.source(), inner.destination(), "a host that talks to itself");
     let mut views = 0;
     if let Some(segment) = inner.tcp() {
         views += 1;
@@ -53,8 +67,11 @@ fn look(data: &[u8]) {
     if let Some(message) = inner.icmp() {
         views += 1;
         let _ = (message.identifier(), message.word(), message.is_echo_request(), message.is_echo_reply());
-        if message.quotes() {
-            let _ = message.quoted();
+        if let Some(quoted) = message.quotes().then(|| message.quoted()).flatten() {
+            let quote = message.body();
+            assert_eq!(quoted.flow.source.is_ipv6(), inner.is_v6());
+            // A fragment that is not the first shows no ports.
+            assert!(inner.is_v6() || (quote[6] & 0x1f, quote[7]) == (0, 0), "ports out of the middle of a packet");
         }
     }
     assert!(views <= 1, "one packet, two transports");
@@ -67,17 +84,25 @@ fn edits(data: &[u8]) {
     let flow = Inner::parse(data).expect("parsed before").flow();
     let mut packet = data.to_vec();
     ip::set_tos(&mut packet, 0xb9);
-    let _ = ip::decrement_ttl(&mut packet);
+    let before = Inner::parse(data).expect("parsed before");
+    let ttl = ip::decrement_ttl(&mut packet);
+    assert_eq!(ttl, before.ttl().checked_sub(1).filter(|ttl| *ttl > 0));
     let clamped = tcp::clamp_mss(&mut packet, 536);
     assert!(!tcp::clamp_mss(&mut packet, 536), "an MSS that was lowered is low");
-    assert!(clamped || packet.get(40..) == data.get(40..) || data[0] >> 4 == 4);
     let edited = Inner::parse(&packet).expect("an edit breaks no packet");
     assert_eq!((edited.flow(), edited.tos()), (flow, 0xb9));
+    assert_eq!(edited.ttl(), ttl.unwrap_or(before.ttl()));
+    assert!(clamped || edited.payload() == before.payload(), "something else was edited");
+    if clamped {
+        // Whatever the checksum was, right or wrong, it still is as right or as wrong.
+        let sum = |inner: &Inner<'_>| Sum::ZERO.and(inner.payload()).fold() % 0xffff;
+        assert_eq!(sum(&edited), sum(&before), "the checksum did not follow the edit");
+    }
 }
 
 /// Every answer is a packet from the other side to the sender, with a right checksum.
 fn answers(inner: &Inner<'_>) {
-    let mut room = [0; 1280];
+    let mut room = [0; 1500];
     if let Some(len) = tcp::build_reset(&mut room, inner) {
         let answer = checked(&room[..len]);
         assert_eq!((answer.source(), answer.destination()), (inner.destination(), inner.source()));
@@ -96,6 +121,8 @@ fn answers(inner: &Inner<'_>) {
         [IcmpError::TooBig { mtu: 1398 }, IcmpError::Prohibited, IcmpError::Unreachable, IcmpError::TimeExceeded]
     {
         if let Some(len) = build_error(&mut room, gateway, error, inner) {
+            // RFC 1812 §4.3.2.3, RFC 4443 §2.4 (c).
+            assert!(len <= if inner.is_v6() { 1280 } else { 576 }, "an error of {len} bytes");
             let answer = checked(&room[..len]);
             assert_eq!((answer.source(), answer.destination()), (gateway, inner.source()));
             let message = answer.icmp().expect("an ICMP error");

@@ -3,9 +3,11 @@
 //! The targets in `fuzz_targets/` are a line each. `tests/fuzz_seeds.rs` includes this folder, so that the ordinary
 //! tests replay every committed seed on a stable compiler.
 
+pub mod config_file;
 pub mod control_socket;
 pub mod esp_open;
 pub mod ike;
 pub mod inner_ip;
 pub mod responder;
 pub mod seeds;
+pub mod steps;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::crypto::aead::{AeadKey, TAG_LEN};
-use portcullis::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, PrfAlg};
+use portcullis::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
 use portcullis::entropy::SeededEntropy;
 use portcullis::ids::{ShapeId, TunnelId};
 use portcullis::ike::api::{Input, KeyLog, Output};
@@ -22,19 +22,25 @@ use portcullis::sa::lifetime::Lifetime;
 use portcullis::sa::spi::Spi;
 use portcullis::secret::Secret;
 use portcullis::time::Instant;
+use portcullis::wire::ike::chain;
 use portcullis::wire::ike::header::{Flags, HEADER_LEN, Header};
 use portcullis::wire::ike::message::Message;
 use portcullis::wire::ike::numbers::{ExchangeType, IdType, PayloadType};
-use portcullis::wire::ike::payload::{Id, Payload};
+use portcullis::wire::ike::payload::{Auth, Id, Payload};
 use portcullis::wire::ike::sealed::{self, CipherShape};
 
 use super::ike::framed;
+use super::steps;
 
 const SHAPE: CipherShape = CipherShape { iv_len: 8, block_len: 1, icv_len: TAG_LEN };
 /// Things of one input, so that an input takes bounded time.
 const MAX_STEPS: usize = 48;
 /// Datagrams between the two in one `deliver all`: more is a conversation that does not end.
-const MAX_ROUNDS: usize = 64;
+const MAX_ROUNDS: usize = 512;
+/// Datagrams that wait for a side at most; what comes then is lost.
+const MAX_WAITING: usize = 32;
+/// Inbound SAs of one side: two children, twice over and to spare, in each of a few IKE SAs.
+const MOST_CHILDREN: usize = 64;
 const A: usize = 0;
 const B: usize = 1;
 
@@ -49,11 +55,10 @@ pub fn run(data: &[u8]) -> [usize; 2] {
     let Some((&mode, mut rest)) = data.split_first() else { return [0, 0] };
     let mut world = World::new(mode);
     for _ in 0..MAX_STEPS {
-        let Some(([what, length], more)) = rest.split_first_chunk() else { break };
-        let (bytes, more) = more.split_at(usize::from(*length).min(more.len()));
-        world.step(*what, bytes);
-        rest = more;
+        let Some((what, bytes)) = steps::next(&mut rest) else { break };
+        world.step(what, bytes);
     }
+    world.asked();
     world.installed
 }
 
@@ -63,7 +68,16 @@ struct Keys {
     from_responder: AeadKey,
 }
 
+/// The datagram that was delivered last, to whom, and what that side answered.
+#[derive(Default)]
+struct Delivered {
+    to: usize,
+    datagram: Vec<u8>,
+    answer: Option<Vec<u8>>,
+}
+
 struct World {
+    mode: u8,
     sides: [Endpoint; 2],
     now: Instant,
     /// To each side: from, to, bytes.
@@ -72,21 +86,23 @@ struct World {
     newest: Option<[u64; 2]>,
     inbound: [Vec<Spi>; 2],
     installed: [usize; 2],
-    last: Vec<u8>,
+    last: Delivered,
     /// The port that the conversation is on: 4500 once a NAT was found or pretended.
     port: u16,
     /// The message ID of the next request of each side, as far as it was seen.
     next_id: [u32; 2],
+    /// Responses that left since this was emptied.
+    answered: Vec<Vec<u8>>,
 }
 
 impl World {
     fn new(mode: u8) -> Self {
-        let cookie_threshold = (mode & 1 != 0).then_some(0);
         let side = |side: usize| {
-            let config = Config { tunnels: vec![Arc::new(tunnel(side, mode))], cookie_threshold };
-            Endpoint::new(Arc::new(config), Box::new(SeededEntropy::new(side as u64 + 1)), true)
+            let config = Arc::new(configuration(side, mode));
+            Endpoint::new(config, Box::new(SeededEntropy::new(side as u64 + 1)), true)
         };
         let mut world = Self {
+            mode,
             sides: [side(A), side(B)],
             now: Instant::from_nanos(1_000_000_000_000),
             lines: [VecDeque::new(), VecDeque::new()],
@@ -94,7 +110,8 @@ impl World {
             newest: None,
             inbound: [Vec::new(), Vec::new()],
             installed: [0, 0],
-            last: Vec::new(),
+            last: Delivered::default(),
+            answered: Vec::new(),
             port: 500,
             next_id: [2, 0],
         };
@@ -122,8 +139,10 @@ impl World {
             3 => {
                 let to = if what & 8 == 0 { B } else { A };
                 let Some((_, _, datagram)) = self.lines[to].pop_front() else { return };
-                let changed = self.changed_inside(&datagram, bytes).unwrap_or(datagram);
-                self.deliver(to, &changed);
+                match self.changed_inside(what, &datagram, bytes) {
+                    Some(changed) => self.changed(to, &changed),
+                    None => self.deliver(to, &datagram),
+                }
             }
             // A message that the peer would not send: sealed with its keys, whatever stands inside.
             4 => self.forge(what, B, bytes),
@@ -131,10 +150,7 @@ impl World {
             // Time, and what the data path says.
             6 => self.elapse(what, bytes),
             // What was delivered last, once more; or what waits is lost.
-            _ if what & 8 == 0 => {
-                let last = self.last.clone();
-                self.deliver(B, &last);
-            }
+            _ if what & 8 == 0 => self.again(),
             _ => {
                 self.lines[B].pop_front();
             }
@@ -152,8 +168,34 @@ impl World {
 
     fn deliver(&mut self, to: usize, datagram: &[u8]) {
         let port = self.port;
-        self.last = datagram.to_vec();
+        self.answered.clear();
         self.input(to, Input::Datagram { local: address(to, port), remote: address(1 - to, port), bytes: datagram });
+        let answer = self.answered.drain(..).find(|answer| answers(answer, datagram));
+        self.last = Delivered { to, datagram: datagram.to_vec(), answer };
+        assert!(self.inbound[to].len() <= MOST_CHILDREN, "SAs without a bound");
+    }
+
+    /// RFC 7296 §2.1: a request that comes once more is not done once more, and has the same answer, bit for bit.
+    fn again(&mut self) {
+        let Delivered { to, datagram, answer } = std::mem::take(&mut self.last);
+        let before = self.inbound[to].clone();
+        self.deliver(to, &datagram);
+        if let (Some(first), Ok(header)) = (answer, Header::decode(&datagram))
+            && header.exchange != ExchangeType::IKE_SA_INIT
+        {
+            assert_eq!(self.inbound[to], before, "a request that was answered changed an SA");
+            if let Some(second) = &self.last.answer {
+                assert!(*second == first, "one request, two answers");
+            }
+        }
+    }
+
+    /// A message whose payloads were changed behind the peer's back. Its AUTH payload is worth nothing if it, or the
+    /// identity that it proves, is another than before.
+    fn changed(&mut self, to: usize, changed: &Changed) {
+        let installed = self.installed[to];
+        self.deliver(to, &changed.datagram);
+        assert!(!changed.proof_is_broken || self.installed[to] == installed, "a broken proof was believed");
     }
 
     fn deliver_all(&mut self) {
@@ -165,8 +207,9 @@ impl World {
         panic!("a conversation that does not end");
     }
 
-    /// Opens a message, changes what is inside and seals it again: its AUTH payload, if it has one, stays right.
-    fn changed_inside(&self, datagram: &[u8], edits: &[u8]) -> Option<Vec<u8>> {
+    /// Opens a message, changes what is inside and seals it again. `what` says whether `edits` are read as changes of
+    /// payloads or of bytes.
+    fn changed_inside(&self, what: u8, datagram: &[u8], edits: &[u8]) -> Option<Changed> {
         let message = Message::decode(datagram).ok()?;
         let Some(Payload::Sk(closed)) = message.payloads.last() else { return None };
         let keys = self.keys.get(&[message.header.initiator_spi, message.header.responder_spi])?;
@@ -177,8 +220,17 @@ impl World {
         let key = if message.header.flags.initiator { &keys.from_initiator } else { &keys.from_responder };
         key.open(iv, &datagram[parts.associated], &mut inner, icv).ok()?;
         inner.pop();
-        change(&mut inner, edits);
-        Some(seal(&message.header, closed.first_inner, &inner, key))
+        let before = chain::decode_inner(closed.first_inner, &inner).expect("what is sent decodes");
+        let mut first = closed.first_inner;
+        if what & 16 == 0 {
+            (first, inner) = payload_edits(first, &inner, edits);
+        } else {
+            change(&mut inner, edits);
+        }
+        let after = chain::decode_inner(first, &inner).ok();
+        let proof_is_broken = message.header.exchange == ExchangeType::IKE_AUTH
+            && after.is_none_or(|after| proof(&after, &message.header) != proof(&before, &message.header));
+        Some(Changed { datagram: seal(&message.header, first, &inner, key), proof_is_broken })
     }
 
     /// `bytes`: exchange, flags, distance of the message ID, and a chain as [`framed`] reads it.
@@ -233,6 +285,11 @@ impl World {
             7 => return self.input(side, Input::Down(tunnel)),
             8 => return self.input(side, Input::Shutdown),
             9 => return self.input(side, Input::InboundSeen(tunnel)),
+            10 => {
+                let config = Arc::new(configuration(side, self.mode ^ amount));
+                self.sides[side].reload(self.now, config);
+                return self.input(side, Input::Timeout);
+            }
             _ => {
                 self.now = self.now + Duration::from_millis(u64::from(amount) * 500);
                 self.input(A, Input::Timeout);
@@ -264,6 +321,9 @@ impl World {
     /// What leaves is an IKE message.
     fn sent(&mut self, side: usize, local: SocketAddr, remote: SocketAddr, bytes: Vec<u8>) {
         let message = Message::decode(&bytes).expect("what is sent is an IKE message");
+        if message.header.flags.response {
+            self.answered.push(bytes.clone());
+        }
         assert!(bytes.len() >= HEADER_LEN && message.header.major == 2);
         if !message.header.flags.response {
             self.next_id[side] = self.next_id[side].max(message.header.message_id.saturating_add(1));
@@ -272,7 +332,7 @@ impl World {
         if remote.ip() == address(1 - side, 0).ip() {
             self.port = local.port();
             self.lines[1 - side].push_back((local, remote, bytes));
-            self.lines[1 - side].truncate(MAX_ROUNDS / 2);
+            self.lines[1 - side].truncate(MAX_WAITING);
         }
     }
 
@@ -281,12 +341,14 @@ impl World {
             SadCommand::InstallInbound(spec) => {
                 assert!(!self.inbound[side].contains(&spec.spi), "an SPI that is in use");
                 let asked = tunnel(side, 0).children;
-                for (ours, granted) in [(true, &spec.child.local), (false, &spec.child.remote)] {
-                    let granted_by = |selector: &TrafficSelector| {
-                        asked.iter().any(|child| if ours { child.local } else { child.remote }.covers(selector))
-                    };
-                    assert!(granted.iter().all(granted_by), "an SA for more than the rules allow");
-                }
+                let covers = |ours: &TrafficSelector, granted: &[TrafficSelector]| {
+                    !granted.is_empty() && granted.iter().all(|selector| ours.covers(selector))
+                };
+                // One pair of hosts: never the cross product of two.
+                let pair = |child: &ChildConfig| {
+                    covers(&child.local, &spec.child.local) && covers(&child.remote, &spec.child.remote)
+                };
+                assert!(asked.iter().any(pair), "an SA for more than the rules allow");
                 self.inbound[side].push(spec.spi);
                 self.installed[side] += 1;
             }
@@ -295,8 +357,21 @@ impl World {
         }
     }
 
-    /// Reads a line of `ikev2_decryption_table`.
+    /// What `portcullis status` asks can always be answered.
+    fn asked(&self) {
+        for side in &self.sides {
+            let status = side.status();
+            assert!(serde_json::to_string(&status).is_ok_and(|text| !text.is_empty()));
+            assert!(side.refused().all(|(reason, _)| !reason.sentence().is_empty()));
+            assert!(side.half_open() <= MAX_STEPS, "half-open SAs of nobody");
+        }
+    }
+
+    /// Reads a line of `ikev2_decryption_table`: of the suites, those with AES-GCM are changed inside and forged.
     fn learn(&mut self, line: &str) {
+        if !line.contains("AES-GCM-256") {
+            return;
+        }
         let fields: Vec<&str> = line.split(',').collect();
         let spi = |at: usize| u64::from_str_radix(fields[at], 16).expect("an SPI");
         let key = |at: usize| AeadKey::new(Cipher::Aes256Gcm16, &unhex(fields[at]));
@@ -314,6 +389,76 @@ fn seal(header: &Header, first: PayloadType, inner: &[u8], key: &AeadKey) -> Vec
     let tag = key.seal([0; 8], &head[laid.parts.associated], &mut tail[..len]);
     tail[len..].copy_from_slice(&tag);
     bytes
+}
+
+/// A message that was changed before it was sealed.
+struct Changed {
+    datagram: Vec<u8>,
+    proof_is_broken: bool,
+}
+
+/// What the sender of an IKE_AUTH message says it is, and how it proves that.
+fn proof<'a>(payloads: &'a [Payload], header: &Header) -> (Vec<&'a Id>, Vec<&'a Auth>) {
+    let id = |payload: &'a Payload| match payload {
+        Payload::IdI(id) if !header.flags.response => Some(id),
+        Payload::IdR(id) if header.flags.response => Some(id),
+        _ => None,
+    };
+    let auth = |payload: &'a Payload| if let Payload::Auth(auth) = payload { Some(auth) } else { None };
+    (payloads.iter().filter_map(id).collect(), payloads.iter().filter_map(auth).collect())
+}
+
+/// Whether `answer` is the response to `request`.
+fn answers(answer: &[u8], request: &[u8]) -> bool {
+    let (Ok(answer), Ok(request)) = (Header::decode(answer), Header::decode(request)) else { return false };
+    let of = |header: &Header| (header.initiator_spi, header.exchange, header.message_id);
+    !request.flags.response && of(&answer) == of(&request)
+}
+
+/// Reads `edits` as a list of (what, which payload, where, value) and writes the chain again with the headers that it
+/// should have.
+fn payload_edits(first: PayloadType, chain: &[u8], edits: &[u8]) -> (PayloadType, Vec<u8>) {
+    // Type, critical, body.
+    let mut payloads: Vec<(u8, bool, Vec<u8>)> = Vec::new();
+    let (mut kind, mut rest) = (first.0, chain);
+    while let Some(([next, flags, high, low], more)) = rest.split_first_chunk() {
+        let (body, more) = more.split_at(usize::from(u16::from_be_bytes([*high, *low])) - 4);
+        payloads.push((kind, flags & 0x80 != 0, body.to_vec()));
+        (kind, rest) = (*next, more);
+    }
+    for edit in edits.chunks_exact(4) {
+        let &[what, which, place, value] = edit else { break };
+        let (which, place) = (usize::from(which) % (payloads.len() + 1), usize::from(place));
+        let Some((kind, critical, body)) = payloads.get_mut(which) else {
+            payloads.push((place as u8, value & 1 != 0, vec![value]));
+            continue;
+        };
+        match what % 8 {
+            0 => drop(payloads.remove(which)),
+            1 => {
+                let again = (*kind, *critical, body.clone());
+                payloads.push(again);
+            }
+            2 if !body.is_empty() => {
+                let place = place % body.len();
+                body[place] = value;
+            }
+            3 => body.truncate(place),
+            4 => payloads.insert(which, (place as u8, value & 1 != 0, vec![value])),
+            5 => payloads.swap(which, 0),
+            6 => body.insert(place.min(body.len()), value),
+            _ => (*kind, *critical) = (place as u8, value & 1 != 0),
+        }
+    }
+    let first = payloads.first().map_or(0, |(kind, ..)| *kind);
+    let mut bytes = Vec::new();
+    for (at, (_, critical, body)) in payloads.iter().enumerate() {
+        let next = payloads.get(at + 1).map_or(0, |(kind, ..)| *kind);
+        let [high, low] = (body.len() as u16 + 4).to_be_bytes();
+        bytes.extend([next, u8::from(*critical) << 7, high, low]);
+        bytes.extend_from_slice(body);
+    }
+    (PayloadType(first), bytes)
 }
 
 /// Reads `edits` as a list of (place, what): a byte set, a byte put in or a byte taken out. Whether anything changed.
@@ -346,6 +491,14 @@ fn address(side: usize, port: u16) -> SocketAddr {
     SocketAddr::from((address, port))
 }
 
+/// The configuration of a side. The bits of `mode`: 1 cookies from the first request on, 2 encapsulation in UDP, 4 a
+/// suite that cannot be forged but is spoken, 8 a key exchange for each child SA, 16 A begins with another group than B
+/// has, 32 B begins as well.
+fn configuration(side: usize, mode: u8) -> Config {
+    let cookie_threshold = (mode & 1 != 0).then_some(0);
+    Config { tunnels: vec![Arc::new(tunnel(side, mode))], cookie_threshold }
+}
+
 fn tunnel(side: usize, mode: u8) -> TunnelConfig {
     let ip = |side: usize| -> IpAddr { address(side, 0).ip() };
     let id = |side: usize| Id::new(IdType::FQDN, [&b"a.example"[..], b"b.example"][side].to_vec());
@@ -358,6 +511,10 @@ fn tunnel(side: usize, mode: u8) -> TunnelConfig {
         local: host(side, number),
         remote: host(1 - side, number),
     };
+    let (cipher, mac) =
+        if mode & 4 == 0 { (Cipher::Aes256Gcm16, None) } else { (Cipher::Aes256Cbc, Some(Mac::HmacSha256)) };
+    // ECP is the fastest of the groups here: its arithmetic is not slowed down by what counts the edges.
+    let suite = |group| IkeSuite { cipher, mac, prf: PrfAlg::HmacSha256, group };
     TunnelConfig {
         id: TunnelId(1),
         name: "t".into(),
@@ -366,16 +523,15 @@ fn tunnel(side: usize, mode: u8) -> TunnelConfig {
         local_id: id(side),
         peer_id: id(1 - side),
         psk: Secret::copy_of(b"a key that both sides know, long enough"),
-        ike: vec![IkeSuite {
-            cipher: Cipher::Aes256Gcm16,
-            mac: None,
-            prf: PrfAlg::HmacSha256,
-            group: Group::Curve25519,
-        }],
-        esp: vec![EspSuite { cipher: Cipher::Aes256Gcm16, mac: None, group: None, esn: true }],
+        ike: if side == A && mode & 16 != 0 {
+            vec![suite(Group::Ecp384), suite(Group::Ecp256)]
+        } else {
+            vec![suite(Group::Ecp256)]
+        },
+        esp: vec![EspSuite { cipher, mac, group: (mode & 8 != 0).then_some(Group::Ecp256), esn: mode & 4 == 0 }],
         lab: true,
         children: vec![child(0), child(1)],
-        start: if side == A { Start::Always } else { Start::Manual },
+        start: if side == A || mode & 32 != 0 { Start::Always } else { Start::Manual },
         force_encapsulation: mode & 2 != 0,
         replay_window: 64,
         liveness: Duration::from_secs(10),

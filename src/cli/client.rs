@@ -53,7 +53,7 @@ impl Client {
         if let Err(error) = self.stream.get_mut().write_all(line.as_bytes()) {
             return Err(self.not_running(error));
         }
-        if matches!(request, Request::Monitor) {
+        if matches!(request, Request::Monitor {}) {
             let unlimited = self.stream.get_ref().set_read_timeout(None);
             unlimited.map_err(|error| Failure::system("cannot lift the time limit of the control socket", error))?;
         }

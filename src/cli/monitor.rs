@@ -11,7 +11,7 @@ use crate::runtime::protocol::{Answer, Request};
 /// Prints events until the gateway ends or the reader hangs up.
 pub(super) fn monitor(socket: Option<PathBuf>, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
     let mut client = Client::connect(socket)?;
-    client.send(&Request::Monitor)?;
+    client.send(&Request::Monitor {})?;
     while let Some(line) = client.line()? {
         match serde_json::from_str(&line) {
             Ok(Answer::Refused { error }) => return Err(Failure::Refused(error)),

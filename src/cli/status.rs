@@ -31,7 +31,7 @@ pub(super) fn sa(socket: Option<PathBuf>, json: bool, out: &mut dyn Write) -> Re
 }
 
 fn ask_status(socket: Option<PathBuf>) -> Result<(Status, String), Failure> {
-    match Client::connect(socket)?.ask(&Request::Status)? {
+    match Client::connect(socket)?.ask(&Request::Status {})? {
         (Answer::Status(status), line) => Ok((*status, line)),
         (Answer::Done { .. } | Answer::Refused { .. }, _) => {
             Err(Failure::Refused("the gateway answers something else than its status".to_owned()))
@@ -53,7 +53,7 @@ pub(super) fn down(socket: Option<PathBuf>, tunnel: String, out: &mut dyn Write)
 
 /// Loads the configuration again.
 pub(super) fn reload(socket: Option<PathBuf>, out: &mut dyn Write) -> Result<Exit, Failure> {
-    tell(socket, &Request::Reload, "the configuration was loaded again", out)
+    tell(socket, &Request::Reload {}, "the configuration was loaded again", out)
 }
 
 fn tell(socket: Option<PathBuf>, request: &Request, done: &str, out: &mut dyn Write) -> Result<Exit, Failure> {

@@ -164,17 +164,23 @@ pub fn load_rules(path: &Path) -> Result<Loaded, ConfigError> {
     parse(path, &read(path)?, &secrets::pretend, None)
 }
 
-/// What a fuzzer feeds: any bytes either load or are refused with a rendered error; nothing outside is touched.
+/// Like [`load_rules`], for a text that is at hand, and like [`reload`] where there is a `previous`: nothing outside the
+/// text is touched.
+pub fn load_text(path: &Path, text: &str, previous: Option<&Loaded>) -> Result<Loaded, ConfigError> {
+    parse(path, text, &secrets::pretend, previous)
+}
+
+/// Any bytes either load or are refused with a rendered error. The fuzz target asks for more.
 pub fn fuzz(data: &[u8]) {
     let path = Path::new("fuzz.toml");
     let Ok(text) = std::str::from_utf8(data) else { return };
-    match parse(path, text, &secrets::pretend, None) {
+    match load_text(path, text, None) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 assert!(!warning.render(false).is_empty());
             }
             // What was loaded once can be loaded again over itself, and nothing changes its number.
-            let again = parse(path, text, &secrets::pretend, Some(&loaded)).expect("it was loaded a moment ago");
+            let again = load_text(path, text, Some(&loaded)).expect("it was loaded a moment ago");
             assert_eq!(again.tunnels, loaded.tunnels);
             assert_eq!(again.policy.rules(), loaded.policy.rules());
         }

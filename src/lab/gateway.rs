@@ -96,7 +96,7 @@ impl Gateway {
 
     /// What it says of itself.
     pub fn status(&self) -> io::Result<Value> {
-        self.request(&Request::Status)
+        self.request(&Request::Status {})
     }
 
     /// Asks for the status until `is` holds; `None` if it never does, or the gateway has ended.
@@ -122,7 +122,7 @@ impl Gateway {
 
     /// Collects its events from now on.
     pub fn monitor(&self) -> io::Result<Events> {
-        let mut lines = self.ask(&Request::Monitor)?;
+        let mut lines = self.ask(&Request::Monitor {})?;
         // The first line says that everything from here on is told.
         lines.read_line(&mut String::new())?;
         let events = Events::default();

@@ -111,7 +111,7 @@ async fn converse(
             Ok(request) => request,
             Err(error) => return send(&mut write, &refused(&error)).await,
         };
-        if request == Request::Monitor {
+        if matches!(request, Request::Monitor {}) {
             let mut events = events.subscribe();
             send(&mut write, &Answer::Done { ok: true }).await?;
             return monitor(&mut read, &mut write, &mut events).await;
@@ -170,10 +170,14 @@ mod tests {
 
     #[test]
     fn unknown_operations_and_fields_are_refused_with_a_sentence() {
-        assert_eq!(parse_request(b"{\"op\":\"status\"}\n"), Ok(Request::Status));
+        assert_eq!(parse_request(b"{\"op\":\"status\"}\n"), Ok(Request::Status {}));
         assert_eq!(parse_request(b"{\"op\":\"up\",\"tunnel\":\"cbp\"}\n"), Ok(Request::Up { tunnel: "cbp".into() }));
         assert!(parse_request(b"{\"op\":\"explode\"}\n").unwrap_err().contains("not a request"));
         assert!(parse_request(b"{\"op\":\"up\",\"tunnel\":\"cbp\",\"force\":true}\n").is_err());
+        for op in ["status", "reload", "monitor"] {
+            let line = format!("{{\"op\":\"{op}\",\"tunnel\":\"cbp\"}}\n");
+            assert!(parse_request(line.as_bytes()).is_err(), "{op} names no tunnel");
+        }
         assert!(parse_request(b"\xff\xfe\n").is_err());
         assert!(parse_request(&vec![b' '; MAX_LINE]).unwrap_err().contains("at most"));
     }

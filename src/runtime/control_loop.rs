@@ -184,7 +184,7 @@ impl ControlLoop {
     fn answer(&mut self, request: &Request) -> Result<Answer, RunError> {
         let done = Ok(Answer::Done { ok: true });
         match request {
-            Request::Status => {
+            Request::Status {} => {
                 let status = self.stats.status(&self.loaded, &self.endpoint, self.worker.lost());
                 Ok(Answer::Status(Box::new(status)))
             }
@@ -203,11 +203,11 @@ impl ControlLoop {
                 self.input(if up { Input::Up(info.id) } else { Input::Down(info.id) })?;
                 done
             }
-            Request::Reload => match self.reload() {
+            Request::Reload {} => match self.reload() {
                 Ok(()) => done,
                 Err(error) => Ok(Answer::Refused { error }),
             },
-            Request::Monitor => Ok(Answer::Refused { error: "monitor is answered by its connection".into() }),
+            Request::Monitor {} => Ok(Answer::Refused { error: "monitor is answered by its connection".into() }),
         }
     }
 

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// A request, one line.
+/// A request, one line. A variant that says nothing has braces all the same: in one without, `serde` passes over fields
+/// that it does not know, whatever `deny_unknown_fields` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     /// Everything `status` and `sa` show.
-    Status,
+    Status {},
     /// Bring a tunnel up.
     Up {
         /// Its name.
@@ -21,9 +22,9 @@ pub enum Request {
         tunnel: String,
     },
     /// Load the configuration file again.
-    Reload,
+    Reload {},
     /// Events from now on, one a line, until the client hangs up.
-    Monitor,
+    Monitor {},
 }
 
 /// The answer to a request: one line, or the first of many for `Monitor`.

@@ -198,7 +198,7 @@ impl<'a> Lab<'a> {
                 let half = Setup { inner: vec![V4], end: [String::new(), String::new()], ..self.setup.clone() };
                 for config in [half.config(Side::A), whole] {
                     self.site.rewrite(Side::A, &config);
-                    ask(&pair.a, Request::Reload);
+                    ask(&pair.a, Request::Reload {});
                     std::thread::sleep(WHILE);
                 }
             }

@@ -15,6 +15,7 @@ use portcullis::wire::ike::payload::{
 };
 use portcullis::wire::ike::sealed::{self, CipherShape, FragmentNumber};
 
+use super::super::steps;
 use super::Seed;
 
 fn header(exchange: ExchangeType, initiator: bool, response: bool, message_id: u32) -> Header {
@@ -122,7 +123,18 @@ pub(super) fn ike_message() -> Vec<Seed> {
         ("auth_cbc", sealed(ExchangeType::IKE_AUTH, None, cbc)),
         ("auth_fragment", sealed(ExchangeType::IKE_AUTH, second_of_three, gcm)),
         ("informational", sealed(ExchangeType::INFORMATIONAL, None, gcm)),
+        ("list", [&header(ExchangeType::IKE_SA_INIT, true, false, 0).encode()[..], &a_list()].concat()),
     ]
+}
+
+/// Payloads as a list of (type, length, body): a vendor ID, a status notify, a nonce, something unknown.
+fn a_list() -> Vec<u8> {
+    let mut list = Vec::new();
+    steps::put(&mut list, PayloadType::VENDOR.0, &[1, 2, 3]);
+    steps::put(&mut list, PayloadType::NOTIFY.0, &[0, 0, 0x40, 0x2e]);
+    steps::put(&mut list, PayloadType::NONCE.0, &[5; 16]);
+    steps::put(&mut list, 200, &[]);
+    list
 }
 
 pub(super) fn ike_inner_chain() -> Vec<Seed> {
@@ -192,6 +204,7 @@ pub(super) fn ike_inner_chain() -> Vec<Seed> {
         ("ike_rekey", chain(&[Payload::Sa(ike_proposals()), Payload::Nonce(Nonce(vec![6; 16])), ke])),
         ("delete_ike", chain(&[Payload::Delete(Delete::ike())])),
         ("delete_children", chain(&[Payload::Delete(Delete::esp([0xc000_0001, 0xc000_0002]))])),
+        ("list", a_list()),
         (
             "critical_unknown",
             chain(&[Payload::Unknown { kind: PayloadType(200), critical: true, body: vec![1, 2, 3] }]),

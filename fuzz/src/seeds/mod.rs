@@ -23,12 +23,17 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
 }
 
 fn control_socket() -> Vec<Seed> {
-    let lines: [(&str, &[u8]); 6] = [
+    let status = br#"{"version":"0.1.0","pid":1,"uptime_s":2,"policy":"ab","tun":"t0","tunnels":[{"name":"t"}],"rules":{"mq":{"packets_out":1}},"drops":{"no_rule":1},"ike_refused":{}}
+"#;
+    let lines: [(&str, &[u8]); 9] = [
         ("status", b"{\"op\":\"status\"}\n"),
         ("up", b"{\"op\":\"up\",\"tunnel\":\"cbp\"}\n"),
         ("down", b"{\"op\":\"down\",\"tunnel\":\"cbp\"}\n"),
         ("reload", b"{\"op\":\"reload\"}\n"),
         ("monitor", b"{\"op\":\"monitor\"}\n"),
+        ("answer", status),
+        ("answer_done", b"{\"ok\":true}\n"),
+        ("answer_refused", b"{\"error\":\"no such tunnel\"}\n"),
         ("escapes", b"{ \"tunnel\" : \"\\u0063\\n\\ud83d\\ude00\", \"op\":\"up\" }\n"),
     ];
     lines.map(|(name, line)| (name, line.to_vec())).to_vec()
@@ -72,7 +77,7 @@ agreement = "lab"
 local = "2001:db8::1"
 peer = "2001:db8::2"
 local_id = "gw.example"
-peer_id = "@other.example"
+peer_id = "other.example"
 start = "on-demand"
 selectors = "service"
 weak_psk = "a test"
@@ -90,9 +95,77 @@ service = "udp"
 udp = [53, 5353]
 direction = "inbound"
 "#;
+    let every = r#"
+[gateway]
+tun = "tun0"
+mtu = 1400
+
+[agreement.lab]
+kind = "lab"
+
+[tunnel.a]
+agreement = "lab"
+local = "198.51.100.10"
+peer = "203.0.113.5"
+local_id = "keyid:00ff"
+peer_id = "vpn@host.example"
+auth = { method = "psk", secret = "base64:MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY=" }
+ike = ["aes128gcm16-prfsha256-x25519", "aes256-sha512-modp2048", "chacha20poly1305-prfsha512-ecp521"]
+esp = ["aes256-sha256-modp3072", "aes128gcm16-esn", "chacha20poly1305"]
+start = "manual"
+encapsulation = "forced"
+selectors = "service"
+replay_window = 64
+liveness = 5
+
+[tunnel.b]
+agreement = "lab"
+local = "198.51.100.10"
+peer = "203.0.113.6"
+peer_id = "dn:3000"
+auth = { method = "psk", secret = "credential:b" }
+preset = "cnsa"
+
+[[rule]]
+name = "ssh"
+tunnel = "a"
+clause = "1"
+from = ["192.0.2.10", "192.0.2.11"]
+to = ["203.0.113.20"]
+service = "tcp"
+tcp = [22, 2222]
+
+[[rule]]
+name = "ping"
+tunnel = "b"
+clause = "2"
+from = ["203.0.113.30"]
+to = ["192.0.2.10"]
+service = "echo"
+direction = "inbound"
+
+[[rule]]
+name = "files"
+tunnel = "b"
+clause = "3"
+from = ["192.0.2.10"]
+to = ["203.0.113.30"]
+service = "sftp"
+
+[[rule]]
+name = "mail"
+tunnel = "b"
+clause = "3"
+from = ["192.0.2.10"]
+to = ["203.0.113.30"]
+service = "smtp"
+"#;
+    // Names as people write them who do not write in English.
+    let names = "[agreement.lab]\nkind = \"Prüfungsvereinbarung für Übungszwecke, gültig für die Außenstelle Zürich\"\n\
+                 [[rule]]\nname = \"Größenänderung\"\ntunnel = \"überall\"\nservice = \"tpc\"\n";
     let wrong = "[tunel.cbp]\nlocal = 5\n[[rule]]\nname = \"a\"\nfrom = \"192.0.2.300\"\n";
     let syntax = "[gateway\nstate_dir = \"";
-    [("real", tunnel), ("lab", lab), ("wrong", wrong), ("syntax", syntax)]
+    [("real", tunnel), ("lab", lab), ("every", every), ("names", names), ("wrong", wrong), ("syntax", syntax)]
         .map(|(name, text)| (name, text.as_bytes().to_vec()))
         .to_vec()
 }

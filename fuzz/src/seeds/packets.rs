@@ -88,6 +88,8 @@ pub(super) fn inner_ip() -> Vec<Seed> {
         ("unreachable", icmp(false, false, 3, 1, &quoted)),
         ("redirect", icmp(false, false, 5, 1, &quoted)),
         ("fragment", fragment),
+        ("long", udp(true, false, [4000, 53], &[0x5a; 700])),
+        ("long_v6", udp(true, true, [4000, 53], &[0x5a; 1300])),
     ]
 }
 

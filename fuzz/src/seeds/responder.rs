@@ -1,6 +1,10 @@
 //! Seeds for the responder: conversations, as lists of things that happen.
 
-use portcullis::wire::ike::numbers::PayloadType;
+use std::net::Ipv4Addr;
+
+use portcullis::wire::ike::chain;
+use portcullis::wire::ike::numbers::{Encr, Esn, PayloadType, ProtocolId};
+use portcullis::wire::ike::payload::{Nonce, Payload, Proposal, Sa, Transform, Ts, TsRange};
 
 use super::Seed;
 use super::ike::{ike_inner_chain, ike_message};
@@ -33,6 +37,23 @@ fn request(exchange: u8, name: &str) -> Vec<u8> {
     [&[exchange, 0, 128], chain.as_slice()].concat()
 }
 
+/// The chain of a request for a child SA that is granted.
+fn further_child() -> Vec<u8> {
+    let transforms = vec![Transform::encr(Encr::AES_GCM_16, Some(256)), Transform::esn(Esn::YES)];
+    let proposal = Proposal { number: 1, protocol: ProtocolId::ESP, spi: vec![0xc0, 0, 0, 9], transforms };
+    let host = |side: u8| {
+        let host = Ipv4Addr::new(10, side, 1, 1);
+        Ts::ranges([TsRange::V4 { protocol: 0, start_port: 0, end_port: 65535, start: host, end: host }])
+    };
+    let (first, chain) = chain::encode(&[
+        Payload::Sa(Sa { proposals: vec![proposal] }),
+        Payload::Nonce(Nonce(vec![9; 32])),
+        Payload::TsI(host(0)),
+        Payload::TsR(host(1)),
+    ]);
+    [&[first.0], chain.as_slice()].concat()
+}
+
 pub(super) fn responder() -> Vec<Seed> {
     let messages = ike_message();
     let stranger = |name| -> &[u8] { &messages.iter().find(|(seed, _)| *seed == name).expect("a seed of that name").1 };
@@ -40,6 +61,10 @@ pub(super) fn responder() -> Vec<Seed> {
     let (liveness, delete_ike) = (request(3, "liveness"), request(3, "delete_ike"));
     let (child, rekey) = (request(2, "child_rekey"), request(2, "ike_rekey"));
     let (critical, children) = (request(3, "critical_unknown"), request(3, "delete_children"));
+    // Each datagram by itself, first to B, then to A, with no change: a place to put one in.
+    let one_by_one = [(CHANGE_INSIDE, &[][..]), (CHANGE_INSIDE | 8, &[])].repeat(5);
+    // A child SA for the second pair of hosts, of the suite that is configured.
+    let further = [&[2, 0, 128], further_child().as_slice()].concat();
     let unknown_notify = [3, 0, 128, PayloadType::NOTIFY.0, 4, 0, 0, 0x9c, 0x40];
     vec![
         ("handshake", list(0, &[(DELIVER, &[])])),
@@ -64,6 +89,19 @@ pub(super) fn responder() -> Vec<Seed> {
                 0,
                 &[(CHANGE, &[60, 0, 255]), (ELAPSE, &[15, 20]), (CHANGE, &[]), (CHANGE, &[90, 0, 1]), (DELIVER, &[])],
             ),
+        ),
+        ("one_by_one", list(0, &one_by_one)),
+        ("child_with_key_exchange", list(8, &[(DELIVER, &[]), (verbatim, &child), (DELIVER, &[])])),
+        ("suite_with_mac", list(4, &[(DELIVER, &[]), (ELAPSE, &[15, 30]), (DELIVER, &[])])),
+        ("another_group_first", list(16, &[(DELIVER, &[])])),
+        ("both_begin", list(32, &[(DELIVER, &[]), (ELAPSE, &[15, 6]), (DELIVER, &[])])),
+        (
+            "asked_again",
+            list(0, &[(DELIVER, &[]), (verbatim, &further), (AGAIN, &[]), (verbatim, &liveness), (AGAIN, &[])]),
+        ),
+        (
+            "reloaded",
+            list(0, &[(DELIVER, &[]), (ELAPSE, &[10, 0]), (DELIVER, &[]), (ELAPSE | 8, &[10, 8]), (DELIVER, &[])]),
         ),
         ("changed_inside", list(0, &[(CHANGE, &[]), (DELIVER, &[]), (AGAIN, &[])])),
         ("other_selectors", list(0, &[(CHANGE, &[]), (CHANGE_INSIDE, &[200, 0, 10, 201, 0, 20]), (DELIVER, &[])])),

@@ -1,0 +1,265 @@
+//! Configuration files: what loads keeps what docs/CONFIG.md promises, and what does not is refused in words that tell
+//! no secret.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use portcullis::config::{self, Loaded, Problem};
+use portcullis::ike::config::TunnelConfig;
+use portcullis::policy::Rule;
+
+use super::steps::{Blind, Random};
+
+/// What is reloaded over: another file, with tunnels and rules of which some may have the same names.
+const BEFORE: &str = r#"
+[agreement.lab]
+kind = "lab"
+
+[tunnel.gone]
+agreement = "lab"
+local = "198.51.100.1"
+peer = "198.51.100.2"
+auth = { method = "psk", secret = "file:/psk" }
+preset = "cisco-ios-xe"
+
+[tunnel.lab]
+agreement = "lab"
+local = "198.51.100.1"
+peer = "198.51.100.3"
+auth = { method = "psk", secret = "file:/psk" }
+preset = "cisco-ios-xe"
+
+[[rule]]
+name = "gone"
+tunnel = "gone"
+clause = "1"
+from = ["10.0.0.1"]
+to = ["10.0.1.1"]
+service = "mq"
+
+[[rule]]
+name = "dns"
+tunnel = "lab"
+clause = "1"
+from = ["10.0.0.1"]
+to = ["10.0.1.2"]
+service = "mq"
+"#;
+
+/// One file: loaded, loaded over itself, and loaded over another one; or refused.
+pub fn file(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let secret = only_secret(text);
+    match load(text, None) {
+        Ok(loaded) => {
+            shown(&loaded.warnings, secret.as_deref());
+            promised(&loaded);
+            // What was loaded once can be loaded again over itself, and nothing changes.
+            let again = load(text, Some(&loaded)).expect("it was loaded a moment ago");
+            assert_eq!((&again.tunnels, again.policy.rules()), (&loaded.tunnels, loaded.policy.rules()));
+            assert_eq!(again.policy.digest(), loaded.policy.digest(), "the same policy, another digest");
+            reloaded(text, &loaded);
+        }
+        Err(refused) => {
+            assert!(!refused.errors.is_empty() && !refused.to_string().is_empty(), "refused without a word");
+            shown(&refused.errors, secret.as_deref());
+            shown(&refused.warnings, secret.as_deref());
+        }
+    }
+}
+
+fn load(text: &str, previous: Option<&Loaded>) -> Result<Loaded, config::ConfigError> {
+    config::load_text(Path::new("fuzz.toml"), text, previous)
+}
+
+/// An inline key of the file, if there is one that stands there only once and so is nothing else as well.
+fn only_secret(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    let (_, behind) = lower.split_once("hex:")?;
+    let digits: String = behind.chars().take_while(char::is_ascii_hexdigit).take(16).collect();
+    (digits.len() == 16 && lower.matches(&digits).count() == 1).then_some(digits)
+}
+
+/// A person can read each problem, and nobody can read the secret in it. More than a few are not made into pictures.
+fn shown(problems: &[Problem], secret: Option<&str>) {
+    for (at, problem) in problems.iter().enumerate() {
+        let text = if at < 2 { problem.render(false) } else { problem.message().to_owned() };
+        assert!(!text.is_empty() && !problem.message().is_empty(), "a problem without a word");
+        assert!(!problem.message().chars().any(char::is_control), "a problem of more than one line");
+        if let Some(secret) = secret {
+            assert!(!text.to_ascii_lowercase().contains(secret), "the secret is shown:\n{text}");
+        }
+    }
+}
+
+/// docs/CONFIG.md, read once more.
+fn promised(loaded: &Loaded) {
+    let gateway = &loaded.gateway;
+    assert!(gateway.state_dir.is_absolute() && gateway.control_socket.is_absolute());
+    assert!(gateway.control_socket.as_os_str().len() <= 107 && gateway.tun.len() <= 15 && !gateway.tun.is_empty());
+    assert!(gateway.mtu.is_none_or(|mtu| (576..=9000).contains(&mtu)), "MTU {:?}", gateway.mtu);
+    assert_eq!(loaded.tunnels.len(), loaded.ike.tunnels.len());
+    for (info, tunnel) in loaded.tunnels.iter().zip(&loaded.ike.tunnels) {
+        let agreement = loaded.agreement(&info.agreement).expect("a tunnel stands under an agreement");
+        assert_eq!((info.id, info.kind, tunnel.lab), (tunnel.id, agreement.kind(), agreement.lab));
+        if !agreement.lab {
+            assert!(agreement.document.is_some() && agreement.date.is_some() && agreement.years.is_some());
+        }
+        tunnel_holds(tunnel, loaded);
+        let weak = loaded.warnings.iter().any(|warning| warning.message().contains("weak"));
+        assert!(info.psk_bits >= 112 || weak, "a key of {} bits without a word", info.psk_bits);
+    }
+    let mut names = BTreeSet::new();
+    for rule in loaded.policy.rules() {
+        assert!(names.insert(&rule.name), "two rules of one name");
+        rule_holds(rule, loaded);
+    }
+    let protected = loaded.protected(&[]);
+    let remote = loaded.policy.rules().iter().flat_map(Rule::remote);
+    for network in remote {
+        assert!(protected.iter().any(|entry| entry.network == *network), "{network} is not kept from leaking");
+    }
+}
+
+fn tunnel_holds(tunnel: &TunnelConfig, loaded: &Loaded) {
+    assert!(tunnel.local != tunnel.peer && tunnel.local.is_ipv4() == tunnel.peer.is_ipv4());
+    assert!(!tunnel.peer.is_multicast() && !tunnel.peer.is_unspecified());
+    assert!(!tunnel.ike.is_empty() && !tunnel.esp.is_empty() && !tunnel.psk.is_empty(), "nothing protects it");
+    assert!(!tunnel.local_id.data.is_empty() && !tunnel.peer_id.data.is_empty(), "an identity of nobody");
+    let ciphers = || tunnel.ike.iter().map(|suite| suite.cipher).chain(tunnel.esp.iter().map(|suite| suite.cipher));
+    assert!(tunnel.lab || ciphers().all(|cipher| cipher.is_aes256()), "CBP §2a asks for AES 256 bit");
+    let has_mac = tunnel.esp.iter().all(|suite| suite.cipher.is_aead() != suite.mac.is_some());
+    assert!(has_mac && tunnel.ike.iter().all(|suite| suite.cipher.is_aead() != suite.mac.is_some()));
+    // RFC 4303 §3.4.3, and the bound of the ring.
+    assert!((64..=65_536).contains(&tunnel.replay_window), "a window of {}", tunnel.replay_window);
+    assert!((5..=3600).contains(&tunnel.liveness.as_secs()));
+    assert_eq!(tunnel.children.len(), loaded.policy.shapes(tunnel.id).len(), "{}", tunnel.name);
+    assert!(tunnel.lifetime.soft_packets < tunnel.lifetime.hard_packets);
+}
+
+fn rule_holds(rule: &Rule, loaded: &Loaded) {
+    let tunnel = loaded.tunnels.iter().find(|tunnel| tunnel.id == rule.tunnel).expect("a rule has a tunnel");
+    assert_eq!(rule.agreement, tunnel.agreement);
+    assert!(!rule.service.is_lab() || tunnel.kind == "lab", "a service that no agreement authorises");
+    assert!(!rule.from.is_empty() && !rule.to.is_empty() && !rule.ports.contains(&0));
+    for net in rule.from.iter().chain(&rule.to) {
+        assert!(net.prefix_len() > 0 && !net.network().is_multicast() && !net.network().is_loopback(), "{net}");
+        assert_eq!(net.trunc(), *net);
+    }
+    let both = rule.from.iter().any(|from| rule.to.iter().any(|to| from.contains(to) || to.contains(from)));
+    assert!(!both, "a host on both sides of {}", rule.name);
+    for net in rule.remote() {
+        let inside = loaded.tunnels.iter().any(|tunnel| net.contains(&tunnel.peer) || net.contains(&tunnel.local));
+        assert!(!inside, "the tunnel itself would go through the tunnel");
+    }
+}
+
+/// Over another file: what has a name that was there keeps its number, and nothing else gets a number that was there.
+fn reloaded(text: &str, alone: &Loaded) {
+    static OLD: OnceLock<Loaded> = OnceLock::new();
+    let old = OLD.get_or_init(|| load(BEFORE, None).expect("a file that loads"));
+    let new = load(text, Some(old)).expect("it was loaded a moment ago");
+    assert_eq!(new.policy.digest(), alone.policy.digest(), "what was there before changes the policy");
+    let numbers = |loaded: &Loaded| -> [BTreeMap<String, u16>; 2] {
+        [
+            loaded.tunnels.iter().map(|tunnel| (tunnel.name.clone(), tunnel.id.0)).collect(),
+            loaded.policy.rules().iter().map(|rule| (rule.name.clone(), rule.id.0)).collect(),
+        ]
+    };
+    for (old, new) in numbers(old).iter().zip(&numbers(&new)) {
+        for (name, number) in new {
+            let before = old.iter().find(|(_, other)| *other == number).map(|(name, _)| name);
+            match old.get(name) {
+                Some(kept) => assert_eq!(kept, number, "`{name}` has changed its number"),
+                None => assert_eq!(before, None, "`{name}` has the number of another"),
+            }
+        }
+    }
+}
+
+/// Lines that may stand in a file, to be put somewhere.
+const LINES: &[&str] = &[
+    "[gateway]",
+    "state_dir = \"/s\"",
+    "control_socket = \"/c\"",
+    "tun = \"tun0\"",
+    "mtu = 1400",
+    "[agreement.a]",
+    "kind = \"lab\"",
+    "document = \"D\"",
+    "organisation = \"O\"",
+    "basis = \"latest-signature\"",
+    "date = 2025-03-01",
+    "years = 3",
+    "[tunnel.t]",
+    "agreement = \"a\"",
+    "local = \"198.51.100.10\"",
+    "peer = \"203.0.113.5\"",
+    "local_id = \"keyid:00ff\"",
+    "peer_id = \"vpn@example.com\"",
+    "auth = { method = \"psk\", secret = \"credential:psk\" }",
+    "weak_psk = \"reason\"",
+    "preset = \"cisco-ios-xe\"",
+    "ike = [\"aes128gcm16-prfsha256-x25519\"]",
+    "esp = [\"aes128gcm16-esn\"]",
+    "start = \"manual\"",
+    "encapsulation = \"forced\"",
+    "selectors = \"service\"",
+    "replay_window = 64",
+    "liveness = 30",
+    "[[rule]]",
+    "name = \"r\"",
+    "tunnel = \"t\"",
+    "clause = \"1a\"",
+    "from = [\"192.0.2.10\", \"192.0.2.0/24\"]",
+    "to = [\"203.0.113.20\"]",
+    "service = \"tcp\"",
+    "tcp = [22, 443]",
+    "udp = [53]",
+    "direction = \"inbound\"",
+    "allow_network = \"reason\"",
+];
+
+/// Changes a file line by line: what is a key and what is a section stays so more often than with blind changes.
+pub fn mutate(data: &mut [u8], size: usize, max_size: usize, seed: u32, blind: Blind<'_>) -> usize {
+    let mut random = Random::new(seed);
+    let Ok(text) = std::str::from_utf8(&data[..size]) else { return blind(data, size, max_size) };
+    if random.below(3) == 0 {
+        return blind(data, size, max_size);
+    }
+    let mut lines: Vec<Vec<u8>> = text.split('\n').map(|line| line.as_bytes().to_vec()).collect();
+    for _ in 0..=random.below(3) {
+        let (at, to) = (random.below(lines.len()), random.below(lines.len() + 1));
+        match random.below(8) {
+            0 if lines.len() > 1 => drop(lines.remove(at)),
+            1 => {
+                let line = lines[at].clone();
+                lines.insert(to, line);
+            }
+            2 => {
+                let other = random.below(lines.len());
+                lines.swap(at, other);
+            }
+            3 | 4 => lines.insert(to, LINES[random.below(LINES.len())].into()),
+            // A number becomes another one.
+            5 => {
+                let digits: Vec<usize> = (0..lines[at].len()).filter(|i| lines[at][*i].is_ascii_digit()).collect();
+                if let Some(place) = digits.get(random.below(digits.len())) {
+                    lines[at][*place] = b'0' + random.below(10) as u8;
+                }
+            }
+            _ => {
+                let mut room = [0; 512];
+                let len = lines[at].len().min(512);
+                room[..len].copy_from_slice(&lines[at][..len]);
+                let len = blind(&mut room, len, 512);
+                lines[at] = room[..len.min(512)].to_vec();
+            }
+        }
+    }
+    let made = lines.join(&b'\n');
+    let size = made.len().min(max_size);
+    data[..size].copy_from_slice(&made[..size]);
+    size
+}
