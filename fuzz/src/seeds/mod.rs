@@ -109,7 +109,7 @@ local = "198.51.100.10"
 peer = "203.0.113.5"
 local_id = "keyid:00ff"
 peer_id = "vpn@host.example"
-auth = { method = "psk", secret = "base64:MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY=" }
+auth = { method = "psk", secret = "base64:0Sj9aKpCanZWK17i6b+yRQCHrsdpvmZqmrMfTKL3XFM=" }
 ike = ["aes128gcm16-prfsha256-x25519", "aes256-sha512-modp2048", "chacha20poly1305-prfsha512-ecp521"]
 esp = ["aes256-sha256-modp3072", "aes128gcm16-esn", "chacha20poly1305"]
 start = "manual"
