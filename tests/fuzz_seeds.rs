@@ -17,19 +17,19 @@ type Body = fn(&[u8]);
 enum Changes {
     /// As libFuzzer does by itself.
     Blind,
-    /// Step by step, behind so many bytes.
-    Steps(usize),
+    /// Step by step.
+    Steps(bodies::steps::List),
     /// Line by line.
     Lines,
 }
 
 /// The targets, their bodies, and how they change their inputs.
 const TARGETS: &[(&str, Body, Changes)] = &[
-    ("ike_message", bodies::ike::message, Changes::Steps(28)),
-    ("ike_inner_chain", bodies::ike::inner_chain, Changes::Steps(0)),
+    ("ike_message", bodies::ike::message, Changes::Steps(bodies::ike::BEHIND_HEADER)),
+    ("ike_inner_chain", bodies::ike::inner_chain, Changes::Steps(bodies::ike::BARE)),
     ("inner_ip", bodies::inner_ip::packet, Changes::Blind),
-    ("esp_open", bodies::esp_open::packets, Changes::Steps(0)),
-    ("responder", bodies::responder::things, Changes::Steps(1)),
+    ("esp_open", bodies::esp_open::packets, Changes::Steps(bodies::esp_open::LIST)),
+    ("responder", bodies::responder::things, Changes::Steps(bodies::responder::LIST)),
     ("config_file", bodies::config_file::file, Changes::Lines),
     ("control_socket", bodies::control_socket::line, Changes::Blind),
 ];
@@ -82,8 +82,8 @@ fn changed(seed: &[u8], other: &[u8], changes: Changes, source: &mut dyn Entropy
     let number = source.below(u64::from(u32::MAX)) as u32;
     let mut blind = |room: &mut [u8], size: usize, max: usize| blindly(source, room, size, max);
     let size = match changes {
-        Changes::Steps(prefix) if number % 4 == 0 => bodies::steps::cross(seed, other, &mut room, number, prefix),
-        Changes::Steps(prefix) => bodies::steps::mutate(&mut room, size, max, number, prefix, &mut blind),
+        Changes::Steps(list) if number % 4 == 0 => bodies::steps::cross(seed, other, &mut room, number, list),
+        Changes::Steps(list) => bodies::steps::mutate(&mut room, size, max, number, list, &mut blind),
         Changes::Lines => bodies::config_file::mutate(&mut room, size, max, number, &mut blind),
         Changes::Blind => blind(&mut room, size, max),
     };

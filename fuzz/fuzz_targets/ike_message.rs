@@ -8,5 +8,5 @@ libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, see
     if seed % 2 == 0 {
         return libfuzzer_sys::fuzzer_mutate(data, size, max_size);
     }
-    portcullis_fuzz::steps::mutate(data, size, max_size, seed, portcullis::wire::ike::header::HEADER_LEN, blind)
+    portcullis_fuzz::steps::mutate(data, size, max_size, seed, portcullis_fuzz::ike::BEHIND_HEADER, blind)
 });

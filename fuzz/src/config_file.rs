@@ -9,7 +9,8 @@ use portcullis::config::{self, Loaded, Problem};
 use portcullis::ike::config::TunnelConfig;
 use portcullis::policy::Rule;
 
-use super::steps::{Blind, Random};
+use super::seeds;
+use super::steps::{self, Blind, List, Random};
 
 /// What is reloaded over: another file, with tunnels and rules of which some may have the same names.
 const BEFORE: &str = r#"
@@ -47,9 +48,51 @@ to = ["10.0.1.2"]
 service = "mq"
 "#;
 
-/// One file: loaded, loaded over itself, and loaded over another one; or refused.
+/// A file of the seeds that loads, and the mark of an input that changes it.
+const BASES: [&str; 3] = [seeds::REAL, seeds::LAB, seeds::EVERY];
+const EDITED: u8 = 0;
+/// How the changes stand in such an input: mark, which file, then (which line, value).
+const EDITS: List = List { prefix: 2, most: 16 };
+
+/// A file as it is; or, behind the mark, one that loads with some of its values changed.
 pub fn file(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    match data.split_first_chunk() {
+        Some(([EDITED, base], edits)) => text(&edited(BASES[usize::from(*base) % BASES.len()], edits)),
+        _ => text(std::str::from_utf8(data).unwrap_or_default()),
+    }
+}
+
+/// `base` with other values for some of its keys. A value of one, two or four bytes is a number, any other is text; the
+/// value `~` takes the line out, and `+` in front of it puts one of [`LINES`] there.
+fn edited(base: &str, mut edits: &[u8]) -> String {
+    let mut lines: Vec<String> = base.lines().map(str::to_owned).collect();
+    for (which, value) in std::iter::from_fn(|| steps::next(&mut edits)).take(EDITS.most) {
+        let at = usize::from(which) % lines.len();
+        let key = lines[at].split('=').next().unwrap_or_default().trim().to_owned();
+        let value = match *value {
+            [number] => number.cast_signed().to_string(),
+            [b'+', line] => {
+                lines.insert(at, LINES[usize::from(line) % LINES.len()].to_owned());
+                continue;
+            }
+            [high, low] => u16::from_be_bytes([high, low]).to_string(),
+            [a, b, c, d] => i32::from_be_bytes([a, b, c, d]).to_string(),
+            _ => String::from_utf8_lossy(value).into_owned(),
+        };
+        if value == "126" {
+            lines.remove(at);
+        } else if lines[at].contains('=') {
+            lines[at] = format!("{key} = {value}");
+        }
+        if lines.is_empty() {
+            break;
+        }
+    }
+    lines.join("\n")
+}
+
+/// One file: loaded, loaded over itself, and loaded over another one; or refused.
+fn text(text: &str) {
     let secret = only_secret(text);
     match load(text, None) {
         Ok(loaded) => {
@@ -224,6 +267,9 @@ const LINES: &[&str] = &[
 /// Changes a file line by line: what is a key and what is a section stays so more often than with blind changes.
 pub fn mutate(data: &mut [u8], size: usize, max_size: usize, seed: u32, blind: Blind<'_>) -> usize {
     let mut random = Random::new(seed);
+    if size >= EDITS.prefix && data[0] == EDITED {
+        return steps::mutate(data, size, max_size, seed, EDITS, blind);
+    }
     let Ok(text) = std::str::from_utf8(&data[..size]) else { return blind(data, size, max_size) };
     if random.below(3) == 0 {
         return blind(data, size, max_size);

@@ -25,7 +25,8 @@ use portcullis::wire::ip::{self, Inner};
 use portcullis::wire::tcp;
 
 use super::inner_ip::mended;
-use super::steps;
+use super::seeds::packets::packet;
+use super::steps::{self, List};
 
 /// Key and salt of every SA here, and the SPI of the first inbound and the first outbound one.
 const KEYMAT: [u8; 36] = [0x42; 36];
@@ -35,6 +36,8 @@ const SPI_OUT: u32 = 0x2000;
 const HARD_PACKETS: u64 = 20;
 /// Packets of one input, so that an input takes bounded time.
 const MAX_PACKETS: usize = 64;
+/// How an input is laid out.
+pub const LIST: List = List { prefix: 0, most: MAX_PACKETS };
 
 /// Reads `data` as a list of (what, length, bytes) and lets each packet through the pipeline.
 pub fn packets(data: &[u8]) {
@@ -127,7 +130,11 @@ impl Gateway {
         self.now += 1_000_000;
         self.mark = if what >> 4 >= 12 { what >> 4 & 3 } else { 0 };
         let child = u32::from(what >> 2 & 1);
-        let bytes = if what & 8 == 0 { bytes.to_vec() } else { mended(bytes) };
+        let bytes = match bytes.first().map(|first| first >> 4) {
+            _ if what & 8 == 0 => bytes.to_vec(),
+            Some(4 | 6) => mended(bytes),
+            _ => made(bytes, what & 3 == 3),
+        };
         match what & 3 {
             0 => {
                 let passed = self.inbound(&bytes);
@@ -248,6 +255,33 @@ impl Gateway {
         while self.pipeline.poll_ike().is_some() {}
         while self.pipeline.poll_event().is_some() {}
         while self.pipeline.poll_record().is_some() {}
+    }
+}
+
+/// A packet made of a few bytes: which flow (of those that the rules allow, and some that they do not, to either side),
+/// TCP's flags or ICMP's type, and how far its numbers are from 1000; the rest is data.
+fn made(bytes: &[u8], outbound: bool) -> Vec<u8> {
+    let at = |place: usize| bytes.get(place).copied().unwrap_or_default();
+    let (v6, kind) = (at(0) & 8 != 0, if at(1) == 0 { tcp::SYN } else { at(1) });
+    let number = |byte: u8| (1000 + i32::from(byte.cast_signed())).to_be_bytes();
+    // The side behind the gateway has the first port where the packet leaves.
+    let (service, client) = ([1414_u16, 22, 53, 23][usize::from(at(0) & 3)], 40000 + u16::from(at(0) >> 4 & 1));
+    let ports = if at(0) & 4 == 0 { [client, service] } else { [service, client] }.map(u16::to_be_bytes).concat();
+    let data = bytes.get(4..).unwrap_or_default();
+    match at(0) >> 5 & 3 {
+        0 | 1 => {
+            let head =
+                [&ports, &number(at(2))[..], &number(at(3)), &[0x50, kind, 0xff, 0xff, 0, 0, 0, 0], data].concat();
+            packet(outbound, v6, ip::TCP, 16, head)
+        }
+        2 => {
+            let length = (data.len() as u16 + 8).to_be_bytes();
+            packet(outbound, v6, ip::UDP, 6, [&ports, &length[..], &[0, 0], data].concat())
+        }
+        _ => {
+            let protocol = if v6 { ip::ICMPV6 } else { ip::ICMP };
+            packet(outbound, v6, protocol, 2, [&[kind, 0, 0, 0, 0, at(2), 0, at(3)], data].concat())
+        }
     }
 }
 

@@ -9,8 +9,11 @@ use portcullis::wire::ike::payload::{Payload, Sa, Ts};
 use portcullis::wire::ike::sealed::{self, CipherShape};
 use portcullis::wire::ike::{chain, fuzz, limits};
 
-use super::steps;
+use super::steps::{self, List};
 
+/// How the payloads of an input stand in a list: behind the header of a message, or by themselves.
+pub const BEHIND_HEADER: List = List { prefix: HEADER_LEN, most: 256 };
+pub const BARE: List = List { prefix: 0, most: 256 };
 /// The shapes of the ciphers that there are: AEAD, and CBC with each of the MACs.
 const SHAPES: [CipherShape; 3] = [
     CipherShape { iv_len: 8, block_len: 1, icv_len: 16 },

@@ -30,11 +30,13 @@ use portcullis::wire::ike::payload::{Auth, Id, Payload};
 use portcullis::wire::ike::sealed::{self, CipherShape};
 
 use super::ike::framed;
-use super::steps;
+use super::steps::{self, List};
 
 const SHAPE: CipherShape = CipherShape { iv_len: 8, block_len: 1, icv_len: TAG_LEN };
 /// Things of one input, so that an input takes bounded time.
 const MAX_STEPS: usize = 48;
+/// How an input is laid out: the mode, then the steps.
+pub const LIST: List = List { prefix: 1, most: MAX_STEPS };
 /// Datagrams between the two in one `deliver all`: more is a conversation that does not end.
 const MAX_ROUNDS: usize = 512;
 /// Datagrams that wait for a side at most; what comes then is lost.
@@ -439,11 +441,18 @@ fn payload_edits(first: PayloadType, chain: &[u8], edits: &[u8]) -> (PayloadType
                 let again = (*kind, *critical, body.clone());
                 payloads.push(again);
             }
+            // The selectors behind the count: a port or an address of one of them.
+            2 if matches!(PayloadType(*kind), PayloadType::TSI | PayloadType::TSR) && body.len() > 8 => {
+                let field = body.len().min(8 + place % 12);
+                if let Some(byte) = body.get_mut(field) {
+                    *byte = value;
+                }
+            }
             2 if !body.is_empty() => {
                 let place = place % body.len();
                 body[place] = value;
             }
-            3 => body.truncate(place),
+            3 => body.truncate(place % (body.len() + 1)),
             4 => payloads.insert(which, (place as u8, value & 1 != 0, vec![value])),
             5 => payloads.swap(which, 0),
             6 => body.insert(place.min(body.len()), value),

@@ -23,10 +23,18 @@ pub type Blind<'a> = &'a mut dyn FnMut(&mut [u8], usize, usize) -> usize;
 
 type Step = (u8, Vec<u8>);
 
-/// Changes the input in `data[..size]`: `prefix` bytes, then steps. Gives the new size.
-pub fn mutate(data: &mut [u8], size: usize, max_size: usize, seed: u32, prefix: usize, blind: Blind<'_>) -> usize {
+/// What a list looks like: so many bytes in front of it, and so many steps at most.
+#[derive(Clone, Copy)]
+pub struct List {
+    pub prefix: usize,
+    pub most: usize,
+}
+
+/// Changes the input in `data[..size]`. Gives the new size.
+pub fn mutate(data: &mut [u8], size: usize, max_size: usize, seed: u32, list: List, blind: Blind<'_>) -> usize {
+    let List { prefix, most } = list;
     let mut random = Random::new(seed);
-    if size <= prefix || random.below(8) == 0 {
+    if size <= prefix || random.below(16) == 0 {
         return blind(data, size, max_size);
     }
     let (head, mut rest) = data[..size].split_at(prefix);
@@ -37,7 +45,7 @@ pub fn mutate(data: &mut [u8], size: usize, max_size: usize, seed: u32, prefix: 
         change(&mut head, &mut steps, &mut random, blind);
     }
     let mut out = head;
-    for (what, with) in &steps {
+    for (what, with) in steps.iter().take(most) {
         if out.len() + 2 + with.len() <= max_size {
             put(&mut out, *what, with);
         }
@@ -48,7 +56,8 @@ pub fn mutate(data: &mut [u8], size: usize, max_size: usize, seed: u32, prefix: 
 }
 
 /// The first steps of `one` and the last ones of `other`, in `out`; how many bytes that is.
-pub fn cross(one: &[u8], other: &[u8], out: &mut [u8], seed: u32, prefix: usize) -> usize {
+pub fn cross(one: &[u8], other: &[u8], out: &mut [u8], seed: u32, list: List) -> usize {
+    let List { prefix, most } = list;
     let mut random = Random::new(seed);
     let read = |data: &[u8]| -> Vec<Step> {
         let mut rest = data.get(prefix..).unwrap_or_default();
@@ -57,7 +66,7 @@ pub fn cross(one: &[u8], other: &[u8], out: &mut [u8], seed: u32, prefix: usize)
     let (first, last) = (read(one), read(other));
     let (until, from) = (random.below(first.len() + 1), random.below(last.len() + 1));
     let mut made = one.get(..prefix).unwrap_or(one).to_vec();
-    for (what, with) in first[..until].iter().chain(&last[from..]) {
+    for (what, with) in first[..until].iter().chain(&last[from..]).take(most) {
         if made.len() + 2 + with.len() <= out.len() {
             put(&mut made, *what, with);
         }
@@ -70,7 +79,7 @@ pub fn cross(one: &[u8], other: &[u8], out: &mut [u8], seed: u32, prefix: usize)
 fn change(head: &mut [u8], steps: &mut Vec<Step>, random: &mut Random, blind: Blind<'_>) {
     let at = random.below(steps.len().max(1));
     let to = random.below(steps.len() + 1);
-    match (random.below(12), steps.get_mut(at)) {
+    match (random.below(14), steps.get_mut(at)) {
         (0, Some((what, _))) => *what ^= 1 << random.below(8),
         (1, _) if !head.is_empty() => {
             let place = random.below(head.len());
@@ -79,7 +88,7 @@ fn change(head: &mut [u8], steps: &mut Vec<Step>, random: &mut Random, blind: Bl
         (2, Some(_)) => drop(steps.remove(at)),
         (3 | 4, Some(step)) => {
             let step = step.clone();
-            let times = if random.below(4) == 0 { 1 + random.below(160) } else { 1 };
+            let times = if random.below(12) == 0 { 1 + random.below(160) } else { 1 };
             steps.splice(to..to, std::iter::repeat_n(step, times));
         }
         (5, Some(_)) => {
@@ -87,13 +96,13 @@ fn change(head: &mut [u8], steps: &mut Vec<Step>, random: &mut Random, blind: Bl
             steps.insert(to.min(steps.len()), step);
         }
         // Four bytes are an edit, as some targets read them.
-        (6, Some((_, with))) if with.len() < 252 => with.extend(random.next().to_le_bytes()),
-        (7, Some((_, with))) => with.truncate(random.below(with.len() + 1)),
-        (8, Some((_, with))) if !with.is_empty() => {
+        (6 | 7, Some((_, with))) if with.len() < 252 => with.extend(random.next().to_le_bytes()),
+        (8, Some((_, with))) => with.truncate(random.below(with.len() + 1)),
+        (9, Some((_, with))) if !with.is_empty() => {
             let place = random.below(with.len());
             with[place] = random.next() as u8;
         }
-        (9..12, Some((_, with))) => {
+        (10..13, Some((_, with))) => {
             let mut room = [0; 255];
             let len = with.len();
             room[..len].copy_from_slice(with);

@@ -2,8 +2,10 @@
 //! equal to these; `PORTCULLIS_WRITE_SEEDS=1 cargo test --test fuzz_seeds` writes them.
 
 mod ike;
-mod packets;
+pub mod packets;
 mod responder;
+
+use super::steps;
 
 /// A file name and its content.
 pub type Seed = (&'static str, Vec<u8>);
@@ -39,8 +41,8 @@ fn control_socket() -> Vec<Seed> {
     lines.map(|(name, line)| (name, line.to_vec())).to_vec()
 }
 
-fn config_file() -> Vec<Seed> {
-    let tunnel = r#"
+/// A configuration for a real agreement.
+pub const REAL: &str = r#"
 [gateway]
 state_dir = "/var/lib/portcullis"
 control_socket = "/run/portcullis/control.sock"
@@ -68,7 +70,9 @@ from = ["192.0.2.10"]
 to = ["203.0.113.20"]
 service = "mq"
 "#;
-    let lab = r#"
+
+/// One for a laboratory, in IPv6.
+pub const LAB: &str = r#"
 [agreement.lab]
 kind = "lab"
 
@@ -95,7 +99,9 @@ service = "udp"
 udp = [53, 5353]
 direction = "inbound"
 "#;
-    let every = r#"
+
+/// One that has every key, and most words.
+pub const EVERY: &str = r#"
 [gateway]
 tun = "tun0"
 mtu = 1400
@@ -160,12 +166,35 @@ from = ["192.0.2.10"]
 to = ["203.0.113.30"]
 service = "smtp"
 "#;
+
+fn config_file() -> Vec<Seed> {
     // Names as people write them who do not write in English.
-    let names = "[agreement.lab]\nkind = \"Prüfungsvereinbarung für Übungszwecke, gültig für die Außenstelle Zürich\"\n\
-                 [[rule]]\nname = \"Größenänderung\"\ntunnel = \"überall\"\nservice = \"tpc\"\n";
+    let names = "[agreement.lab]\nkind = \"учебное соглашение о взаимодействии шлюзов\"\n\
+                 [tunnel.überall]\nagreement = \"учебное соглашение о взаимном подключении сетей\"\n\
+                 [[rule]]\nname = \"Größenänderung\"\nservice = \"очередь сообщений и передача файлов\"\n";
     let wrong = "[tunel.cbp]\nlocal = 5\n[[rule]]\nname = \"a\"\nfrom = \"192.0.2.300\"\n";
     let syntax = "[gateway\nstate_dir = \"";
-    [("real", tunnel), ("lab", lab), ("every", every), ("names", names), ("wrong", wrong), ("syntax", syntax)]
+    [("real", REAL), ("lab", LAB), ("every", EVERY), ("names", names), ("wrong", wrong), ("syntax", syntax)]
         .map(|(name, text)| (name, text.as_bytes().to_vec()))
-        .to_vec()
+        .into_iter()
+        .chain(edits())
+        .collect()
+}
+
+/// Files that load, with some values changed: the mark, which file, then (which line, value).
+fn edits() -> Vec<Seed> {
+    let edited = |base: u8, edits: &[(&str, &[u8])]| {
+        let text = [REAL, LAB, EVERY][usize::from(base)];
+        let mut bytes = vec![0, base];
+        for (key, value) in edits {
+            let line = text.lines().position(|line| line.starts_with(key)).expect("a line of that key");
+            steps::put(&mut bytes, line as u8, value);
+        }
+        bytes
+    };
+    vec![
+        ("edited_numbers", edited(2, &[("replay_window", &[1, 0]), ("liveness", &[10]), ("mtu", &[2, 64])])),
+        ("edited_suites", edited(0, &[("ike", b"[\"aes256-sha512-ecp521\"]"), ("esp", b"[\"aes256gcm16\"]")])),
+        ("edited_hosts", edited(1, &[("from", b"[\"2001:db8:3::1\"]"), ("allow_network", b"~"), ("udp", b"[1]")])),
+    ]
 }

@@ -24,7 +24,7 @@ fn host(ours: bool, v6: bool) -> IpAddr {
 }
 
 /// A packet from our host (or the peer's) to the other one; the transport's checksum stands at `sum_at`.
-fn packet(from_us: bool, v6: bool, protocol: u8, sum_at: usize, mut payload: Vec<u8>) -> Vec<u8> {
+pub fn packet(from_us: bool, v6: bool, protocol: u8, sum_at: usize, mut payload: Vec<u8>) -> Vec<u8> {
     let (source, destination) = (host(from_us, v6), host(!from_us, v6));
     let sum = if protocol == ICMP {
         checksum(&payload)
@@ -137,5 +137,23 @@ pub(super) fn esp_open() -> Vec<Seed> {
         (0, vec![0, 0, 0, 0, 1, 2, 3]),
         (0, vec![0, 0, 0x10, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]),
     ]);
-    vec![("mq_conversation", conversation), ("from_the_peer", inbound), ("echo", echo), ("refused", refused)]
+    // The same conversation as `made` reads it: SYN, SYN and ACK, ACK, FIN; then questions in and answers out.
+    let short = list(&[
+        (0x0b, vec![0x00, SYN, 0, 0]),
+        (0x09, vec![0x04, SYN_ACK, 0, 1]),
+        (0x0b, vec![0x00, ACK, 1, 1]),
+        (0x0b, vec![0x00, FIN_ACK, 1, 1]),
+        (0x09, vec![0x42, 0, 0, 0, 1]),
+        (0x09, vec![0x42, 0, 0, 0, 1]),
+        (0x0b, vec![0x46, 0, 0, 0, 1]),
+        (0x0b, vec![0x60, 8, 1, 1, 1]),
+        (0x0d, vec![0x09, SYN, 0, 0]),
+    ]);
+    vec![
+        ("short", short),
+        ("mq_conversation", conversation),
+        ("from_the_peer", inbound),
+        ("echo", echo),
+        ("refused", refused),
+    ]
 }

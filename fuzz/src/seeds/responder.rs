@@ -90,6 +90,7 @@ pub(super) fn responder() -> Vec<Seed> {
                 &[(CHANGE, &[60, 0, 255]), (ELAPSE, &[15, 20]), (CHANGE, &[]), (CHANGE, &[90, 0, 1]), (DELIVER, &[])],
             ),
         ),
+        ("proofs", list(0, &one_by_one[..4])),
         ("one_by_one", list(0, &one_by_one)),
         ("child_with_key_exchange", list(8, &[(DELIVER, &[]), (verbatim, &child), (DELIVER, &[])])),
         ("suite_with_mac", list(4, &[(DELIVER, &[]), (ELAPSE, &[15, 30]), (DELIVER, &[])])),
