@@ -82,7 +82,7 @@ fn changed(seed: &[u8], other: &[u8], changes: Changes, source: &mut dyn Entropy
     let number = source.below(u64::from(u32::MAX)) as u32;
     let mut blind = |room: &mut [u8], size: usize, max: usize| blindly(source, room, size, max);
     let size = match changes {
-        Changes::Steps(list) if number % 4 == 0 => bodies::steps::cross(seed, other, &mut room, number, list),
+        Changes::Steps(list) if number.is_multiple_of(4) => bodies::steps::cross(seed, other, &mut room, number, list),
         Changes::Steps(list) => bodies::steps::mutate(&mut room, size, max, number, list, &mut blind),
         Changes::Lines => bodies::config_file::mutate(&mut room, size, max, number, &mut blind),
         Changes::Blind => blind(&mut room, size, max),

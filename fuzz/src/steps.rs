@@ -26,7 +26,9 @@ type Step = (u8, Vec<u8>);
 /// What a list looks like: so many bytes in front of it, and so many steps at most.
 #[derive(Clone, Copy)]
 pub struct List {
+    /// Bytes in front of the first step.
     pub prefix: usize,
+    /// Steps that are read.
     pub most: usize,
 }
 
