@@ -83,7 +83,7 @@ fn test() -> Result<(), Box<dyn Error>> {
     a.set_sysctls(&[("net/ipv4/ip_forward", "1")])?;
     a.run(|| {
         assert_eq!(sysctl("net/ipv4/ip_forward").unwrap(), "1");
-        let _tun = Tun::open("pc0", 1400).unwrap();
+        let tun = Tun::open("pc0", 1400).unwrap();
         let protected = vec![portcullis::guard::desired::Protected {
             network: "203.0.113.20/32".parse().unwrap(),
             source: None,
@@ -91,6 +91,7 @@ fn test() -> Result<(), Box<dyn Error>> {
         }];
         let applied = guard::apply(&Desired { tun: "pc0".into(), mtu: 1400, protected }).unwrap();
         assert!(applied.barrier && applied.tun && applied.routes == 2);
+        drop(tun);
         assert!(guard::release().unwrap());
         UdpSocket::bind(ip("192.0.2.1"), 500).unwrap();
         RawEsp::bind(ip("192.0.2.1")).unwrap();
