@@ -168,6 +168,32 @@ pub enum Event {
         /// `udp` or `raw`.
         encapsulation: String,
     },
+    /// An IKE SA took the place of another one; its child SAs go on.
+    IkeRekeyed {
+        /// Tunnel by name.
+        tunnel: String,
+        /// Its SPIs, in hexadecimal.
+        spis: [String; 2],
+        /// Those of the one that it replaces.
+        replaced: [String; 2],
+        /// Its suite.
+        suite: String,
+        /// Whether we began.
+        initiator: bool,
+    },
+    /// A child SA takes the place of another one.
+    ChildRekeyed {
+        /// Tunnel by name.
+        tunnel: String,
+        /// Our SPI and the peer's.
+        spis: [String; 2],
+        /// Our SPI of the one that it replaces.
+        replaced: String,
+        /// Its suite.
+        suite: String,
+        /// The group of its own key exchange, if it had one.
+        pfs: Option<String>,
+    },
     /// A child SA has ended.
     ChildDown {
         /// Tunnel by name.

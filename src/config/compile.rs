@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::validate::{Checked, Rule, Tunnel};
 use super::{Loaded, TunnelInfo};
 use crate::ids::{RuleId, TunnelId};
-use crate::ike::config::{ChildConfig, Config, Start, TunnelConfig};
+use crate::ike::config::{ChildConfig, Config, IkeLifetime, Start, TunnelConfig};
 use crate::policy::{self, CompileError, Snapshot, TunnelPolicy};
 use crate::sa::lifetime::Lifetime;
 
@@ -118,6 +118,8 @@ fn compile_tunnel(tunnel: Tunnel, id: TunnelId, children: Vec<ChildConfig>) -> T
         force_encapsulation: tunnel.force_encapsulation,
         replay_window: tunnel.replay_window,
         liveness: tunnel.liveness,
+        ike_lifetime: IkeLifetime { soft: Duration::from_hours(20), hard: Duration::from_hours(24) },
+        jitter: 10,
     }
 }
 

@@ -95,6 +95,7 @@ impl Pipeline {
     /// Changes the SAD.
     pub fn apply(&mut self, now: Instant, command: SadCommand) {
         match command {
+            SadCommand::ExpectInbound(_) => {}
             SadCommand::InstallInbound(spec) => {
                 self.counters.tunnel(spec.child.tunnel);
                 self.sad.install_inbound(*spec, now);

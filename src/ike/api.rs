@@ -29,6 +29,15 @@ pub enum Input<'a> {
     Up(TunnelId),
     /// The operator wants the tunnel down: delete sent, and no attempt until `Up`.
     Down(TunnelId),
+    /// The operator wants new keys.
+    Rekey {
+        /// The tunnel.
+        tunnel: TunnelId,
+        /// For its child SAs.
+        children: bool,
+        /// For its IKE SA.
+        ike: bool,
+    },
     /// The process ends: every SA is deleted, nothing is started again.
     Shutdown,
     /// `poll_output` asked to be woken at this time.

@@ -1,8 +1,8 @@
 //! Child SAs: what is offered, what is agreed, and what is told to the data path. Shared by IKE_AUTH (RFC 7296 §1.2) and
-//! CREATE_CHILD_SA (§1.3.1).
+//! CREATE_CHILD_SA (§1.3.1, §1.3.3).
 
 use super::api::KeyLog;
-use super::config::ChildConfig;
+use super::config::{ChildConfig, TunnelConfig};
 use super::describe;
 use super::error::Refusal;
 use super::ike_sa::Core;
@@ -11,7 +11,7 @@ use super::keymat::ChildKeys;
 use super::negotiate::{self, Place};
 use super::payloads::Sorted;
 use super::step::{Notice, Step};
-use crate::crypto::suite::EspSuite;
+use crate::crypto::suite::{EspSuite, Group};
 use crate::event::{Event, IkeReason};
 use crate::ids::ShapeId;
 use crate::policy::narrow;
@@ -34,6 +34,10 @@ pub struct Offer {
     pub sa: Sa,
     /// Where.
     pub place: Place,
+    /// The suites in the order of the proposals.
+    pub suites: Vec<EspSuite>,
+    /// What the child SA that is rekeyed covers, ours and the peer's: no less will do.
+    in_use: Option<[Vec<TrafficSelector>; 2]>,
 }
 
 /// What was agreed.
@@ -58,14 +62,38 @@ pub struct Agreed {
 pub struct ChildSa {
     /// What was agreed.
     pub agreed: Agreed,
+    /// The group of its own key exchange, if it had one.
+    pub pfs: Option<Group>,
     /// How it travels.
     pub encapsulation: Encapsulation,
     /// Since when.
     pub installed_at: Instant,
-    /// It has a successor or is to go: its delete is queued or under way.
+    /// It is to go: our delete is queued.
     pub leaving: bool,
-    /// Whether its outbound half was installed.
-    sends: bool,
+    /// The child SA that it was made in place of.
+    pub replaces: Option<Spi>,
+    /// The child SA that was made in its place.
+    pub replaced_by: Option<Spi>,
+    /// Both sides have rekeyed at the same time, and this is the one that goes.
+    pub redundant: bool,
+    /// When we delete it, if the peer, whose part it is, has not.
+    pub patience_ends: Option<Instant>,
+    /// When it is rekeyed.
+    pub rekey_at: Instant,
+    /// When it is over.
+    pub expires_at: Instant,
+    outbound: Outbound,
+}
+
+/// The outbound half of a child SA.
+#[derive(Debug)]
+enum Outbound {
+    /// Packets go by it.
+    Installed,
+    /// Packets go by the child SA that it replaces until the peer shows that it has the new one.
+    Waits(Box<OutboundSpec>),
+    /// Nothing goes by it.
+    Never,
 }
 
 /// A child SA that is not made. The IKE SA stays (RFC 7296 §1.2, §1.3).
@@ -94,14 +122,33 @@ fn ts(selectors: &[TrafficSelector]) -> Ts {
 impl Offer {
     /// An offer with a fresh SPI.
     pub fn new(core: &Core, step: &mut Step<'_>, shape: ShapeId, place: Place) -> Self {
+        Self::of(core, step, shape, place, core.tunnel.esp.clone())
+    }
+
+    /// An offer in place of `old`: its suite first, and its selectors as they are.
+    pub fn in_place_of(core: &Core, step: &mut Step<'_>, old: &Agreed) -> Self {
+        let suites = negotiate::in_use_first(&core.tunnel.esp, old.suite);
+        let offer = Self::of(core, step, old.shape, Place::CreateChildSa, suites);
+        Self { in_use: Some([old.local.clone(), old.remote.clone()]), ..offer }
+    }
+
+    fn of(core: &Core, step: &mut Step<'_>, shape: ShapeId, place: Place, suites: Vec<EspSuite>) -> Self {
         let inbound = step.esp.reserve(core.own_spi(), step.entropy);
-        Self { shape, inbound, sa: negotiate::esp_offer(&core.tunnel.esp, inbound, place), place }
+        // The peer may send as soon as it has answered, and its packets may overtake the answer.
+        step.out.sad(SadCommand::ExpectInbound(inbound));
+        Self { shape, inbound, sa: negotiate::esp_offer(&suites, inbound, place), place, suites, in_use: None }
     }
 
     /// `SA, TSi, TSr` of a request; nothing if the shape is no longer configured.
     pub fn payloads(&self, core: &Core) -> Option<[Payload; 3]> {
         let config = configured(core, self.shape)?;
-        Some([Payload::Sa(self.sa.clone()), Payload::TsI(ts(&[config.local])), Payload::TsR(ts(&[config.remote]))])
+        // RFC 7296 §2.9.2: in a rekeying the proposed selectors "SHOULD be either the same as, or a superset of" those in
+        // use. Some peers take nothing but the same.
+        let (ts_i, ts_r) = match &self.in_use {
+            Some([local, remote]) => (ts(local), ts(remote)),
+            None => (ts(&[config.local]), ts(&[config.remote])),
+        };
+        Some([Payload::Sa(self.sa.clone()), Payload::TsI(ts_i), Payload::TsR(ts_r)])
     }
 
     /// As initiator: what the peer made of it.
@@ -113,7 +160,7 @@ impl Offer {
             });
         };
         let tunnel = &core.tunnel;
-        let Some((suite, outbound)) = negotiate::accept_esp(sa, &tunnel.esp, tunnel.lab, self.place) else {
+        let Some((suite, outbound)) = negotiate::accept_esp(sa, &self.suites, tunnel.lab, self.place) else {
             let detail = negotiate::compare(&self.sa, Some(sa));
             return Err(Declined::new(IkeReason::NoProposalChosen, NotifyType::NO_PROPOSAL_CHOSEN, detail));
         };
@@ -124,6 +171,13 @@ impl Offer {
         // RFC 7296 §2.9: the responder may narrow, never widen.
         if !narrow::is_subset(&local, &[config.local]) || !narrow::is_subset(&remote, &[config.remote]) {
             return Err(unacceptable(compare_selectors(core, Some(self.shape), &local, &remote)));
+        }
+        // RFC 7296 §2.9.2: "the new SA MUST NOT have narrower selectors than the original".
+        if let Some([old_local, old_remote]) = &self.in_use
+            && !(narrow::is_subset(old_local, &local) && narrow::is_subset(old_remote, &remote))
+        {
+            let detail = compare_selectors(core, Some(self.shape), &local, &remote);
+            return Err(unacceptable(format!("narrower than what is in use; {detail}")));
         }
         Ok(Agreed { shape: self.shape, inbound: self.inbound, outbound, suite, local, remote })
     }
@@ -169,16 +223,63 @@ fn compare_selectors(
     format!("ours: {ours}; theirs: {} === {}", describe::selectors(local), describe::selectors(remote))
 }
 
-/// As responder: the suite and selectors for what the peer asks, with the proposal that answers it.
+/// As responder: the suite and selectors for what the peer asks, with the proposal that answers it. `covered` are the
+/// shapes that have a child SA.
 pub fn choose(
     core: &Core,
     step: &mut Step<'_>,
     request: &Sorted,
-    children: &[ChildSa],
+    covered: &[ShapeId],
     place: Place,
 ) -> Result<(Agreed, Proposal), Declined> {
-    let (Some(sa), Some(ts_i), Some(ts_r)) = (&request.sa, &request.ts_i, &request.ts_r) else {
-        return Err(Declined::new(IkeReason::MissingPayload, NotifyType::INVALID_SYNTAX, "no SA, TSi or TSr"));
+    let (local, remote) = asked(request)?;
+    let shapes = |only_missing: bool| {
+        let wanted = core.tunnel.children.iter().filter(move |child| !only_missing || !covered.contains(&child.shape));
+        wanted.map(|child| (child.shape, child.local, child.remote))
+    };
+    // A wide offer gets a shape that has no child SA yet.
+    let narrowed =
+        narrow::choose(&local, &remote, shapes(true)).or_else(|| narrow::choose(&local, &remote, shapes(false)));
+    take(core, step, request, place, narrowed, || compare_selectors(core, None, &local, &remote))
+}
+
+/// As responder: the same for what is to take the place of `old`.
+pub fn choose_in_place_of(
+    core: &Core,
+    step: &mut Step<'_>,
+    request: &Sorted,
+    old: &Agreed,
+) -> Result<(Agreed, Proposal), Declined> {
+    let (local, remote) = asked(request)?;
+    let shape = configured(core, old.shape).map(|child| (child.shape, child.local, child.remote));
+    let narrowed = narrow::choose(&local, &remote, shape).filter(|chosen| {
+        // RFC 7296 §2.9.2: "The responder MUST NOT narrow down the Traffic Selectors narrower than the scope currently
+        // in use."
+        narrow::is_subset(&old.local, &chosen.local) && narrow::is_subset(&old.remote, &chosen.remote)
+    });
+    take(core, step, request, Place::CreateChildSa, narrowed, || {
+        compare_selectors(core, Some(old.shape), &local, &remote)
+    })
+}
+
+/// The selectors of a request, ours first. The peer is the exchange's initiator: its side is TSi.
+fn asked(request: &Sorted) -> Result<(Vec<TrafficSelector>, Vec<TrafficSelector>), Declined> {
+    let (Some(ts_i), Some(ts_r)) = (&request.ts_i, &request.ts_r) else {
+        return Err(Declined::new(IkeReason::MissingPayload, NotifyType::INVALID_SYNTAX, "no TSi or TSr"));
+    };
+    Ok((TrafficSelector::from_entries(&ts_r.selectors), TrafficSelector::from_entries(&ts_i.selectors)))
+}
+
+fn take(
+    core: &Core,
+    step: &mut Step<'_>,
+    request: &Sorted,
+    place: Place,
+    narrowed: Option<narrow::Chosen>,
+    compare: impl FnOnce() -> String,
+) -> Result<(Agreed, Proposal), Declined> {
+    let Some(sa) = &request.sa else {
+        return Err(Declined::new(IkeReason::MissingPayload, NotifyType::INVALID_SYNTAX, "no SA"));
     };
     let tunnel = &core.tunnel;
     let Some((chosen, outbound)) = negotiate::choose_esp(sa, &tunnel.esp, tunnel.lab, place) else {
@@ -186,20 +287,8 @@ pub fn choose(
         let detail = negotiate::compare(&ours, Some(sa));
         return Err(Declined::new(IkeReason::NoProposalChosen, NotifyType::NO_PROPOSAL_CHOSEN, detail));
     };
-    // The peer is the exchange's initiator: its side is TSi.
-    let remote = TrafficSelector::from_entries(&ts_i.selectors);
-    let local = TrafficSelector::from_entries(&ts_r.selectors);
-    let shapes = |only_missing: bool| {
-        let covered = move |shape| children.iter().any(|child| child.agreed.shape == shape && !child.leaving);
-        let wanted = tunnel.children.iter().filter(move |child| !only_missing || !covered(child.shape));
-        wanted.map(|child| (child.shape, child.local, child.remote))
-    };
-    // A wide offer gets a shape that has no child SA yet.
-    let narrowed =
-        narrow::choose(&local, &remote, shapes(true)).or_else(|| narrow::choose(&local, &remote, shapes(false)));
     let Some(narrow::Chosen { shape, local, remote }) = narrowed else {
-        let detail = compare_selectors(core, None, &local, &remote);
-        return Err(Declined::new(IkeReason::TsUnacceptable, NotifyType::TS_UNACCEPTABLE, detail));
+        return Err(Declined::new(IkeReason::TsUnacceptable, NotifyType::TS_UNACCEPTABLE, compare()));
     };
     let inbound = step.esp.reserve(core.own_spi(), step.entropy);
     let proposal = Proposal { spi: inbound.get().to_be_bytes().to_vec(), ..chosen.proposal };
@@ -212,14 +301,23 @@ impl Agreed {
         [Payload::Sa(Sa { proposals: vec![proposal] }), Payload::TsI(ts(&self.remote)), Payload::TsR(ts(&self.local))]
     }
 
-    /// The two halves of the SA for the data path. `initiator`: whether we began the exchange that made it.
-    pub fn specs(self, core: &Core, step: &mut Step<'_>, keys: ChildKeys, initiator: bool) -> NewChild {
+    /// The two halves of the SA for the data path. `initiator`: whether we began the exchange that made it; `pfs`: the
+    /// group of that exchange, if it had one.
+    pub fn specs(
+        self,
+        core: &Core,
+        step: &mut Step<'_>,
+        keys: ChildKeys,
+        initiator: bool,
+        pfs: Option<Group>,
+    ) -> NewChild {
         let encapsulation = core.encapsulation();
         let mut lifetime = core.tunnel.lifetime;
         if !self.suite.esn {
             // RFC 4303 §3.3.3: without ESN the sequence number has 32 bits and never wraps.
-            lifetime.hard_packets = lifetime.hard_packets.min(u64::from(u32::MAX));
+            lifetime = lifetime.capped(u64::from(u32::MAX));
         }
+        let lifetime = lifetime.brought_forward(core.tunnel.haste(step.entropy));
         let spec = ChildSpec {
             tunnel: core.tunnel.id,
             shape: self.shape,
@@ -247,7 +345,20 @@ impl Agreed {
                 replay_window: core.tunnel.replay_window,
             },
             outbound: OutboundSpec { spi: self.outbound, inbound: self.inbound, keys: to_peer, child: spec },
-            child: ChildSa { agreed: self, encapsulation, installed_at: step.now, leaving: false, sends: false },
+            child: ChildSa {
+                agreed: self,
+                pfs,
+                encapsulation,
+                installed_at: step.now,
+                leaving: false,
+                replaces: None,
+                replaced_by: None,
+                redundant: false,
+                patience_ends: None,
+                rekey_at: step.now + lifetime.soft_time,
+                expires_at: step.now + lifetime.hard_time,
+                outbound: Outbound::Never,
+            },
         }
     }
 }
@@ -278,7 +389,7 @@ impl HalfInstalled {
     /// Sends from now on, unless `receive_only`: the child of an IKE SA that is about to go must not take the traffic.
     pub fn install_outbound(mut self, core: &Core, step: &mut Step<'_>, receive_only: bool) -> ChildSa {
         if !receive_only {
-            self.child.sends = true;
+            self.child.outbound = Outbound::Installed;
             step.out.sad(SadCommand::InstallOutbound(Box::new(self.outbound)));
         }
         let Agreed { shape, suite, local, remote, .. } = &self.child.agreed;
@@ -291,6 +402,23 @@ impl HalfInstalled {
             encapsulation: self.child.encapsulation_name().to_owned(),
         });
         step.notices.push(Notice::ChildUp { shape: *shape });
+        self.child
+    }
+
+    /// Takes the place of `old`, as far as receiving goes. It sends once it is told to.
+    pub fn in_place_of(mut self, core: &Core, step: &mut Step<'_>, old: Spi) -> ChildSa {
+        self.child.outbound = Outbound::Waits(Box::new(self.outbound));
+        self.child.replaces = Some(old);
+        let Agreed { shape, suite, .. } = &self.child.agreed;
+        step.out.event(Event::ChildRekeyed {
+            tunnel: core.tunnel.name.clone(),
+            spis: self.child.spis(),
+            replaced: old.to_string(),
+            suite: suite.to_string(),
+            pfs: self.child.pfs.map(|group| group.to_string()),
+        });
+        step.notices.push(Notice::ChildUp { shape: *shape });
+        step.notices.push(Notice::ChildRekeyed);
         self.child
     }
 }
@@ -307,6 +435,11 @@ impl ChildSa {
         of(self) == of(other)
     }
 
+    /// Whether it is neither on its way out nor replaced.
+    pub fn is_current(&self) -> bool {
+        !self.leaving && !self.redundant && self.replaced_by.is_none()
+    }
+
     /// `udp` or `raw`.
     pub fn encapsulation_name(&self) -> &'static str {
         match self.encapsulation {
@@ -315,18 +448,42 @@ impl ChildSa {
         }
     }
 
-    /// Takes it out of the data path.
-    pub fn remove(self, core: &Core, step: &mut Step<'_>, reason: &str) {
+    /// The peer is elsewhere.
+    pub fn redirect(&mut self, encapsulation: Encapsulation) {
+        self.encapsulation = encapsulation;
+        if let Outbound::Waits(spec) = &mut self.outbound {
+            spec.child.encapsulation = encapsulation;
+        }
+    }
+
+    /// Sends from now on, if it waited for that.
+    pub fn send(&mut self, step: &mut Step<'_>) {
+        if self.redundant || !matches!(self.outbound, Outbound::Waits(_)) {
+            return;
+        }
+        if let Outbound::Waits(spec) = std::mem::replace(&mut self.outbound, Outbound::Installed) {
+            step.out.sad(SadCommand::InstallOutbound(spec));
+        }
+    }
+
+    /// Nothing goes out by it any more, and its SPI is not in the table of child SAs. What is still under way to us is
+    /// received until [`receives_no_more`] is called with the SPI that this gives.
+    pub fn retire(self, tunnel: &TunnelConfig, step: &mut Step<'_>, reason: &str) -> Spi {
         let inbound = self.agreed.inbound;
-        if self.sends {
+        if matches!(self.outbound, Outbound::Installed) {
             step.out.sad(SadCommand::RemoveOutbound { inbound });
         }
-        step.out.sad(SadCommand::RemoveInbound(inbound));
-        step.esp.release(inbound);
         let reason = reason.to_owned();
-        step.out.event(Event::ChildDown { tunnel: core.tunnel.name.clone(), spis: self.spis(), reason });
+        step.out.event(Event::ChildDown { tunnel: tunnel.name.clone(), spis: self.spis(), reason });
         step.notices.push(Notice::ChildDown { shape: self.agreed.shape });
+        inbound
     }
+}
+
+/// Takes the inbound half of a child SA out of the data path.
+pub fn receives_no_more(step: &mut Step<'_>, inbound: Spi) {
+    step.out.sad(SadCommand::RemoveInbound(inbound));
+    step.esp.release(inbound);
 }
 
 /// What a request for a child SA must carry, beside what the place asks for.

@@ -1,15 +1,18 @@
-//! Two gateways that start together open two IKE SAs; one of them has to go, and both sides must mean the same one.
+//! Both sides do the same at the same time: one of the two results has to go, and both sides must mean the same one.
 //!
-//! RFC 7296 says nothing of this case. The rule here: of all IKE SAs of a tunnel that overlap, the one with the lowest
-//! SPIs stays. Both sides know the SPIs, so both come to the same end and may both send the delete.
+//! Two gateways that start together open two IKE SAs. RFC 7296 says nothing of this case. The rule here: of all IKE SAs
+//! of a tunnel that overlap, the one with the lowest SPIs stays. Both sides know the SPIs, so both come to the same end
+//! and may both send the delete.
 //!
 //! INITIAL_CONTACT (§2.4) is honoured only against an IKE SA that was established here before the first message of the
 //! new one came in. In a simultaneous start the peer sends INITIAL_CONTACT before it has seen our IKE_AUTH, so its
 //! IKE_SA_INIT reached us before our own IKE SA was established, and nothing is lost. A peer that has restarted comes
 //! later than that.
+//!
+//! Two that rekey the same SA together make two new ones (§2.8.1, §2.8.2). The four nonces decide: [`Lowest`].
 
 use super::ike_sa::Core;
-use super::keymat::Spis;
+use super::keymat::{Nonces, Spis};
 use super::step::Rival;
 
 /// Whether the IKE SA with `own` SPIs has to go in favour of one of `rivals`.
@@ -21,5 +24,41 @@ impl Rival {
     /// Whether it was established before the first message of the IKE SA in `core`.
     pub fn is_older_than(&self, core: &Core) -> bool {
         self.established_at < core.opened_at
+    }
+}
+
+/// The lower nonce of one exchange.
+///
+/// RFC 7296 §2.8.1: "the SA created with the lowest of the four nonces used in the two exchanges SHOULD be closed by the
+/// endpoint that created it". Lowest means octet by octet, and of two that agree as far as they go the shorter one: the
+/// order of slices.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lowest(Vec<u8>);
+
+impl Lowest {
+    /// Of one exchange.
+    pub fn of(nonces: Nonces<'_>) -> Self {
+        Self(nonces.initiator.min(nonces.responder).to_vec())
+    }
+
+    /// Whether the SA made with this nonce has to go in favour of the `other`.
+    pub fn loses(&self, other: &Self) -> bool {
+        self < other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_of_four_nonces_loses_and_a_prefix_is_lower() {
+        let of = |initiator: &[u8], responder: &[u8]| Lowest::of(Nonces { initiator, responder });
+        assert!(of(&[1, 0], &[9, 9]).loses(&of(&[1, 1], &[1, 2])));
+        assert!(!of(&[1, 1], &[1, 2]).loses(&of(&[1, 0], &[9, 9])));
+        assert!(of(&[5, 5], &[1]).loses(&of(&[1, 0], &[9, 9])), "the shorter of two that agree");
+        assert!(of(&[0xff; 16], &[0x7f; 256]).loses(&of(&[0xff; 16], &[0x80; 16])), "octets have no sign");
+        let same = of(&[3; 16], &[4; 16]);
+        assert!(!same.loses(&same), "at least one of the two stays");
     }
 }

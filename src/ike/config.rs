@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crypto::suite::{EspSuite, IkeSuite};
+use crate::entropy::Entropy;
 use crate::ids::{ShapeId, TunnelId};
 use crate::policy::selector::TrafficSelector;
 use crate::sa::lifetime::Lifetime;
@@ -55,6 +56,28 @@ pub struct TunnelConfig {
     pub liveness: Duration,
     /// Limits of a child SA.
     pub lifetime: Lifetime,
+    /// Limits of the IKE SA.
+    pub ike_lifetime: IkeLifetime,
+    /// By how many percent at most an SA is renewed earlier than its soft limits say: two gateways with equal limits
+    /// shall not begin at the same moment each time.
+    pub jitter: u32,
+}
+
+impl TunnelConfig {
+    /// How many thousandths earlier than its soft limits say the next SA is renewed.
+    pub fn haste(&self, entropy: &mut dyn Entropy) -> u32 {
+        let most = u64::from(self.jitter.min(100)) * 10;
+        u32::try_from(entropy.below(most + 1)).unwrap_or(0)
+    }
+}
+
+/// Limits of an IKE SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IkeLifetime {
+    /// Renewed after this long.
+    pub soft: Duration,
+    /// Over after this long.
+    pub hard: Duration,
 }
 
 /// One child SA that the rules ask for.

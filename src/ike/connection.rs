@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::config::{Start, TunnelConfig};
 use super::limits;
 use super::retransmit::jitter;
@@ -83,6 +85,21 @@ pub struct Connection {
     pub handshakes: u64,
     /// Failed negotiations so far.
     pub failures: u64,
+    /// What was rekeyed so far.
+    pub rekeys: Rekeys,
+}
+
+/// How often keys were renewed, by whichever side began. The numbers never fall.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Rekeys {
+    /// Child SAs that took the place of others.
+    pub child: u64,
+    /// IKE SAs that took the place of others.
+    pub ike: u64,
+    /// Rekeyings of ours that the peer refused.
+    pub refused: u64,
+    /// Why the last one was refused, if none has succeeded since.
+    pub why: Option<String>,
 }
 
 impl Connection {
@@ -98,6 +115,7 @@ impl Connection {
             why: None,
             handshakes: 0,
             failures: 0,
+            rekeys: Rekeys::default(),
         }
     }
 
@@ -236,6 +254,19 @@ impl Connection {
         }
     }
 
+    /// An SA took the place of another one.
+    pub fn rekeyed(&mut self, ike: bool) {
+        *(if ike { &mut self.rekeys.ike } else { &mut self.rekeys.child }) += 1;
+        self.rekeys.why = None;
+    }
+
+    /// The peer refused a rekeying.
+    pub fn rekey_failed(&mut self, why: String) {
+        self.failures += 1;
+        self.rekeys.refused += 1;
+        self.rekeys.why = Some(why);
+    }
+
     /// A child SA is there.
     pub fn child_up(&mut self, now: Instant, shape: ShapeId) {
         self.children.entry(shape).or_default().succeeded(now);
@@ -283,10 +314,11 @@ impl Connection {
 }
 
 /// Whether two configurations lead to the same negotiation, so that an IKE SA made under one may live under the other.
+/// Lifetimes are not negotiated: other ones hold from the next keys on.
 pub fn same_negotiation(a: &TunnelConfig, b: &TunnelConfig) -> bool {
     (a.local, a.peer, &a.local_id, &a.peer_id, &a.psk, &a.ike, &a.esp, a.lab, a.force_encapsulation)
         == (b.local, b.peer, &b.local_id, &b.peer_id, &b.psk, &b.ike, &b.esp, b.lab, b.force_encapsulation)
-        && (a.replay_window, a.lifetime) == (b.replay_window, b.lifetime)
+        && a.replay_window == b.replay_window
         && (a.start == Start::Disabled) == (b.start == Start::Disabled)
 }
 

@@ -22,7 +22,7 @@ impl Spis {
 }
 
 /// Both nonces of one exchange, the initiator's first.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Nonces<'a> {
     /// `Ni`.
     pub initiator: &'a [u8],
@@ -67,6 +67,26 @@ pub fn ike_keys(suite: IkeSuite, shared: &Secret, nonces: Nonces<'_>, spis: Spis
     let Nonces { initiator: ni, responder: nr } = nonces;
     // RFC 7296 §2.14: "SKEYSEED = prf(Ni | Nr, g^ir)". HMAC takes a key of any length, so both nonces enter whole.
     let skeyseed = suite.prf.prf(&[ni, nr].concat(), &[shared.expose()]);
+    expand(suite, &skeyseed, nonces, spis)
+}
+
+/// The keys of an IKE SA that takes the place of an older one, whose PRF and SK_d are `old`.
+pub fn rekeyed_ike_keys(
+    old: (PrfAlg, &Secret),
+    suite: IkeSuite,
+    shared: &Secret,
+    nonces: Nonces<'_>,
+    spis: Spis,
+) -> IkeKeys {
+    let (prf, sk_d) = old;
+    // RFC 7296 §2.18: "SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr)", and it is the old IKE SA's PRF that is used.
+    let skeyseed = prf.prf(sk_d.expose(), &[shared.expose(), nonces.initiator, nonces.responder]);
+    expand(suite, &skeyseed, nonces, spis)
+}
+
+/// The seven keys, by the PRF of the new IKE SA.
+fn expand(suite: IkeSuite, skeyseed: &Secret, nonces: Nonces<'_>, spis: Spis) -> IkeKeys {
+    let Nonces { initiator: ni, responder: nr } = nonces;
     // RFC 5282 §7.2: with an AEAD cipher there are no SK_ai and SK_ar.
     let integrity = suite.mac.map_or(0, super::super::crypto::suite::Mac::key_len);
     let (prf, encryption) = (suite.prf.len(), suite.cipher.key_len());
@@ -125,6 +145,22 @@ mod tests {
 
     fn suite(cipher: Cipher, mac: Option<Mac>) -> IkeSuite {
         IkeSuite { cipher, mac, prf: PrfAlg::HmacSha384, group: Group::Ecp384 }
+    }
+
+    /// RFC 7296 §2.18, by hand: the old PRF with the old SK_d makes SKEYSEED, the new PRF makes the keys.
+    #[test]
+    fn a_rekeyed_ike_sa_takes_its_seed_from_the_old_sk_d_and_the_old_prf() {
+        let new = suite(Cipher::Aes256Gcm16, None);
+        let nonces = Nonces { initiator: &[1; 32], responder: &[2; 16] };
+        let (sk_d, shared) = (Secret::copy_of(&[7; 32]), Secret::copy_of(&[3; 48]));
+        let spis = Spis { initiator: 5, responder: 6 };
+        let keys = rekeyed_ike_keys((PrfAlg::HmacSha256, &sk_d), new, &shared, nonces, spis);
+        let seed = PrfAlg::HmacSha256.prf(&[7; 32], &[&[&[3; 48][..], &[1; 32], &[2; 16]].concat()]);
+        let tail = [&[1; 32][..], &[2; 16], &5u64.to_be_bytes(), &6u64.to_be_bytes()].concat();
+        let all = PrfAlg::HmacSha384.prf_plus(seed.expose(), &[&tail], 3 * 48 + 2 * 36);
+        assert_eq!(keys.sk_d.expose(), &all.expose()[..48]);
+        assert_eq!(keys.sk_ei.expose(), &all.expose()[48..84]);
+        assert_eq!(keys.sk_pr.expose(), &all.expose()[168..]);
     }
 
     #[test]

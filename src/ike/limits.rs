@@ -73,6 +73,20 @@ pub const RESPONDER_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause after TEMPORARY_FAILURE (RFC 7296 §2.25: the peer is busy, not unwilling).
 pub const TEMPORARY_FAILURE_PAUSE: Duration = Duration::from_secs(3);
 
+/// Pause after a rekeying that the peer refused. The old keys last for some time yet, and what has to change is a
+/// configuration.
+pub const REKEY_RETRY: Duration = Duration::from_mins(1);
+
+/// How long an SA that was replaced goes on receiving: packets that were under way when it was deleted still count.
+pub const LINGER: Duration = Duration::from_secs(5);
+
+/// How long the peer has for deleting what its own rekeying replaced (RFC 7296 §2.8: the initiator of the rekeying does
+/// it). Then we do.
+pub const REPLACED_GRACE: Duration = Duration::from_secs(30);
+
+/// Message IDs from which on the IKE SA is rekeyed: half of what there is.
+pub const MANY_MESSAGES: u32 = 1 << 31;
+
 /// NAT keepalive (RFC 3948 §4: 20 seconds by default).
 pub const KEEPALIVE: Duration = Duration::from_secs(20);
 

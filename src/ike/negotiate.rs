@@ -7,6 +7,7 @@
 use crate::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
 use crate::ike::limits;
 use crate::sa::spi::Spi;
+use crate::wire::ike::header::IkeSpi;
 use crate::wire::ike::numbers::{Encr, Esn, Integ, KeMethod, Prf, ProtocolId, TransformType};
 use crate::wire::ike::payload::{Proposal, Sa, Transform, TransformAttribute};
 
@@ -17,6 +18,13 @@ pub enum Place {
     IkeAuth,
     /// §1.3.1: a key exchange of its own, if the suite has one.
     CreateChildSa,
+}
+
+/// `ours` with the suite in use in front: the peer has taken it once, and its group needs no second try.
+pub fn in_use_first<S: Copy + PartialEq>(ours: &[S], in_use: S) -> Vec<S> {
+    let (mut first, others): (Vec<S>, Vec<S>) = ours.iter().copied().partition(|suite| *suite == in_use);
+    first.extend(others);
+    first
 }
 
 /// The number of a group in the registry.
@@ -89,6 +97,11 @@ fn sa(protocol: ProtocolId, spi: &[u8], transforms: impl Iterator<Item = Vec<Tra
 /// What we offer in IKE_SA_INIT.
 pub fn ike_offer(suites: &[IkeSuite]) -> Sa {
     sa(ProtocolId::IKE, &[], suites.iter().map(|suite| ike_transforms(*suite)))
+}
+
+/// What we offer in place of an IKE SA, under our new SPI.
+pub fn ike_rekey_offer(suites: &[IkeSuite], spi: IkeSpi) -> Sa {
+    sa(ProtocolId::IKE, &spi.to_be_bytes(), suites.iter().map(|suite| ike_transforms(*suite)))
 }
 
 /// What we offer for a child SA that receives under `spi`.

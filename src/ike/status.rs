@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use super::connection::Connection;
+use super::connection::{Connection, Rekeys};
 use super::describe;
 use super::ike_sa::{Core, IkeSa};
 use super::state::{Established, State};
@@ -35,6 +35,8 @@ pub struct TunnelStatus {
     pub handshakes: u64,
     /// Failed negotiations.
     pub failures: u64,
+    /// Renewed keys.
+    pub rekeys: Rekeys,
 }
 
 /// One IKE SA.
@@ -54,10 +56,14 @@ pub struct IkeStatus {
     pub peer_id: String,
     /// `none`, `local`, `remote`, `both`: who is behind a NAT.
     pub nat: &'static str,
-    /// Seconds since it was authenticated.
+    /// Seconds since it has its keys.
     pub age_s: u64,
     /// Milliseconds from the first message to authentication.
     pub handshake_ms: f64,
+    /// Seconds until it is rekeyed.
+    pub rekey_in_s: u64,
+    /// Seconds until it ends, if it is not rekeyed.
+    pub expires_in_s: u64,
 }
 
 /// One child SA.
@@ -75,6 +81,14 @@ pub struct ChildStatus {
     pub encapsulation: &'static str,
     /// Seconds since it was installed.
     pub age_s: u64,
+    /// The group of its own key exchange: `null` if its keys come from the IKE SA alone, as those of the first one do.
+    pub pfs: Option<String>,
+    /// Whether another one has taken its place, so that it is on its way out.
+    pub replaced: bool,
+    /// Seconds until it is rekeyed; limits by bytes and packets may come before.
+    pub rekey_in_s: u64,
+    /// Seconds until it ends, if it is not rekeyed.
+    pub expires_in_s: u64,
 }
 
 /// One tunnel with its IKE SAs.
@@ -96,6 +110,10 @@ pub(super) fn of_tunnel<'a>(
             remote: child.agreed.remote.iter().map(ToString::to_string).collect(),
             encapsulation: child.encapsulation_name(),
             age_s: now.since(child.installed_at).as_secs(),
+            pfs: child.pfs.map(|group| group.to_string()),
+            replaced: !child.is_current(),
+            rekey_in_s: child.rekey_at.since(now).as_secs(),
+            expires_in_s: child.expires_at.since(now).as_secs(),
         }));
         if best.is_none_or(|(_, other)| other.leaves_soon()) {
             best = Some((&sa.core, state));
@@ -121,6 +139,7 @@ pub(super) fn of_tunnel<'a>(
         missing: missing.map(|child| format!("{} === {}", child.local, child.remote)).collect(),
         handshakes: connection.handshakes,
         failures: connection.failures,
+        rekeys: connection.rekeys.clone(),
     }
 }
 
@@ -135,5 +154,7 @@ fn ike_status(now: Instant, core: &Core, state: &Established) -> IkeStatus {
         nat: core.nat.as_str(),
         age_s: now.since(state.established_at).as_secs(),
         handshake_ms: (state.handshake_time.as_secs_f64() * 1e6).round() / 1e3,
+        rekey_in_s: state.rekey_at.since(now).as_secs(),
+        expires_in_s: state.expires_at.since(now).as_secs(),
     }
 }

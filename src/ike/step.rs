@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::api::{KeyLog, Output};
+use super::ike_sa::IkeSa;
 use super::keymat::Spis;
 use super::path::Path;
+use super::state::established::Estate;
 use crate::entropy::Entropy;
 use crate::event::{Event, IkeReason};
 use crate::ids::ShapeId;
@@ -30,6 +32,8 @@ pub struct Step<'a> {
     pub rivals: &'a [Rival],
     /// What the connection has to hear.
     pub notices: &'a mut Vec<Notice>,
+    /// IKE SAs that take the place of this one.
+    pub born: &'a mut Vec<IkeSa>,
 }
 
 /// Outputs in order.
@@ -104,6 +108,11 @@ impl EspSpis {
         self.0.retain(|_, of| *of != owner);
     }
 
+    /// Everything that belonged to an IKE SA belongs to the one that takes its place.
+    pub fn hand_over(&mut self, from: IkeSpi, to: IkeSpi) {
+        self.0.values_mut().filter(|owner| **owner == from).for_each(|owner| *owner = to);
+    }
+
     /// Whose SPI it is.
     pub fn owner(&self, spi: Spi) -> Option<IkeSpi> {
         self.0.get(&spi).copied()
@@ -149,6 +158,29 @@ pub enum Notice {
         detail: String,
         /// The peer is busy: again after this time.
         pause: Option<Duration>,
+    },
+    /// A child SA took the place of another one.
+    ChildRekeyed,
+    /// An IKE SA took the place of another one.
+    IkeRekeyed,
+    /// The peer refused a rekeying of ours. What is in use stays in use for the rest of its life.
+    RekeyFailed {
+        /// Why.
+        reason: IkeReason,
+        /// What was rekeyed, and what was offered against what.
+        detail: String,
+    },
+    /// What hung on this IKE SA goes to the one that the peer's rekeying made while ours was under way.
+    Bequest {
+        /// Its SPI.
+        heir: IkeSpi,
+        /// What it gets.
+        estate: Box<Estate>,
+    },
+    /// The peer uses the IKE SA that its rekeying made, so that is the one that stays; ours is not waited for.
+    Claim {
+        /// The SPI of the one that it replaces.
+        replaced: IkeSpi,
     },
     /// Somebody who need not be the peer says that it will not work. Nothing changes but what `status` says.
     Hearsay {

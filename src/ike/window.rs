@@ -1,5 +1,6 @@
 //! Message IDs (RFC 7296 §2.2, §2.3): a window of one in each direction, the last response kept and repeated bit for bit.
 
+use super::limits;
 use super::retransmit::Schedule;
 use crate::entropy::Entropy;
 use crate::time::Instant;
@@ -67,6 +68,12 @@ impl Window {
         (self.outstanding.is_none() && self.next < u32::MAX).then_some(self.next)
     }
 
+    /// As if so many requests had been made either way.
+    #[cfg(test)]
+    pub fn skip_to(&mut self, next: u32, expected: u32) {
+        (self.next, self.expected, self.answered) = (next, expected, None);
+    }
+
     /// The ID of our next request, or of the peer's next one, whether or not one waits.
     #[cfg(test)]
     pub fn position(&self, of_peer: bool) -> u32 {
@@ -76,6 +83,11 @@ impl Window {
     /// Whether the IDs have run out.
     pub fn is_exhausted(&self) -> bool {
         self.next == u32::MAX || self.expected == u32::MAX
+    }
+
+    /// Whether half of the IDs of either side have just been used up.
+    pub fn is_half_spent(&self) -> bool {
+        [self.next, self.expected].contains(&limits::MANY_MESSAGES)
     }
 
     /// A request with [`next_id`](Self::next_id) has been sent.

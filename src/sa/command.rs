@@ -8,6 +8,9 @@ use crate::ids::TunnelId;
 /// once the data path has confirmed the command.
 #[derive(Debug)]
 pub enum SadCommand {
+    /// An SA with this SPI is about to be agreed: ESP that comes before `InstallInbound` is held for a while, bounded,
+    /// and judged then.
+    ExpectInbound(Spi),
     /// Receive with this SA from now on.
     InstallInbound(Box<InboundSpec>),
     /// Send with this SA from now on, in place of an older one of the same shape.

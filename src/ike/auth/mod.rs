@@ -15,4 +15,10 @@ impl PeerAuthenticated {
     pub fn id(&self) -> &Id {
         &self.id
     }
+
+    /// For the IKE SA that takes the place of this one. RFC 7296 §2.8.3: rekeying does not authenticate anew; who holds
+    /// the old keys makes the new ones.
+    pub fn inherited(&self) -> Self {
+        Self { id: self.id.clone() }
+    }
 }

@@ -12,8 +12,6 @@ use crate::ike::ike_sa::Incoming;
 use crate::ike::limits;
 use crate::ike::path::Path;
 use crate::ike::state::State;
-use crate::ike::step::Step;
-use crate::ike::timer::Owner;
 use crate::wire::ike::header::{Header, IkeSpi};
 use crate::wire::ike::numbers::{ExchangeType, NotifyType};
 use crate::wire::ike::payload::Notify;
@@ -112,21 +110,11 @@ impl Endpoint {
         let request = FirstRequest::read(incoming).map_err(|refusal| self.tell(incoming, refusal))?;
         self.check_cookie(incoming, &request)?;
         let spi = self.fresh_spi();
-        let rivals = self.rivals(tunnel.id, spi);
-        let mut notices = Vec::new();
-        let mut step = Step {
-            now: self.now,
-            entropy: &mut *self.entropy,
-            out: &mut self.out,
-            esp: &mut self.esp,
-            rivals: &rivals,
-            notices: &mut notices,
-        };
-        match sa_init::answer(&mut step, &tunnel, incoming, request, spi) {
+        let (answered, _) = self.step(tunnel.id, spi, |step| sa_init::answer(step, &tunnel, incoming, request, spi));
+        match answered {
             Ok(sa) => {
                 self.half_open.insert(spi, fingerprint, incoming.path.remote.ip());
-                self.agenda.set(Owner::IkeSa(spi), sa.deadline());
-                self.sas.insert(spi, sa);
+                self.insert(sa);
                 Ok(())
             }
             Err(refusal) => {

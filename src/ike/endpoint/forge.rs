@@ -21,6 +21,7 @@ impl Endpoint {
             State::AuthRequested(state) => Some((&sa.core, &mut state.handshake.protection)),
             State::InitAnswered(state) => Some((&sa.core, &mut state.handshake.protection)),
             State::Closing(state) => Some((&sa.core, &mut state.protection)),
+            State::Spare(state) => Some((&sa.core, &mut state.established.protection)),
             State::InitRequested(_) | State::Ended => None,
         })?;
         let id = core.window.position(response).wrapping_add_signed(offset);
@@ -39,6 +40,7 @@ impl Endpoint {
                 State::AuthRequested(state) => &state.handshake.protection,
                 State::InitAnswered(state) => &state.handshake.protection,
                 State::Closing(state) => &state.protection,
+                State::Spare(state) => &state.established.protection,
                 State::InitRequested(_) | State::Ended => return None,
             };
             let plain = protection.open(datagram, &sk.content).ok()?;

@@ -140,6 +140,18 @@ impl Endpoint {
                     self.close_tunnel(tunnel, "taken down by the operator");
                 }
             }
+            Input::Rekey { tunnel, children, ike } => {
+                if let Some(spi) = self.established(tunnel).first().copied() {
+                    self.with_established(spi, |state, core, step| {
+                        if children {
+                            state.rekey_children(core, step);
+                        }
+                        if ike {
+                            state.rekey_ike(core, step);
+                        }
+                    });
+                }
+            }
             Input::Shutdown => {
                 self.shutting_down = true;
                 for id in self.connections.keys().copied().collect::<Vec<_>>() {
@@ -209,13 +221,14 @@ impl Endpoint {
                     self.tend(tunnel);
                 }
             }
-            // Renewal by CREATE_CHILD_SA with REKEY_SA is not here yet; a successor of the same shape is made, then
-            // the old one is deleted.
-            SadEvent::SoftLimit { inbound } | SadEvent::HardLimit { inbound } | SadEvent::ForgeryBudget { inbound } => {
+            SadEvent::SoftLimit { inbound } | SadEvent::ForgeryBudget { inbound } => {
+                self.with_child(inbound, |state, core, step| state.rekey_child(core, step, inbound));
+            }
+            SadEvent::HardLimit { inbound } => {
                 self.with_child(inbound, |state, core, step| state.replace_child(core, step, inbound));
             }
             SadEvent::FirstInbound { inbound } => {
-                self.with_child(inbound, |state, _, step| state.inbound_seen(step.now));
+                self.with_child(inbound, |state, _, step| state.first_inbound(step, inbound));
             }
             SadEvent::PeerMoved { inbound, remote, local } => self.with_child(inbound, |state, core, step| {
                 state.inbound_seen(step.now);

@@ -11,6 +11,7 @@ use crate::ike::connection::Connection;
 use crate::ike::exchange::sa_init;
 use crate::ike::ike_sa::IkeSa;
 use crate::ike::limits;
+use crate::ike::state::established::Estate;
 use crate::ike::state::{Established, State};
 use crate::ike::step::{Notice, Rival, Step};
 use crate::ike::timer::Owner;
@@ -25,17 +26,7 @@ impl Endpoint {
     pub(super) fn with_sa<R>(&mut self, spi: IkeSpi, act: impl FnOnce(&mut IkeSa, &mut Step<'_>) -> R) -> Option<R> {
         let mut sa = self.sas.remove(&spi)?;
         let tunnel = sa.core.tunnel.id;
-        let rivals = self.rivals(tunnel, spi);
-        let mut notices = Vec::new();
-        let mut step = Step {
-            now: self.now,
-            entropy: &mut *self.entropy,
-            out: &mut self.out,
-            esp: &mut self.esp,
-            rivals: &rivals,
-            notices: &mut notices,
-        };
-        let result = act(&mut sa, &mut step);
+        let (result, said) = self.step(tunnel, spi, |step| act(&mut sa, step));
         if !sa.state.is_half_open() {
             self.half_open.remove(spi);
         }
@@ -43,11 +34,34 @@ impl Endpoint {
             self.esp.release_all(spi);
             self.agenda.set(Owner::IkeSa(spi), None);
         } else {
-            self.agenda.set(Owner::IkeSa(spi), sa.deadline());
-            self.sas.insert(spi, sa);
+            self.insert(sa);
         }
-        self.settle(tunnel, spi, notices);
+        said.born.into_iter().for_each(|sa| self.insert(sa));
+        self.settle(tunnel, spi, said.notices);
         Some(result)
+    }
+
+    /// One step of the IKE SA with our SPI `own`, which is not in the table meanwhile.
+    pub(super) fn step<R>(&mut self, tunnel: TunnelId, own: IkeSpi, act: impl FnOnce(&mut Step<'_>) -> R) -> (R, Said) {
+        let rivals = self.rivals(tunnel, own);
+        let mut said = Said::default();
+        let mut step = Step {
+            now: self.now,
+            entropy: &mut *self.entropy,
+            out: &mut self.out,
+            esp: &mut self.esp,
+            rivals: &rivals,
+            notices: &mut said.notices,
+            born: &mut said.born,
+        };
+        (act(&mut step), said)
+    }
+
+    /// Puts an IKE SA in the table, under our SPI.
+    pub(super) fn insert(&mut self, sa: IkeSa) {
+        let own = sa.core.own_spi();
+        self.agenda.set(Owner::IkeSa(own), sa.deadline());
+        self.sas.insert(own, sa);
     }
 
     pub(super) fn with_established(
@@ -119,6 +133,25 @@ impl Endpoint {
                     });
                     self.report_failure(tunnel, exchange, reason, detail);
                 }
+                Notice::ChildRekeyed => self.of(tunnel, |connection, _, _| connection.rekeyed(false)),
+                Notice::IkeRekeyed => self.of(tunnel, |connection, _, _| connection.rekeyed(true)),
+                Notice::RekeyFailed { reason, detail } => {
+                    let why = sentence(reason, &detail);
+                    self.of(tunnel, |connection, _, _| connection.rekey_failed(why));
+                    self.report_failure(tunnel, ExchangeType::CREATE_CHILD_SA, reason, detail);
+                }
+                Notice::Bequest { heir, estate } => self.bequeath(tunnel, heir, *estate),
+                Notice::Claim { replaced } => {
+                    self.with_sa(replaced, |sa, step| {
+                        if let State::Established(state) = &mut sa.state
+                            && let Some(heir) = state.rival()
+                        {
+                            state.bequeath(&sa.core, step, heir);
+                            let state = std::mem::replace(&mut sa.state, State::Ended);
+                            sa.state = state.give_way(&mut sa.core, step);
+                        }
+                    });
+                }
                 Notice::Hearsay { text } => self.of(tunnel, |connection, _, _| connection.why = Some(text)),
                 Notice::Declined { exchange, reason, detail } => self.declined(tunnel, exchange, reason, detail),
                 Notice::Failed { exchange, reason, detail } => {
@@ -135,6 +168,27 @@ impl Endpoint {
             }
         }
         self.tend(tunnel);
+    }
+
+    /// What hung on one IKE SA goes to another one.
+    fn bequeath(&mut self, tunnel: TunnelId, heir: IkeSpi, estate: Estate) {
+        let mut estate = Some(estate);
+        self.with_sa(heir, |sa, step| match std::mem::replace(&mut sa.state, State::Ended) {
+            State::Spare(spare) => {
+                let Some(estate) = estate.take() else { return };
+                sa.state = spare.inherit(&mut sa.core, step, estate);
+            }
+            other => sa.state = other,
+        });
+        // The peer has deleted it meanwhile: everything is gone.
+        if let Some(estate) = estate {
+            let Some(config) = self.connections.get(&tunnel).map(|of| Arc::clone(&of.config)) else { return };
+            let reason = "the peer deleted both the IKE SA and the one that took its place";
+            let (_, said) = self.step(tunnel, heir, |step| estate.dissolve(&config, step, reason));
+            self.esp.release_all(heir);
+            self.of(tunnel, |connection, now, entropy| connection.lost(now, reason, entropy));
+            self.settle(tunnel, heir, said.notices);
+        }
     }
 
     pub(super) fn of(&mut self, tunnel: TunnelId, act: impl FnOnce(&mut Connection, Instant, &mut dyn Entropy)) {
@@ -276,22 +330,18 @@ impl Endpoint {
     /// Opens an IKE SA.
     pub(super) fn begin(&mut self, tunnel: &Arc<TunnelConfig>, first: Option<ShapeId>) {
         let spi = self.fresh_spi();
-        let rivals = self.rivals(tunnel.id, spi);
-        let mut notices = Vec::new();
-        let mut step = Step {
-            now: self.now,
-            entropy: &mut *self.entropy,
-            out: &mut self.out,
-            esp: &mut self.esp,
-            rivals: &rivals,
-            notices: &mut notices,
-        };
-        if let Some(sa) = sa_init::begin(&mut step, tunnel, spi, first) {
-            self.agenda.set(Owner::IkeSa(spi), sa.deadline());
-            self.sas.insert(spi, sa);
-        }
+        let (begun, _) = self.step(tunnel.id, spi, |step| sa_init::begin(step, tunnel, spi, first));
+        begun.into_iter().for_each(|sa| self.insert(sa));
     }
 }
+
+/// What an IKE SA said in one step.
+#[derive(Default)]
+pub(super) struct Said {
+    notices: Vec<Notice>,
+    born: Vec<IkeSa>,
+}
+
 /// Why a tunnel is not up.
 fn sentence(reason: IkeReason, detail: &str) -> String {
     if detail.is_empty() { reason.sentence().to_owned() } else { format!("{}: {detail}", reason.sentence()) }

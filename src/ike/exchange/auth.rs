@@ -126,7 +126,8 @@ pub fn process(
             let farewell = Some(Payload::Notify(Notify::error(NotifyType::AUTHENTICATION_FAILED)));
             let until = step.now + limits::CLOSING_TIME;
             let protection = handshake.protection;
-            let mut closing = Closing { protection, farewell, sent: false, was_established: false, until };
+            let not_before = step.now;
+            let mut closing = Closing { protection, farewell, not_before, sent: false, was_established: false, until };
             closing.say(core, step);
             return State::Closing(Box::new(closing));
         }
@@ -136,7 +137,7 @@ pub fn process(
         let agreed = agreed.map(|agreed| {
             let suite = agreed.suite;
             let keys = child_keys(handshake.suite.prf, &handshake.keys.sk_d, None, handshake.nonces(), suite);
-            agreed.specs(core, step, keys, true)
+            agreed.specs(core, step, keys, true, None)
         });
         (shape, inbound, agreed)
     });
@@ -189,7 +190,9 @@ pub fn answer(
             // Kept for as long as the answer may have to be repeated.
             let until = state.until.min(step.now + limits::REFUSED_TIME);
             let protection = handshake.protection;
-            let closing = Closing { protection, farewell: None, sent: false, was_established: false, until };
+            let not_before = step.now;
+            let closing =
+                Closing { protection, farewell: None, not_before, sent: false, was_established: false, until };
             return State::Closing(Box::new(closing));
         }
     };
@@ -202,7 +205,7 @@ pub fn answer(
             payloads.extend(agreed.payloads(proposal));
             let suite = agreed.suite;
             let keys = child_keys(handshake.suite.prf, &handshake.keys.sk_d, None, handshake.nonces(), suite);
-            Some(agreed.specs(core, step, keys, false).install_inbound(step))
+            Some(agreed.specs(core, step, keys, false, None).install_inbound(step))
         }
         Err(Declined { reason, notify, detail }) => {
             payloads.push(Payload::Notify(notify));
@@ -218,7 +221,9 @@ pub fn answer(
     let rivals: Vec<_> =
         step.rivals.iter().filter(|rival| !(initial_contact && rival.is_older_than(core))).copied().collect();
     let receive_only = collision::loses(core.spis, &rivals);
-    established.children.extend(child.map(|child| child.install_outbound(core, step, receive_only)));
+    if let Some(child) = child {
+        established.children.push(child.install_outbound(core, step, receive_only));
+    }
     established.proceed(core, step);
     State::Established(Box::new(established))
 }

@@ -22,14 +22,20 @@ pub fn names_ike_sa(sorted: &Sorted) -> bool {
     sorted.deletes.iter().any(|delete| delete.protocol == ProtocolId::IKE)
 }
 
-/// Asks the peer to forget a child SA, named by the SPI under which we receive. It leaves the data path now: what is
-/// still under way to us has a successor or is not wanted.
+/// Asks the peer to forget a child SA, named by the SPI under which we receive. Nothing is sent on it from now on; what is
+/// still under way to us is received for a moment if it has a successor, and not wanted if it has none.
 pub fn begin(state: &mut Established, core: &mut Core, step: &mut Step<'_>, inbound: Spi) -> Option<Ongoing> {
     let payloads = [Payload::Delete(Delete::esp([inbound.get()]))];
     core.request(step, &mut state.protection, ExchangeType::INFORMATIONAL, &payloads)?;
-    state.remove_child(core, step, inbound, "deleted");
-    step.esp.release(inbound);
-    Some(Ongoing::DeleteChild)
+    let child = state.children.get(inbound);
+    let (outbound, replaced) = (child.map(|child| child.agreed.outbound), child.and_then(|child| child.replaced_by));
+    match child {
+        Some(_) if replaced.is_some() => state.remove_child(core, step, inbound, "another one took its place"),
+        Some(_) => state.remove_child(core, step, inbound, "deleted"),
+        // It exists at the peer alone.
+        None => step.esp.release(inbound),
+    }
+    Some(Ongoing::DeleteChild(outbound))
 }
 
 /// Removes what the peer deletes and gives what we answer.
@@ -40,8 +46,7 @@ pub fn answer(state: &mut Established, core: &Core, step: &mut Step<'_>, sorted:
     let mut ours = Vec::new();
     // The peer names the SPIs under which it receives: our outbound ones.
     for spi in sorted.deletes.iter().flat_map(Delete::esp_spis) {
-        let child = state.children.iter().find(|child| child.agreed.outbound.get() == spi);
-        if let Some(inbound) = child.map(|child| child.agreed.inbound) {
+        if let Some(inbound) = state.children.by_outbound(spi).map(|child| child.agreed.inbound) {
             state.remove_child(core, step, inbound, "the peer deleted it");
             ours.push(inbound.get());
         } else {

@@ -10,7 +10,7 @@ use super::delete;
 use crate::ike::ike_sa::{Core, Incoming};
 use crate::ike::payloads::Sorted;
 use crate::ike::state::Established;
-use crate::ike::state::established::Ongoing;
+use crate::ike::state::established::{Next, Ongoing};
 use crate::ike::step::Step;
 use crate::wire::ike::numbers::{ExchangeType, NotifyType};
 
@@ -20,20 +20,23 @@ pub fn begin_liveness(state: &mut Established, core: &mut Core, step: &mut Step<
     Some(Ongoing::Liveness)
 }
 
-/// Answers a request. `Some` if the IKE SA is over, with the reason.
+/// Answers a request.
 pub fn answer(
     state: &mut Established,
     core: &mut Core,
     step: &mut Step<'_>,
     incoming: &Incoming<'_>,
     sorted: &Sorted,
-) -> Option<&'static str> {
+) -> Next {
     let answer = delete::answer(state, core, step, sorted);
     // RFC 7296 §1.4: a request must be answered, if only with an empty message.
     core.respond(step, &mut state.protection, incoming, &answer);
     if delete::names_ike_sa(sorted) {
-        return Some("the peer deleted it");
+        return Next::End("the peer deleted it");
     }
     // §2.21.2: the initiator could not authenticate us.
-    sorted.notify(NotifyType::AUTHENTICATION_FAILED).map(|_| "the peer says that our authentication failed")
+    match sorted.notify(NotifyType::AUTHENTICATION_FAILED) {
+        Some(_) => Next::End("the peer says that our authentication failed"),
+        None => Next::Stay,
+    }
 }

@@ -2,6 +2,9 @@
 
 pub mod auth;
 pub mod child_create;
+pub mod child_rekey;
+pub mod create;
 pub mod delete;
+pub mod ike_rekey;
 pub mod informational;
 pub mod sa_init;

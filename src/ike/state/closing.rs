@@ -5,6 +5,7 @@ use crate::event::IkeReason;
 use crate::ike::error::Refusal;
 use crate::ike::exchange::delete;
 use crate::ike::ike_sa::{Arrival, Core, Incoming};
+use crate::ike::limits;
 use crate::ike::protect::Protection;
 use crate::ike::step::Step;
 use crate::ike::timer::earlier;
@@ -18,6 +19,8 @@ pub struct Closing {
     pub protection: Protection,
     /// What the peer is told as soon as the window lets us; `None` once it has been sent, or if nothing is to be said.
     pub farewell: Option<Payload>,
+    /// When it is said at the earliest: what the peer has rekeyed, the peer deletes.
+    pub not_before: Instant,
     /// Whether the farewell has been sent, so that its response ends everything.
     pub sent: bool,
     /// Whether the peer had authenticated.
@@ -29,7 +32,7 @@ pub struct Closing {
 impl Closing {
     /// Sends the farewell if the window is free.
     pub fn say(&mut self, core: &mut Core, step: &mut Step<'_>) {
-        if self.farewell.is_none() || core.window.next_id().is_none() {
+        if self.farewell.is_none() || step.now < self.not_before || core.window.next_id().is_none() {
             return;
         }
         let payloads: Vec<_> = self.farewell.take().into_iter().collect();
@@ -80,12 +83,24 @@ impl Closing {
     }
 
     /// A retransmission is due, or it has lasted long enough.
-    pub fn on_time(self: Box<Self>, core: &mut Core, step: &mut Step<'_>) -> State {
-        if step.now < self.until && repeat(core, step) { State::Closing(self) } else { State::Ended }
+    pub fn on_time(mut self: Box<Self>, core: &mut Core, step: &mut Step<'_>) -> State {
+        if step.now >= self.until || !repeat(core, step) {
+            return State::Ended;
+        }
+        self.say(core, step);
+        State::Closing(self)
+    }
+
+    /// No longer than anything else that ends.
+    pub fn hurry(&mut self, core: &mut Core, step: &mut Step<'_>) {
+        self.not_before = step.now;
+        self.until = self.until.min(step.now + limits::CLOSING_TIME);
+        self.say(core, step);
     }
 
     /// When [`on_time`](Self::on_time) is due.
     pub fn deadline(&self, core: &Core) -> Option<Instant> {
-        earlier(core.window.deadline(), Some(self.until))
+        let farewell = self.farewell.as_ref().filter(|_| core.window.next_id().is_some()).map(|_| self.not_before);
+        earlier(farewell, earlier(core.window.deadline(), Some(self.until)))
     }
 }

@@ -3,6 +3,8 @@
 //! ```text
 //! initiator: InitRequested -> AuthRequested -> Established -> Closing -> Ended
 //! responder: InitAnswered  ------------------> Established -> Closing -> Ended
+//! rekeyed:                                     Established
+//! rekeyed by both sides at once:      Spare -> Established
 //! ```
 
 pub mod auth_requested;
@@ -10,12 +12,14 @@ pub mod closing;
 pub mod established;
 pub mod init_answered;
 pub mod init_requested;
+pub mod spare;
 
 pub use auth_requested::AuthRequested;
 pub use closing::Closing;
 pub use established::Established;
 pub use init_answered::InitAnswered;
 pub use init_requested::InitRequested;
+pub use spare::Spare;
 
 use super::error::Refusal;
 use super::ike_sa::{Core, Incoming};
@@ -37,6 +41,8 @@ pub enum State {
     AuthRequested(Box<AuthRequested>),
     /// The peer has authenticated.
     Established(Box<Established>),
+    /// The peer's rekeying made it while ours was under way: one of the two will go.
+    Spare(Box<Spare>),
     /// A delete is under way, or an authentication has failed and its answer may have to be repeated.
     Closing(Box<Closing>),
     /// Over.
@@ -80,6 +86,7 @@ impl State {
             Self::InitAnswered(state) => state.handle(core, step, incoming),
             Self::AuthRequested(state) => state.handle(core, step, incoming),
             Self::Established(state) => state.handle(core, step, incoming),
+            Self::Spare(state) => state.handle(core, step, incoming),
             Self::Closing(state) => state.handle(core, step, incoming),
             Self::Ended => Ok(Self::Ended),
         }
@@ -92,6 +99,7 @@ impl State {
             Self::InitAnswered(state) => state.on_time(step),
             Self::AuthRequested(state) => state.on_time(core, step),
             Self::Established(state) => state.on_time(core, step),
+            Self::Spare(state) => state.on_time(core, step),
             Self::Closing(state) => state.on_time(core, step),
             Self::Ended => Self::Ended,
         }
@@ -103,6 +111,7 @@ impl State {
             Self::InitRequested(_) | Self::AuthRequested(_) => core.window.deadline(),
             Self::InitAnswered(state) => Some(state.until),
             Self::Established(state) => state.deadline(core),
+            Self::Spare(state) => Some(state.until),
             Self::Closing(state) => state.deadline(core),
             Self::Ended => None,
         }
@@ -112,8 +121,20 @@ impl State {
     pub fn close(self, core: &mut Core, step: &mut Step<'_>, reason: &str) -> Self {
         match self {
             Self::Established(state) => state.close(core, step, reason),
-            Self::Closing(state) => Self::Closing(state),
+            Self::Spare(state) => state.established.give_way(core, step, true).close(core, step, reason),
+            Self::Closing(mut state) => {
+                state.hurry(core, step);
+                Self::Closing(state)
+            }
             Self::InitRequested(_) | Self::InitAnswered(_) | Self::AuthRequested(_) | Self::Ended => Self::Ended,
+        }
+    }
+
+    /// Another one has its place; the peer is to delete it.
+    pub fn give_way(self, core: &mut Core, step: &mut Step<'_>) -> Self {
+        match self {
+            Self::Established(state) => state.give_way(core, step, false),
+            other => other,
         }
     }
 

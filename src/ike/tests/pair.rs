@@ -1,6 +1,6 @@
 //! The network: datagrams with a delay, and whatever a test wants done to them on the way.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::entropy::SeededEntropy;
 use crate::event::{Event, IkeReason};
 use crate::ids::{ShapeId, TunnelId};
 use crate::ike::api::{Input, KeyLog, Output};
-use crate::ike::config::{ChildConfig, Config, Start, TunnelConfig};
+use crate::ike::config::{ChildConfig, Config, IkeLifetime, Start, TunnelConfig};
 use crate::ike::endpoint::Endpoint;
 use crate::ike::status::TunnelStatus;
 use crate::policy::selector::TrafficSelector;
@@ -85,6 +85,8 @@ pub(super) fn tunnel(side: usize) -> TunnelConfig {
             soft_time: Duration::from_mins(50),
             hard_time: Duration::from_hours(1),
         },
+        ike_lifetime: IkeLifetime { soft: Duration::from_hours(20), hard: Duration::from_hours(24) },
+        jitter: 10,
     }
 }
 
@@ -114,6 +116,8 @@ pub(super) struct Side {
     pub endpoint: Endpoint,
     pub events: Vec<Event>,
     pub inbound: BTreeMap<Spi, InboundSpec>,
+    /// SPIs that were announced to the data path.
+    pub expected: BTreeSet<Spi>,
     /// By the inbound SPI it is paired with.
     pub outbound: BTreeMap<Spi, OutboundSpec>,
     /// The outbound SAs of each shape, the last one being where packets go.
@@ -150,6 +154,7 @@ impl Pair {
             endpoint: Endpoint::new(config, Box::new(SeededEntropy::new(seed * 4 + salt)), true),
             events: Vec::new(),
             inbound: BTreeMap::new(),
+            expected: BTreeSet::new(),
             outbound: BTreeMap::new(),
             ways: BTreeMap::new(),
             redirects: Vec::new(),
@@ -317,6 +322,9 @@ impl Pair {
 impl Side {
     fn apply(&mut self, command: SadCommand) {
         match command {
+            SadCommand::ExpectInbound(spi) => {
+                self.expected.insert(spi);
+            }
             SadCommand::InstallInbound(spec) => {
                 assert!(self.inbound.insert(spec.spi, *spec).is_none(), "an SPI is used once");
             }

@@ -1,29 +1,35 @@
-//! The peer has authenticated: child SAs come and go, one exchange at a time in each direction.
+//! The peer has authenticated: child SAs come and go, one exchange at a time in each direction. `time` is what the clock
+//! brings, `end` what becomes of it and of what hangs on it.
+
+mod end;
+mod time;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Closing, Handshake, IN_USE, Refused, State, repeat};
+use super::{Handshake, IN_USE, Refused, State};
 use crate::crypto::suite::{Group, IkeSuite};
 use crate::event::{Event, IkeReason, Millis};
 use crate::ids::ShapeId;
 use crate::ike::auth::PeerAuthenticated;
 use crate::ike::child::{ChildSa, Declined};
+use crate::ike::children::Children;
 use crate::ike::error::Refusal;
-use crate::ike::exchange::{child_create, delete, informational};
+use crate::ike::exchange::{child_create, child_rekey, create, delete, ike_rekey, informational};
 use crate::ike::ike_sa::{Arrival, Core, Incoming};
 use crate::ike::limits;
 use crate::ike::path::Path;
 use crate::ike::payloads::Sorted;
 use crate::ike::protect::Protection;
 use crate::ike::step::{Notice, Step};
-use crate::ike::timer::earlier;
 use crate::sa::command::SadCommand;
 use crate::sa::spi::Spi;
 use crate::secret::Secret;
 use crate::time::Instant;
 use crate::wire::ike::numbers::{ExchangeType, NotifyType};
-use crate::wire::ike::payload::{Delete, Payload};
+use crate::wire::ike::payload::Payload;
+
+pub use end::Estate;
 
 /// What waits for the window.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,6 +41,18 @@ pub enum Task {
         /// The group that the peer asked for.
         group: Option<Group>,
     },
+    /// A child SA is to be replaced.
+    RekeyChild {
+        /// Our SPI of the old one.
+        inbound: Spi,
+        /// The group that the peer asked for.
+        group: Option<Group>,
+    },
+    /// This IKE SA is to be replaced.
+    RekeyIke {
+        /// The group that the peer asked for.
+        group: Option<Group>,
+    },
     /// A child SA is to go; it may exist at the peer alone.
     DeleteChild(Spi),
 }
@@ -42,9 +60,13 @@ pub enum Task {
 /// Our request that waits for its response.
 pub enum Ongoing {
     /// CREATE_CHILD_SA.
-    ChildCreate(Box<child_create::Requested>),
-    /// A delete.
-    DeleteChild,
+    ChildCreate(Box<create::Requested>),
+    /// CREATE_CHILD_SA in place of a child SA.
+    ChildRekey(Box<child_rekey::Rekeying>),
+    /// CREATE_CHILD_SA in place of this IKE SA.
+    IkeRekey(Box<ike_rekey::Rekeying>),
+    /// A delete; the peer's SPI of what was deleted, if it had one.
+    DeleteChild(Option<Spi>),
     /// Is the peer there?
     Liveness,
 }
@@ -60,14 +82,15 @@ pub struct Established {
     pub sk_d: Secret,
     /// The keys.
     pub protection: Protection,
-    /// The child SAs, oldest first.
-    pub children: Vec<ChildSa>,
+    /// The child SAs.
+    pub children: Children,
     /// What waits for the window.
     pub tasks: VecDeque<Task>,
-    ongoing: Option<Ongoing>,
+    /// Our request that waits for its response.
+    pub ongoing: Option<Ongoing>,
     /// SPIs that the peer deleted before the answer that makes them reached us.
     deleted_early: Vec<u32>,
-    /// When the peer authenticated.
+    /// Since when it has its keys.
     pub established_at: Instant,
     /// From the first message until then.
     pub handshake_time: Duration,
@@ -75,6 +98,10 @@ pub struct Established {
     last_keepalive: Instant,
     /// Its twin has won: it goes then.
     leaves_at: Option<Instant>,
+    /// When it is rekeyed.
+    pub rekey_at: Instant,
+    /// When it is over.
+    pub expires_at: Instant,
 }
 
 impl Established {
@@ -90,12 +117,28 @@ impl Established {
             remote: core.path.remote,
             handshake_ms: Millis(handshake_time),
         });
+        let Handshake { suite, keys, protection, .. } = handshake;
+        Self::with(proof, suite, keys.sk_d, protection, handshake_time, core, step)
+    }
+
+    /// One without child SAs.
+    pub fn with(
+        proof: PeerAuthenticated,
+        suite: IkeSuite,
+        sk_d: Secret,
+        protection: Protection,
+        handshake_time: Duration,
+        core: &Core,
+        step: &mut Step<'_>,
+    ) -> Self {
+        let lifetime = core.tunnel.ike_lifetime;
+        let haste = lifetime.soft / 1000 * core.tunnel.haste(step.entropy);
         Self {
             proof,
-            suite: handshake.suite,
-            sk_d: handshake.keys.sk_d,
-            protection: handshake.protection,
-            children: Vec::new(),
+            suite,
+            sk_d,
+            protection,
+            children: Children::default(),
             tasks: VecDeque::new(),
             ongoing: None,
             deleted_early: Vec::new(),
@@ -104,6 +147,8 @@ impl Established {
             last_inbound: step.now,
             last_keepalive: step.now,
             leaves_at: None,
+            rekey_at: step.now + lifetime.soft.saturating_sub(haste),
+            expires_at: step.now + lifetime.hard,
         }
     }
 
@@ -141,6 +186,10 @@ impl Established {
     /// An authenticated message that was not seen before: the peer lives, and it lives there.
     fn heard(&mut self, core: &mut Core, step: &mut Step<'_>, path: Path) {
         self.last_inbound = step.now;
+        if core.window.is_half_spent() {
+            // §2.2: message IDs never wrap; the new IKE SA begins at zero.
+            self.rekey_at = step.now;
+        }
         // RFC 7296 §2.23: a host that is not behind a NAT sends to the address and port that the newest valid packet
         // of a peer behind one came from.
         if core.nat.remote && path.remote != core.path.remote && path.local.port() == core.path.local.port() {
@@ -152,9 +201,7 @@ impl Established {
     pub fn follow(&mut self, core: &mut Core, step: &mut Step<'_>, path: Path) {
         core.path = path;
         let encapsulation = core.encapsulation();
-        for child in &mut self.children {
-            child.encapsulation = encapsulation;
-        }
+        self.children.redirect(encapsulation);
         step.out.sad(SadCommand::Redirect { tunnel: core.tunnel.id, encapsulation });
     }
 
@@ -171,17 +218,23 @@ impl Established {
         sorted: Result<Sorted, Refusal>,
     ) -> State {
         let answered = sorted.and_then(|sorted| match incoming.header.exchange {
-            ExchangeType::CREATE_CHILD_SA => {
-                child_create::answer(&mut self, core, step, incoming, &sorted).map(|()| None)
-            }
+            ExchangeType::CREATE_CHILD_SA => create::answer(&mut self, core, step, incoming, &sorted),
             _ => Ok(informational::answer(&mut self, core, step, incoming, &sorted)),
         });
         match answered {
-            Ok(None) => {
+            Ok(Next::Stay) => {
                 self.proceed(core, step);
                 State::Established(self)
             }
-            Ok(Some(over)) => self.end(core, step, over),
+            Ok(Next::Leave(heir)) => self.leave_to(core, step, *heir, false),
+            // RFC 7296 §2.8.2: the peer has not noticed that we rekey too. Its IKE SA is the one that stays.
+            Ok(Next::End(reason)) => match self.rival() {
+                Some(heir) => {
+                    self.bequeath(core, step, heir);
+                    State::Ended
+                }
+                None => self.end(core, step, reason),
+            },
             Err(refusal) => {
                 let fatal = refusal.is_fatal();
                 let answer: Vec<_> = refusal.notify.clone().map(Payload::Notify).into_iter().collect();
@@ -205,8 +258,13 @@ impl Established {
                 child_create::process(*requested, &mut self, core, step, &sorted);
                 self.deleted_early.clear();
             }
+            Some(Ongoing::ChildRekey(rekeying)) => {
+                child_rekey::process(*rekeying, &mut self, core, step, &sorted);
+                self.deleted_early.clear();
+            }
+            Some(Ongoing::IkeRekey(rekeying)) => return ike_rekey::process(*rekeying, self, core, step, &sorted),
             // RFC 7296 §1.4.1: the answer to a delete names the other direction, which is gone here already.
-            Some(Ongoing::DeleteChild | Ongoing::Liveness) | None => {}
+            Some(Ongoing::DeleteChild(_) | Ongoing::Liveness) | None => {}
         }
         self.proceed(core, step);
         State::Established(self)
@@ -218,6 +276,8 @@ impl Established {
             let Some(task) = self.tasks.pop_front() else { return };
             self.ongoing = match task {
                 Task::CreateChild { shape, group } => child_create::begin(self, core, step, shape, group),
+                Task::RekeyChild { inbound, group } => child_rekey::begin(self, core, step, inbound, group),
+                Task::RekeyIke { group } => ike_rekey::begin(self, core, step, group),
                 Task::DeleteChild(inbound) => delete::begin(self, core, step, inbound),
             };
         }
@@ -232,32 +292,77 @@ impl Established {
     /// Whether there is a child SA for these selectors, or one on its way.
     pub fn has_child(&self, shape: ShapeId) -> bool {
         let wants = |task: &Task| matches!(task, Task::CreateChild { shape: of, .. } if *of == shape);
-        let asked = matches!(&self.ongoing, Some(Ongoing::ChildCreate(requested)) if requested.shape() == shape);
-        asked
-            || self.children.iter().any(|child| child.agreed.shape == shape && !child.leaving)
-            || self.tasks.iter().any(wants)
+        let asked = matches!(&self.ongoing, Some(Ongoing::ChildCreate(requested)) if requested.offer.shape == shape);
+        asked || self.children.covered().contains(&shape) || self.tasks.iter().any(wants)
     }
 
-    /// A child SA has come to a limit: another one takes its place, then it goes.
+    /// A child SA comes near a limit, or the operator wishes so: another one takes its place.
+    pub fn rekey_child(&mut self, core: &mut Core, step: &mut Step<'_>, inbound: Spi) {
+        let Some(child) = self.children.get_mut(inbound).filter(|child| child.is_current()) else { return };
+        // Not again before this attempt has come to its end, whatever that is.
+        child.rekey_at = step.now + limits::REKEY_RETRY;
+        let queued = |task: &Task| matches!(task, Task::RekeyChild { inbound: of, .. } if *of == inbound);
+        if !self.is_rekeying(inbound) && !self.tasks.iter().any(queued) {
+            self.tasks.push_back(Task::RekeyChild { inbound, group: None });
+            self.proceed(core, step);
+        }
+    }
+
+    /// Every child SA is to be replaced.
+    pub fn rekey_children(&mut self, core: &mut Core, step: &mut Step<'_>) {
+        let current: Vec<_> =
+            self.children.iter().filter(|child| child.is_current()).map(|child| child.agreed.inbound).collect();
+        for inbound in current {
+            self.rekey_child(core, step, inbound);
+        }
+    }
+
+    /// This IKE SA is to be replaced.
+    pub fn rekey_ike(&mut self, core: &mut Core, step: &mut Step<'_>) {
+        self.rekey_at = step.now + limits::REKEY_RETRY;
+        let under_way = matches!(self.ongoing, Some(Ongoing::IkeRekey(_)));
+        if !under_way && !self.tasks.iter().any(|task| matches!(task, Task::RekeyIke { .. })) {
+            self.tasks.push_back(Task::RekeyIke { group: None });
+            self.proceed(core, step);
+        }
+    }
+
+    /// Whether our request to replace this child SA is under way.
+    pub fn is_rekeying(&self, inbound: Spi) -> bool {
+        matches!(&self.ongoing, Some(Ongoing::ChildRekey(rekeying)) if rekeying.old == inbound)
+    }
+
+    /// A child SA has come to its end without a successor: another one takes its place, then it goes.
     pub fn replace_child(&mut self, core: &mut Core, step: &mut Step<'_>, inbound: Spi) {
-        let Some(child) = self.children.iter_mut().find(|child| child.agreed.inbound == inbound && !child.leaving)
-        else {
+        let under_way = self.is_rekeying(inbound);
+        let Some(child) = self.children.get_mut(inbound).filter(|child| !child.leaving) else { return };
+        if under_way {
+            // The answer to our rekeying decides, if it still comes.
+            child.expires_at = step.now + limits::NEGOTIATION_TIME;
             return;
-        };
+        }
         child.leaving = true;
-        let shape = child.agreed.shape;
-        if !self.has_child(shape) {
+        let (shape, alone) = (child.agreed.shape, child.replaced_by.is_none() && !child.redundant);
+        if alone && !self.has_child(shape) {
             self.tasks.push_back(Task::CreateChild { shape, group: None });
         }
-        self.tasks.push_back(Task::DeleteChild(inbound));
+        self.delete_child(inbound);
         self.proceed(core, step);
+    }
+
+    /// A delete of this child SA waits for the window from now on.
+    pub fn delete_child(&mut self, inbound: Spi) {
+        if let Some(child) = self.children.get_mut(inbound) {
+            child.leaving = true;
+            self.tasks.push_back(Task::DeleteChild(inbound));
+        }
     }
 
     /// Child SAs whose selectors are no longer configured go.
     pub fn drop_children(&mut self, core: &mut Core, step: &mut Step<'_>, keep: impl Fn(&ChildSa) -> bool) {
-        for child in self.children.iter_mut().filter(|child| !child.leaving && !keep(child)) {
-            child.leaving = true;
-            self.tasks.push_back(Task::DeleteChild(child.agreed.inbound));
+        let gone = self.children.iter().filter(|child| !child.leaving && !keep(child));
+        for inbound in gone.map(|child| child.agreed.inbound).collect::<Vec<_>>() {
+            self.delete_child(inbound);
         }
         self.proceed(core, step);
     }
@@ -266,9 +371,9 @@ impl Established {
     /// older of the two.
     pub fn add_child(&mut self, core: &Core, child: ChildSa) {
         if core.initiator {
-            for twin in self.children.iter_mut().filter(|other| !other.leaving && other.is_twin(&child)) {
-                twin.leaving = true;
-                self.tasks.push_back(Task::DeleteChild(twin.agreed.inbound));
+            let twins = self.children.iter().filter(|other| other.is_current() && other.is_twin(&child));
+            for inbound in twins.map(|twin| twin.agreed.inbound).collect::<Vec<_>>() {
+                self.delete_child(inbound);
             }
         }
         self.children.push(child);
@@ -294,18 +399,16 @@ impl Established {
         step.notices.push(Notice::ChildFailed { shape, exchange, reason, detail, pause });
     }
 
-    /// A child SA leaves the data path.
+    /// A child SA leaves the table.
     pub fn remove_child(&mut self, core: &Core, step: &mut Step<'_>, inbound: Spi, reason: &str) {
-        if let Some(index) = self.children.iter().position(|child| child.agreed.inbound == inbound) {
-            self.children.remove(index).remove(core, step, reason);
-        }
+        self.children.remove(&core.tunnel, step, inbound, reason);
         self.tasks.retain(|task| *task != Task::DeleteChild(inbound));
     }
 
     /// The peer deletes an SPI that is not known. It may be that of a child SA whose CREATE_CHILD_SA response is late
     /// or lost (RFC 7296 §2.25: exchanges in both directions overtake each other).
     pub fn note_unknown_delete(&mut self, spi: u32) {
-        let creates = matches!(self.ongoing, Some(Ongoing::ChildCreate(_)));
+        let creates = matches!(self.ongoing, Some(Ongoing::ChildCreate(_) | Ongoing::ChildRekey(_)));
         if creates && self.deleted_early.len() < limits::SPARE_CHILDREN {
             self.deleted_early.push(spi);
         }
@@ -316,88 +419,19 @@ impl Established {
         self.deleted_early.contains(&spi.get())
     }
 
-    /// Its twin has won.
-    pub fn leave_at(&mut self, at: Instant) {
-        self.leaves_at.get_or_insert(at);
+    /// The first packet has come in on a child SA.
+    pub fn first_inbound(&mut self, step: &mut Step<'_>, inbound: Spi) {
+        self.last_inbound = step.now;
+        self.children.seen(step, inbound);
     }
+}
 
-    /// Whether its twin has won, so that no new traffic goes by it.
-    pub fn leaves_soon(&self) -> bool {
-        self.leaves_at.is_some()
-    }
-
-    /// Time has passed.
-    pub fn on_time(mut self: Box<Self>, core: &mut Core, step: &mut Step<'_>) -> State {
-        if !repeat(core, step) {
-            // RFC 7296 §2.4: after repeated attempts without an answer the peer counts as gone, with all that was
-            // negotiated.
-            return self.end(core, step, "the peer does not answer");
-        }
-        if core.window.is_exhausted() {
-            return self.close(core, step, "the message IDs have run out");
-        }
-        if self.leaves_at.is_some_and(|at| at <= step.now) {
-            return self.close(core, step, "both sides had opened an IKE SA, and the other one stays");
-        }
-        if self.liveness_at(core).is_some_and(|at| at <= step.now) && self.tasks.is_empty() {
-            self.ongoing = informational::begin_liveness(&mut self, core, step);
-            if self.ongoing.is_none() {
-                // The window is taken: what waits there asks the same. Not again in this instant, in any case.
-                self.last_inbound = step.now;
-            }
-        }
-        if self.keepalive_at(core).is_some_and(|at| at <= step.now) {
-            // RFC 3948 §2.3, §4: only the side behind the NAT keeps its mapping alive.
-            step.out.keepalive(core.path);
-            self.last_keepalive = step.now;
-        }
-        State::Established(self)
-    }
-
-    fn liveness_at(&self, core: &Core) -> Option<Instant> {
-        // A request that waits asks the same question.
-        let interval = core.tunnel.liveness.max(Duration::from_secs(1));
-        self.ongoing.is_none().then(|| self.last_inbound + interval)
-    }
-
-    fn keepalive_at(&self, core: &Core) -> Option<Instant> {
-        core.nat.local.then(|| self.last_keepalive + limits::KEEPALIVE)
-    }
-
-    /// When [`on_time`](Self::on_time) is due.
-    pub fn deadline(&self, core: &Core) -> Option<Instant> {
-        let own = earlier(self.liveness_at(core), self.keepalive_at(core));
-        earlier(earlier(own, self.leaves_at), core.window.deadline())
-    }
-
-    /// Everything leaves the data path, and the operator hears why.
-    fn dissolve(&mut self, core: &Core, step: &mut Step<'_>, reason: &str) {
-        for child in std::mem::take(&mut self.children) {
-            child.remove(core, step, reason);
-        }
-        let (tunnel, spis) = (core.tunnel.name.clone(), core.spis.to_hex());
-        step.out.event(Event::IkeDown { tunnel, spis, reason: reason.to_owned() });
-        step.notices.push(Notice::Down { reason: reason.to_owned() });
-    }
-
-    /// Over, and the peer knows or cannot be told.
-    pub fn end(mut self: Box<Self>, core: &mut Core, step: &mut Step<'_>, reason: &str) -> State {
-        self.dissolve(core, step, reason);
-        State::Ended
-    }
-
-    /// Over, and the peer is told.
-    pub fn close(mut self: Box<Self>, core: &mut Core, step: &mut Step<'_>, reason: &str) -> State {
-        self.dissolve(core, step, reason);
-        let Self { protection, .. } = *self;
-        let mut closing = Closing {
-            protection,
-            farewell: Some(Payload::Delete(Delete::ike())),
-            sent: false,
-            was_established: true,
-            until: step.now + limits::CLOSING_TIME,
-        };
-        closing.say(core, step);
-        State::Closing(Box::new(closing))
-    }
+/// What becomes of an IKE SA after a request of the peer.
+pub enum Next {
+    /// It stays as it is.
+    Stay,
+    /// It is over.
+    End(&'static str),
+    /// The peer has rekeyed it: this one takes its place.
+    Leave(Box<ike_rekey::Heir>),
 }

@@ -1,0 +1,169 @@
+//! The child SAs of one IKE SA: which take whose place, which may send, which only receive until the last packets on
+//! their way have come in (RFC 7296 §2.8).
+
+use super::child::{self, ChildSa};
+use super::config::TunnelConfig;
+use super::limits;
+use super::step::Step;
+use super::timer::earlier;
+use crate::ids::ShapeId;
+use crate::sa::child::Encapsulation;
+use crate::sa::spi::Spi;
+use crate::time::Instant;
+
+/// The table, oldest first.
+#[derive(Default)]
+pub struct Children {
+    all: Vec<ChildSa>,
+    /// Inbound halves of child SAs that are gone otherwise, and until when.
+    lingering: Vec<(Instant, Spi)>,
+}
+
+impl Children {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &ChildSa> {
+        self.all.iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The one on which we receive under this SPI.
+    pub fn get(&self, inbound: Spi) -> Option<&ChildSa> {
+        self.all.iter().find(|child| child.agreed.inbound == inbound)
+    }
+
+    /// The one on which we receive under this SPI.
+    pub fn get_mut(&mut self, inbound: Spi) -> Option<&mut ChildSa> {
+        self.all.iter_mut().find(|child| child.agreed.inbound == inbound)
+    }
+
+    /// The one on which the peer receives under this SPI.
+    pub fn by_outbound(&self, outbound: u32) -> Option<&ChildSa> {
+        self.all.iter().find(|child| child.agreed.outbound.get() == outbound)
+    }
+
+    /// Shapes that have a child SA which is there to stay.
+    pub fn covered(&self) -> Vec<ShapeId> {
+        self.all.iter().filter(|child| !child.leaving && !child.redundant).map(|child| child.agreed.shape).collect()
+    }
+
+    /// One more.
+    pub fn push(&mut self, child: ChildSa) {
+        self.all.push(child);
+    }
+
+    /// `old` has a successor; if the peer does not delete it until `patience_ends`, we do.
+    pub fn replaced(&mut self, old: Spi, by: Spi, patience_ends: Option<Instant>) {
+        if let Some(old) = self.get_mut(old) {
+            old.replaced_by = Some(by);
+            old.patience_ends = patience_ends;
+        }
+    }
+
+    /// It has lost against its twin, and the peer, which made it, is to delete it.
+    pub fn redundant(&mut self, inbound: Spi, patience_ends: Instant) {
+        if let Some(child) = self.get_mut(inbound) {
+            child.redundant = true;
+            child.patience_ends = Some(patience_ends);
+        }
+    }
+
+    /// The first packet has come in on a child SA: the peer has it, so it may be sent on.
+    pub fn seen(&mut self, step: &mut Step<'_>, inbound: Spi) {
+        if let Some(child) = self.get_mut(inbound) {
+            child.send(step);
+        }
+    }
+
+    /// Takes one out of the table and stops sending on it. What has a successor, or lost against it, goes on receiving
+    /// for a moment: packets may be on their way.
+    pub fn remove(&mut self, tunnel: &TunnelConfig, step: &mut Step<'_>, inbound: Spi, reason: &str) {
+        let Some(index) = self.all.iter().position(|child| child.agreed.inbound == inbound) else { return };
+        let gone = self.all.remove(index);
+        // Its successor sends before it stops: no packet is without an SA.
+        for successor in self.all.iter_mut().filter(|child| child.replaces == Some(inbound)) {
+            successor.send(step);
+        }
+        // A successor that goes leaves its predecessor where it was.
+        for predecessor in self.all.iter_mut().filter(|child| child.replaced_by == Some(inbound)) {
+            predecessor.replaced_by = None;
+            predecessor.patience_ends = None;
+        }
+        let lingers = gone.replaced_by.is_some() || gone.redundant;
+        let inbound = gone.retire(tunnel, step, reason);
+        if lingers {
+            self.lingering.push((step.now + limits::LINGER, inbound));
+        } else {
+            child::receives_no_more(step, inbound);
+        }
+    }
+
+    /// All of them leave the data path.
+    pub fn dissolve(&mut self, tunnel: &TunnelConfig, step: &mut Step<'_>, reason: &str) {
+        for child in std::mem::take(&mut self.all) {
+            let inbound = child.retire(tunnel, step, reason);
+            child::receives_no_more(step, inbound);
+        }
+        for (_, inbound) in std::mem::take(&mut self.lingering) {
+            child::receives_no_more(step, inbound);
+        }
+    }
+
+    /// The peer is elsewhere.
+    pub fn redirect(&mut self, encapsulation: Encapsulation) {
+        self.all.iter_mut().for_each(|child| child.redirect(encapsulation));
+    }
+
+    /// Inbound halves whose time is over leave the data path.
+    pub fn forget_lingering(&mut self, step: &mut Step<'_>) {
+        let (over, left) = std::mem::take(&mut self.lingering).into_iter().partition(|(until, _)| *until <= step.now);
+        self.lingering = left;
+        let over: Vec<(Instant, Spi)> = over;
+        for (_, inbound) in over {
+            child::receives_no_more(step, inbound);
+        }
+    }
+
+    /// What is due: what has had its successor for too long, what is over, what is to be renewed.
+    pub fn due(&self, now: Instant) -> Vec<(Spi, Due)> {
+        let due = |child: &ChildSa| {
+            let what = if child.leaving {
+                return None;
+            } else if child.patience_ends.is_some_and(|at| at <= now) {
+                Due::Patience
+            } else if child.expires_at <= now {
+                Due::Expired
+            } else if child.is_current() && child.rekey_at <= now {
+                Due::Rekey
+            } else {
+                return None;
+            };
+            Some((child.agreed.inbound, what))
+        };
+        self.all.iter().filter_map(due).collect()
+    }
+
+    /// When something is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        let lingering = self.lingering.iter().map(|(until, _)| *until).min();
+        let staying = self.all.iter().filter(|child| !child.leaving);
+        staying.fold(lingering, |first, child| {
+            let renewal = child.is_current().then_some(child.rekey_at);
+            earlier(earlier(first, renewal), earlier(child.patience_ends, Some(child.expires_at)))
+        })
+    }
+}
+
+/// What the time asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// The peer has not deleted what it was to delete.
+    Patience,
+    /// It carries nothing any more.
+    Expired,
+    /// It is to be renewed.
+    Rekey,
+}

@@ -1,0 +1,242 @@
+//! CREATE_CHILD_SA in place of a child SA (RFC 7296 §1.3.3, §2.8), and what happens when both sides, or a delete, do it at
+//! the same time (§2.8.1, §2.25.1).
+//!
+//! ```text
+//! Initiator                                           Responder
+//! HDR, SK {N(REKEY_SA), SA, Ni, [KEi,] TSi, TSr}  -->              receives on the new one
+//!                                                 <-- HDR, SK {SA, Nr, [KEr,] TSi, TSr}
+//! receives and sends on the new one
+//! HDR, SK {D(old)}                                -->              sends on the new one, if ESP was not faster
+//!                                                 <-- HDR, SK {D(old)}
+//! receives on the old one for some seconds                         likewise
+//! ```
+
+use super::create::{self, Requested};
+use crate::crypto::suite::Group;
+use crate::ids::ShapeId;
+use crate::ike::child::{self, Declined, NewChild, Offer};
+use crate::ike::collision::Lowest;
+use crate::ike::error::Refusal;
+use crate::ike::ike_sa::{Core, Incoming};
+use crate::ike::keymat::Nonces;
+use crate::ike::limits;
+use crate::ike::payloads::Sorted;
+use crate::ike::retransmit::jitter;
+use crate::ike::state::Established;
+use crate::ike::state::established::{Ongoing, Task};
+use crate::ike::step::{Notice, Step};
+use crate::sa::spi::Spi;
+use crate::wire::ike::numbers::{NotifyType, ProtocolId};
+use crate::wire::ike::payload::Notify;
+
+/// A request of ours under way.
+pub struct Rekeying {
+    /// Our SPI of the child SA in whose place another one comes.
+    pub old: Spi,
+    requested: Requested,
+    rival: Option<Rival>,
+}
+
+/// What the peer's request for the same child SA made meanwhile.
+struct Rival {
+    inbound: Spi,
+    lowest: Lowest,
+}
+
+// Initiator.
+
+/// Asks for another child SA in place of the one on which we receive under `old`.
+pub fn begin(
+    state: &mut Established,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    old: Spi,
+    group: Option<Group>,
+) -> Option<Ongoing> {
+    core.window.next_id()?;
+    // It may have gone, or have been replaced by the peer, while this waited for the window.
+    let child = state.children.get(old).filter(|child| child.is_current())?;
+    let offer = Offer::in_place_of(core, step, &child.agreed);
+    // RFC 7296 §1.3.3: "The SPI field of the notification" is the one "the exchange initiator would expect in inbound ESP
+    // or AH packets".
+    let rekeyed = Notify::about_esp(NotifyType::REKEY_SA, old.get());
+    let requested = create::request(state, core, step, offer, group, Some(rekeyed))?;
+    Some(Ongoing::ChildRekey(Box::new(Rekeying { old, requested, rival: None })))
+}
+
+/// The response has come in.
+pub fn process(rekeying: Rekeying, state: &mut Established, core: &mut Core, step: &mut Step<'_>, answer: &Sorted) {
+    let Rekeying { old, requested, rival } = rekeying;
+    let (shape, inbound) = (requested.offer.shape, requested.offer.inbound);
+    if let Some(group) = requested.once_more(core, answer) {
+        step.esp.release(inbound);
+        state.tasks.push_front(Task::RekeyChild { inbound: old, group: Some(group) });
+        return;
+    }
+    let nonce = requested.nonce.clone();
+    match requested.made(state, core, step, answer) {
+        Ok(new) => {
+            let responder = answer.nonce.as_deref().unwrap_or_default();
+            let lowest = Lowest::of(Nonces { initiator: &nonce, responder });
+            install(state, core, step, new, (old, inbound), rival.as_ref(), &lowest);
+        }
+        Err(declined) => {
+            let installed = answer.sa.is_some() && declined.notify.kind != NotifyType::CHILD_SA_NOT_FOUND;
+            if installed {
+                state.tasks.push_back(Task::DeleteChild(inbound));
+            } else {
+                step.esp.release(inbound);
+            }
+            refused(state, core, step, old, shape, declined);
+        }
+    }
+}
+
+/// The new child SA stands. If the peer has made another one at the same time, one of the two has to go.
+fn install(
+    state: &mut Established,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    new: NewChild,
+    (old, inbound): (Spi, Spi),
+    rival: Option<&Rival>,
+    lowest: &Lowest,
+) {
+    let mut child = new.install_inbound(step).in_place_of(core, step, old);
+    // A rival that is gone already has nothing to win.
+    let rival = rival.filter(|rival| state.children.get(rival.inbound).is_some());
+    if rival.is_some_and(|rival| lowest.loses(&rival.lowest)) {
+        // RFC 7296 §2.8.1: ours "SHOULD be closed by the endpoint that created it"; the peer deletes the old one.
+        child.redundant = true;
+        state.children.push(child);
+        state.delete_child(inbound);
+        return;
+    }
+    if !state.leaves_soon() {
+        child.send(step);
+    }
+    state.children.push(child);
+    if let Some(rival) = rival {
+        state.children.redundant(rival.inbound, step.now + limits::REPLACED_GRACE);
+    }
+    if state.children.get(old).is_some_and(|old| !old.leaving) {
+        state.children.replaced(old, inbound, None);
+        // §2.8: the initiator of the rekeying deletes the old SA.
+        state.delete_child(old);
+    }
+}
+
+/// The peer did not rekey. What is in use stays in use.
+fn refused(
+    state: &mut Established,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    old: Spi,
+    shape: ShapeId,
+    declined: Declined,
+) {
+    let Declined { reason, notify, detail } = declined;
+    let Some(child) = state.children.get_mut(old).filter(|child| child.is_current()) else {
+        // The peer was first, or the child SA is gone: nothing is left to rekey.
+        if notify.kind == NotifyType::CHILD_SA_NOT_FOUND {
+            state.remove_child(core, step, old, "the peer has it no more");
+        }
+        return;
+    };
+    match notify.kind {
+        // RFC 7296 §2.25: busy, not unwilling.
+        NotifyType::TEMPORARY_FAILURE => {
+            child.rekey_at = step.now + jitter(limits::TEMPORARY_FAILURE_PAUSE, 25, step.entropy);
+        }
+        // §2.25: "it SHOULD silently delete the Child SA (if it still exists) and send a request to create a new Child SA
+        // from scratch".
+        NotifyType::CHILD_SA_NOT_FOUND => {
+            state.remove_child(core, step, old, "the peer has it no more");
+            if !state.has_child(shape) {
+                state.tasks.push_front(Task::CreateChild { shape, group: None });
+            }
+        }
+        _ => {
+            child.rekey_at = step.now + jitter(limits::REKEY_RETRY, 25, step.entropy);
+            let detail = format!("rekeying of child SA {old}: {detail}");
+            step.notices.push(Notice::RekeyFailed { reason, detail });
+        }
+    }
+}
+
+// Responder.
+
+/// Answers a request about the child SA that `named` names.
+pub fn answer(
+    state: &mut Established,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    incoming: &Incoming<'_>,
+    sorted: &Sorted,
+    named: &Notify,
+) -> Result<(), Refusal> {
+    // The peer names it by the SPI under which it receives: our outbound one.
+    let spi = named.esp_spi().filter(|_| named.protocol == ProtocolId::ESP).unwrap_or_default();
+    let old = match standing(state, spi) {
+        Standing::Current(old) => old,
+        Standing::Closing => {
+            let busy = Notify::error(NotifyType::TEMPORARY_FAILURE);
+            create::decline(state, core, step, incoming, busy);
+            return Ok(());
+        }
+        Standing::Unknown => {
+            let unknown = Notify::about_esp(NotifyType::CHILD_SA_NOT_FOUND, spi);
+            create::decline(state, core, step, incoming, unknown);
+            return Ok(());
+        }
+    };
+    sorted.require(create::REQUIRED)?;
+    child::require_child(sorted)?;
+    let Some(agreed) = state.children.get(old).map(|child| child.agreed.clone()) else { return Ok(()) };
+    let chosen = child::choose_in_place_of(core, step, sorted, &agreed);
+    match chosen.and_then(|chosen| create::make(state, core, step, sorted, chosen)) {
+        Ok((new, payloads, nonce)) => {
+            let half = new.install_inbound(step);
+            core.respond(step, &mut state.protection, incoming, &payloads);
+            // Sends on the old one until the peer shows that it has the new one.
+            let child = half.in_place_of(core, step, old);
+            let inbound = child.agreed.inbound;
+            state.children.push(child);
+            state.children.replaced(old, inbound, Some(step.now + limits::REPLACED_GRACE));
+            // RFC 7296 §2.25.1: "If a peer receives a request to rekey a Child SA that it is currently trying to rekey, it
+            // SHOULD reply as usual, and SHOULD prepare to close redundant SAs later based on the nonces".
+            if let Some(Ongoing::ChildRekey(ours)) = &mut state.ongoing
+                && ours.old == old
+            {
+                let initiator = sorted.nonce.as_deref().unwrap_or_default();
+                ours.rival = Some(Rival { inbound, lowest: Lowest::of(Nonces { initiator, responder: &nonce }) });
+            }
+        }
+        Err(declined) => create::decline_for(state, core, step, incoming, declined),
+    }
+    Ok(())
+}
+
+/// How a child SA that the peer wants to rekey stands.
+enum Standing {
+    /// In use; our SPI.
+    Current(Spi),
+    /// It is being closed, or has a successor already.
+    Closing,
+    /// There is none.
+    Unknown,
+}
+
+fn standing(state: &Established, outbound: u32) -> Standing {
+    match state.children.by_outbound(outbound) {
+        Some(child) if child.is_current() => Standing::Current(child.agreed.inbound),
+        // RFC 7296 §2.25.1: "If a peer receives a request to rekey a Child SA that it is currently trying to close, it
+        // SHOULD reply with TEMPORARY_FAILURE."
+        Some(_) => Standing::Closing,
+        None if matches!(&state.ongoing, Some(Ongoing::DeleteChild(Some(spi))) if spi.get() == outbound) => {
+            Standing::Closing
+        }
+        // §2.25: a request to rekey a child SA that does not exist gets CHILD_SA_NOT_FOUND.
+        None => Standing::Unknown,
+    }
+}

@@ -1,0 +1,229 @@
+//! CREATE_CHILD_SA is three exchanges under one number (RFC 7296 §1.3): a further child SA, one in place of another, and an
+//! IKE SA in place of this one. Here is told which, and what they share: the key exchange.
+
+use crate::crypto::kex::KeyPair;
+use crate::crypto::suite::{EspSuite, Group};
+use crate::event::IkeReason;
+use crate::ike::child::{Agreed, Declined, NewChild, Offer};
+use crate::ike::error::Refusal;
+use crate::ike::exchange::{child_create, child_rekey, ike_rekey};
+use crate::ike::ike_sa::{Core, Incoming};
+use crate::ike::keymat::{Nonces, child_keys};
+use crate::ike::limits;
+use crate::ike::negotiate;
+use crate::ike::payloads::{Required, Sorted};
+use crate::ike::state::Established;
+use crate::ike::state::established::{Next, Ongoing};
+use crate::ike::step::{Notice, Step};
+use crate::secret::Secret;
+use crate::wire::ike::numbers::{ExchangeType, NotifyType, PayloadType, ProtocolId};
+use crate::wire::ike::payload::{Ke, Nonce, Notify, Payload, Proposal};
+
+/// Every one of the messages carries these.
+pub const REQUIRED: Required = Required(&[PayloadType::SA, PayloadType::NONCE]);
+
+// Initiator.
+
+/// A request for a child SA that is under way.
+pub struct Requested {
+    /// What was asked for.
+    pub offer: Offer,
+    /// `Ni`.
+    pub nonce: Vec<u8>,
+    keypair: Option<KeyPair>,
+    /// Whether the group is one that the peer asked for.
+    retried: bool,
+}
+
+/// Asks for a child SA; `group` is the one that the peer wanted last time, `rekeyed` the notification that names the child
+/// SA in whose place the new one comes.
+pub fn request(
+    state: &mut Established,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    offer: Offer,
+    group: Option<Group>,
+    rekeyed: Option<Notify>,
+) -> Option<Requested> {
+    let Some([sa, ts_i, ts_r]) = offer.payloads(core) else {
+        step.esp.release(offer.inbound);
+        return None;
+    };
+    let nonce = step.entropy.array::<{ limits::NONCE_LEN }>().to_vec();
+    let retried = group.is_some();
+    let group = group.or_else(|| offer.suites.iter().find_map(|suite| suite.group));
+    let keypair = group.map(|group| KeyPair::generate(group, step.entropy));
+    // RFC 7296 §1.3.3: N(REKEY_SA) goes in front of the SA payload.
+    let mut payloads: Vec<_> = rekeyed.map(Payload::Notify).into_iter().collect();
+    payloads.extend([sa, Payload::Nonce(Nonce(nonce.clone()))]);
+    payloads.extend(keypair.as_ref().map(ke));
+    payloads.extend([ts_i, ts_r]);
+    core.request(step, &mut state.protection, ExchangeType::CREATE_CHILD_SA, &payloads)?;
+    Some(Requested { offer, nonce, keypair, retried })
+}
+
+/// The KE payload of a key pair.
+pub fn ke(keypair: &KeyPair) -> Payload {
+    Payload::Ke(Ke { method: negotiate::method(keypair.group()), data: keypair.public().to_vec() })
+}
+
+/// The group among `ours` that the peer wants in place of the one that was tried.
+pub fn wanted(answer: &Sorted, ours: impl IntoIterator<Item = Group>) -> Option<Group> {
+    let notify = answer.notify(NotifyType::INVALID_KE_PAYLOAD)?;
+    ours.into_iter().find(|group| notify.wanted_ke() == Some(negotiate::method(*group)))
+}
+
+impl Requested {
+    /// The group with which the peer wants to be asked once more.
+    pub fn once_more(&self, core: &Core, answer: &Sorted) -> Option<Group> {
+        let groups = core.tunnel.esp.iter().filter_map(|suite: &EspSuite| suite.group);
+        wanted(answer, groups).filter(|_| !self.retried)
+    }
+
+    /// The child SA that the answer makes, if it makes one.
+    pub fn made(
+        self,
+        state: &Established,
+        core: &Core,
+        step: &mut Step<'_>,
+        answer: &Sorted,
+    ) -> Result<NewChild, Declined> {
+        let Self { offer, nonce, keypair, .. } = self;
+        let agreed = offer.accept(core, answer)?;
+        if state.was_deleted(agreed.outbound) {
+            let detail = "the peer has deleted it already";
+            return Err(Declined::new(IkeReason::PeerError, NotifyType::CHILD_SA_NOT_FOUND, detail));
+        }
+        let Some(theirs) = &answer.nonce else {
+            return Err(Declined::new(IkeReason::MissingPayload, NotifyType::INVALID_SYNTAX, "no Nonce"));
+        };
+        let group = agreed.suite.group;
+        let shared = group.map(|group| agree(keypair, group, answer)).transpose()?;
+        let nonces = Nonces { initiator: &nonce, responder: theirs };
+        let keys = child_keys(state.suite.prf, &state.sk_d, shared.as_ref(), nonces, agreed.suite);
+        Ok(agreed.specs(core, step, keys, true, group))
+    }
+}
+
+/// The shared secret of our key pair with the peer's KE.
+pub fn agree(keypair: Option<KeyPair>, group: Group, answer: &Sorted) -> Result<Secret, Declined> {
+    let invalid = |detail: &str| Declined::new(IkeReason::InvalidKe, NotifyType::INVALID_SYNTAX, detail);
+    let ke = answer.ke.as_ref().ok_or_else(|| invalid("no KE"))?;
+    let keypair = keypair.filter(|keypair| keypair.group() == group).ok_or_else(|| invalid("another group"))?;
+    if ke.method != negotiate::method(group) || ke.data == keypair.public() {
+        return Err(invalid("the KE payload is of another group, or our own"));
+    }
+    keypair.agree(&ke.data).map_err(|_| invalid("the public value is not valid"))
+}
+
+// Responder.
+
+/// Answers a request. The IKE SA stays, whatever becomes of it, but for a message that is malformed (§2.21.3).
+pub fn answer(
+    state: &mut Established,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    incoming: &Incoming<'_>,
+    sorted: &Sorted,
+) -> Result<Next, Refusal> {
+    let of_ike = |proposal: &Proposal| proposal.protocol == ProtocolId::IKE;
+    let rekeys_ike = sorted.sa.as_ref().is_some_and(|sa| sa.proposals.iter().any(of_ike));
+    if is_busy(state, rekeys_ike) {
+        decline(state, core, step, incoming, Notify::error(NotifyType::TEMPORARY_FAILURE));
+        return Ok(Next::Stay);
+    }
+    if rekeys_ike {
+        return ike_rekey::answer(state, core, step, incoming, sorted);
+    }
+    let most = core.tunnel.children.len() * 2 + limits::SPARE_CHILDREN;
+    if state.children.len() >= most {
+        // RFC 7296 §1.3: "If the responder rejects the CREATE_CHILD_SA request with a NO_ADDITIONAL_SAS notification",
+        // it takes no more child SAs in this IKE SA.
+        decline(state, core, step, incoming, Notify::error(NotifyType::NO_ADDITIONAL_SAS));
+        return Ok(Next::Stay);
+    }
+    match sorted.notify(NotifyType::REKEY_SA).filter(|notify| notify.protocol != ProtocolId::IKE) {
+        Some(notify) => child_rekey::answer(state, core, step, incoming, sorted, notify)?,
+        None => child_create::answer(state, core, step, incoming, sorted)?,
+    }
+    Ok(Next::Stay)
+}
+
+/// Whether what is under way here forbids what the peer asks.
+fn is_busy(state: &Established, rekeys_ike: bool) -> bool {
+    if !rekeys_ike {
+        // RFC 7296 §2.25.2: "If a peer receives a request to create or rekey a Child SA when it is currently rekeying the
+        // IKE SA, it SHOULD reply with TEMPORARY_FAILURE."
+        return matches!(state.ongoing, Some(Ongoing::IkeRekey(_)));
+    }
+    // §2.25.1: so does one that is creating, rekeying or closing a child SA of an IKE SA that is to be rekeyed. One that
+    // is about to close the IKE SA says the same (§2.25.2).
+    state.leaves_soon()
+        || matches!(state.ongoing, Some(Ongoing::ChildCreate(_) | Ongoing::ChildRekey(_) | Ongoing::DeleteChild(_)))
+}
+
+/// Answers with a notification.
+pub fn decline(state: &mut Established, core: &mut Core, step: &mut Step<'_>, incoming: &Incoming<'_>, notify: Notify) {
+    core.respond(step, &mut state.protection, incoming, &[Payload::Notify(notify)]);
+}
+
+/// Answers with the reason for which something is not made.
+pub fn decline_for(
+    state: &mut Established,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    incoming: &Incoming<'_>,
+    declined: Declined,
+) {
+    let Declined { reason, notify, detail } = declined;
+    decline(state, core, step, incoming, notify);
+    step.notices.push(Notice::Declined { exchange: ExchangeType::CREATE_CHILD_SA, reason, detail });
+}
+
+/// A child SA for what was agreed, with the payloads of the response and our nonce.
+pub fn make(
+    state: &Established,
+    core: &Core,
+    step: &mut Step<'_>,
+    sorted: &Sorted,
+    (agreed, proposal): (Agreed, Proposal),
+) -> Result<(NewChild, Vec<Payload>, Vec<u8>), Declined> {
+    let inbound = agreed.inbound;
+    let group = agreed.suite.group;
+    let exchanged = group.map(|group| exchange_keys(group, sorted, step)).transpose();
+    let (public, shared) = match exchanged {
+        Ok(exchanged) => exchanged.unzip(),
+        Err(declined) => {
+            step.esp.release(inbound);
+            return Err(declined);
+        }
+    };
+    let nonce = step.entropy.array::<{ limits::NONCE_LEN }>().to_vec();
+    let theirs = sorted.nonce.as_deref().unwrap_or_default();
+    let nonces = Nonces { initiator: theirs, responder: &nonce };
+    let keys = child_keys(state.suite.prf, &state.sk_d, shared.as_ref(), nonces, agreed.suite);
+    let [sa, ts_i, ts_r] = agreed.payloads(proposal);
+    let mut payloads = vec![sa, Payload::Nonce(Nonce(nonce.clone()))];
+    payloads.extend(public);
+    payloads.extend([ts_i, ts_r]);
+    Ok((agreed.specs(core, step, keys, false, group), payloads, nonce))
+}
+
+/// Our KE payload and the shared secret.
+pub fn exchange_keys(group: Group, sorted: &Sorted, step: &mut Step<'_>) -> Result<(Payload, Secret), Declined> {
+    let method = negotiate::method(group);
+    let Some(theirs) = sorted.ke.as_ref().filter(|ke| ke.method == method) else {
+        // RFC 7296 §1.3: the proposal names a group, the KE payload is of another one.
+        return Err(Declined {
+            reason: IkeReason::InvalidKe,
+            notify: Notify::invalid_ke(method),
+            detail: format!("group {method} is wanted"),
+        });
+    };
+    let keypair = KeyPair::generate(group, step.entropy);
+    let public = ke(&keypair);
+    let shared = keypair.agree(&theirs.data).map_err(|_| {
+        Declined::new(IkeReason::InvalidKe, NotifyType::INVALID_SYNTAX, "the public value is not valid")
+    })?;
+    Ok((public, shared))
+}

@@ -1,0 +1,282 @@
+//! CREATE_CHILD_SA in place of the IKE SA that it runs in (RFC 7296 §1.3.2, §2.8, §2.18), and what happens when both
+//! sides do it at the same time (§2.8.2, §2.25.2).
+//!
+//! ```text
+//! Initiator                            Responder
+//! HDR, SK {SA(SPIi), Ni, KEi}      -->
+//!                                  <-- HDR, SK {SA(SPIr), Nr, KEr}
+//! the new IKE SA has the child SAs     likewise
+//! HDR(old), SK {D(IKE)}            -->
+//!                                  <-- HDR(old), SK {}
+//! ```
+//! When both sides have begun, each makes two new IKE SAs. The responder's half of the peer's rekeying is kept aside
+//! (`state::Spare`) until the nonces, or what the peer does next, decide which of the two inherits.
+
+use std::sync::Arc;
+
+use super::create;
+use crate::crypto::kex::KeyPair;
+use crate::crypto::suite::{Group, IkeSuite};
+use crate::event::{Event, IkeReason};
+use crate::ike::child::Declined;
+use crate::ike::collision::Lowest;
+use crate::ike::error::Refusal;
+use crate::ike::ike_sa::{Core, IkeSa, Incoming};
+use crate::ike::keymat::{Nonces, Spis, rekeyed_ike_keys};
+use crate::ike::payloads::{Required, Sorted};
+use crate::ike::protect::Protection;
+use crate::ike::retransmit::jitter;
+use crate::ike::state::established::{Next, Ongoing, Task};
+use crate::ike::state::{Established, Spare, State};
+use crate::ike::step::{Notice, Step};
+use crate::ike::window::Window;
+use crate::ike::{keylog, limits, negotiate};
+use crate::secret::Secret;
+use crate::wire::ike::header::IkeSpi;
+use crate::wire::ike::numbers::{ExchangeType, NotifyType, PayloadType};
+use crate::wire::ike::payload::{Nonce, Notify, Payload, Proposal, Sa};
+
+/// RFC 7296 §1.3.2: unlike for a child SA the key exchange is mandatory.
+const REQUIRED: Required = Required(&[PayloadType::SA, PayloadType::NONCE, PayloadType::KE]);
+
+/// A request of ours under way.
+pub struct Rekeying {
+    /// Our SPI of the new IKE SA.
+    spi: IkeSpi,
+    nonce: Vec<u8>,
+    keypair: KeyPair,
+    suites: Vec<IkeSuite>,
+    retried: bool,
+    rival: Option<Rival>,
+}
+
+/// What the peer's request made meanwhile.
+struct Rival {
+    spi: IkeSpi,
+    lowest: Lowest,
+}
+
+/// A new IKE SA that takes the place of an old one.
+pub struct Heir {
+    /// Its SPIs and message IDs.
+    pub core: Core,
+    /// Its keys.
+    pub established: Box<Established>,
+}
+
+impl Rekeying {
+    /// Our SPI of what the peer's request made meanwhile.
+    pub fn rival(&self) -> Option<IkeSpi> {
+        self.rival.as_ref().map(|rival| rival.spi)
+    }
+}
+
+// Initiator.
+
+/// Asks for another IKE SA in place of this one.
+pub fn begin(state: &mut Established, core: &mut Core, step: &mut Step<'_>, group: Option<Group>) -> Option<Ongoing> {
+    core.window.next_id()?;
+    let spi = super::sa_init::fresh_spi(step.entropy);
+    let suites = negotiate::in_use_first(&core.tunnel.ike, state.suite);
+    let retried = group.is_some();
+    let keypair = KeyPair::generate(group.or_else(|| Some(suites.first()?.group))?, step.entropy);
+    let nonce = step.entropy.array::<{ limits::NONCE_LEN }>().to_vec();
+    let payloads = [
+        Payload::Sa(negotiate::ike_rekey_offer(&suites, spi)),
+        Payload::Nonce(Nonce(nonce.clone())),
+        create::ke(&keypair),
+    ];
+    core.request(step, &mut state.protection, ExchangeType::CREATE_CHILD_SA, &payloads)?;
+    Some(Ongoing::IkeRekey(Box::new(Rekeying { spi, nonce, keypair, suites, retried, rival: None })))
+}
+
+/// The response has come in.
+pub fn process(
+    rekeying: Rekeying,
+    mut state: Box<Established>,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    answer: &Sorted,
+) -> State {
+    let groups = rekeying.suites.iter().map(|suite| suite.group);
+    if let Some(group) = create::wanted(answer, groups).filter(|_| !rekeying.retried && rekeying.rival.is_none()) {
+        state.tasks.push_front(Task::RekeyIke { group: Some(group) });
+        state.proceed(core, step);
+        return State::Established(state);
+    }
+    let Rekeying { spi, nonce, keypair, suites, rival, .. } = rekeying;
+    let responder = answer.nonce.clone().unwrap_or_default();
+    let nonces = Nonces { initiator: &nonce, responder: &responder };
+    let mut heir = match accept(answer, &suites, core, spi, keypair) {
+        Ok((suite, spis, shared)) => succeed(&state, core, step, suite, &shared, nonces, spis, true),
+        Err(declined) => return refused(state, core, step, rival, declined),
+    };
+    match rival {
+        Some(rival) if Lowest::of(nonces).loses(&rival.lowest) => {
+            // RFC 7296 §2.8.2: "the new IKE SA containing the lowest nonce SHOULD be deleted by the node that created it,
+            // and the other surviving new IKE SA MUST inherit all the Child SAs."
+            let farewell = heir.established.give_way(&mut heir.core, step, true);
+            step.born.push(IkeSa { core: heir.core, state: farewell });
+            state.bequeath(core, step, rival.spi);
+            // The peer, whose IKE SA has won, deletes the old one.
+            state.give_way(core, step, false)
+        }
+        _ => state.leave_to(core, step, heir, true),
+    }
+}
+
+/// What the peer agreed to.
+fn accept(
+    answer: &Sorted,
+    suites: &[IkeSuite],
+    core: &Core,
+    spi: IkeSpi,
+    keypair: KeyPair,
+) -> Result<(IkeSuite, Spis, Secret), Declined> {
+    let (Some(sa), Some(_)) = (&answer.sa, &answer.nonce) else {
+        return Err(match answer.error() {
+            Some(error) => {
+                let ours = negotiate::compare(&negotiate::ike_offer(suites), None);
+                let detail = format!("the peer says {}; {ours}", error.kind);
+                let reason = match error.kind {
+                    NotifyType::NO_PROPOSAL_CHOSEN => IkeReason::NoProposalChosen,
+                    NotifyType::INVALID_KE_PAYLOAD => IkeReason::InvalidKe,
+                    _ => IkeReason::PeerError,
+                };
+                Declined { reason, notify: error.clone(), detail }
+            }
+            None => Declined::new(IkeReason::MissingPayload, NotifyType::INVALID_SYNTAX, "no SA or Nonce"),
+        });
+    };
+    let theirs = sa.proposals.first().and_then(Proposal::ike_spi).filter(|theirs| *theirs != 0 && *theirs != spi);
+    let suite = negotiate::accept_ike(sa, suites, core.tunnel.lab);
+    let (Some(suite), Some(responder)) = (suite, theirs) else {
+        let detail = negotiate::compare(&negotiate::ike_offer(suites), Some(sa));
+        return Err(Declined::new(IkeReason::NoProposalChosen, NotifyType::NO_PROPOSAL_CHOSEN, detail));
+    };
+    let shared = create::agree(Some(keypair), suite.group, answer)?;
+    Ok((suite, Spis { initiator: spi, responder }, shared))
+}
+
+/// The peer did not rekey.
+fn refused(
+    mut state: Box<Established>,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    rival: Option<Rival>,
+    declined: Declined,
+) -> State {
+    let Declined { reason, notify, detail } = declined;
+    if let Some(rival) = rival {
+        // RFC 7296 §2.8.2: the peer has rekeyed without noticing our request. Its IKE SA is the one that stays.
+        state.bequeath(core, step, rival.spi);
+        return state.give_way(core, step, false);
+    }
+    if notify.kind == NotifyType::TEMPORARY_FAILURE {
+        state.rekey_at = step.now + jitter(limits::TEMPORARY_FAILURE_PAUSE, 25, step.entropy);
+    } else {
+        state.rekey_at = step.now + jitter(limits::REKEY_RETRY, 25, step.entropy);
+        step.notices.push(Notice::RekeyFailed { reason, detail: format!("rekeying of the IKE SA: {detail}") });
+    }
+    state.proceed(core, step);
+    State::Established(state)
+}
+
+// Responder.
+
+/// Answers a request.
+pub fn answer(
+    state: &mut Established,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    incoming: &Incoming<'_>,
+    sorted: &Sorted,
+) -> Result<Next, Refusal> {
+    sorted.require(REQUIRED)?;
+    if state.rival().is_some() {
+        // The peer rekeys twice what it has rekeyed already.
+        create::decline(state, core, step, incoming, Notify::error(NotifyType::TEMPORARY_FAILURE));
+        return Ok(Next::Stay);
+    }
+    let (heir, payloads, lowest) = match make(state, core, step, sorted) {
+        Ok(made) => made,
+        Err(declined) => {
+            create::decline_for(state, core, step, incoming, declined);
+            return Ok(Next::Stay);
+        }
+    };
+    core.respond(step, &mut state.protection, incoming, &payloads);
+    let Some(Ongoing::IkeRekey(ours)) = &mut state.ongoing else { return Ok(Next::Leave(Box::new(heir))) };
+    // RFC 7296 §2.25.2: "If a peer receives a request to rekey an IKE SA that it is currently rekeying, it SHOULD reply as
+    // usual, and SHOULD prepare to close redundant SAs and move inherited Child SAs later based on the nonces".
+    let Heir { core: new, established } = heir;
+    ours.rival = Some(Rival { spi: new.own_spi(), lowest });
+    let spare = Spare { established, replaces: core.own_spi(), until: step.now + limits::NEGOTIATION_TIME };
+    step.born.push(IkeSa { core: new, state: State::Spare(Box::new(spare)) });
+    Ok(Next::Stay)
+}
+
+fn make(
+    state: &Established,
+    core: &Core,
+    step: &mut Step<'_>,
+    sorted: &Sorted,
+) -> Result<(Heir, Vec<Payload>, Lowest), Declined> {
+    let tunnel = &core.tunnel;
+    let offered = sorted.sa.clone().unwrap_or_default();
+    let chosen = negotiate::choose_ike(&offered, &tunnel.ike, tunnel.lab);
+    let theirs = |proposal: &Proposal| proposal.ike_spi().filter(|spi| *spi != 0);
+    let Some((initiator, chosen)) = chosen.and_then(|chosen| Some((theirs(&chosen.proposal)?, chosen))) else {
+        let detail = negotiate::compare(&negotiate::ike_offer(&tunnel.ike), Some(&offered));
+        return Err(Declined::new(IkeReason::NoProposalChosen, NotifyType::NO_PROPOSAL_CHOSEN, detail));
+    };
+    let (public, shared) = create::exchange_keys(chosen.suite.group, sorted, step)?;
+    let spis = Spis { initiator, responder: super::sa_init::fresh_spi(step.entropy) };
+    let nonce = step.entropy.array::<{ limits::NONCE_LEN }>().to_vec();
+    let theirs = sorted.nonce.as_deref().unwrap_or_default();
+    let nonces = Nonces { initiator: theirs, responder: &nonce };
+    let heir = succeed(state, core, step, chosen.suite, &shared, nonces, spis, false);
+    let proposal = Proposal { spi: spis.responder.to_be_bytes().to_vec(), ..chosen.proposal };
+    let lowest = Lowest::of(nonces);
+    let payloads = vec![Payload::Sa(Sa { proposals: vec![proposal] }), Payload::Nonce(Nonce(nonce.clone())), public];
+    Ok((heir, payloads, lowest))
+}
+
+/// The new IKE SA, without child SAs yet.
+#[allow(clippy::too_many_arguments)] // both roles meet here with everything that keys are made of
+fn succeed(
+    state: &Established,
+    core: &Core,
+    step: &mut Step<'_>,
+    suite: IkeSuite,
+    shared: &Secret,
+    nonces: Nonces<'_>,
+    spis: Spis,
+    initiator: bool,
+) -> Heir {
+    let keys = rekeyed_ike_keys((state.suite.prf, &state.sk_d), suite, shared, nonces, spis);
+    step.out.key_log(|| keylog::ike(suite, spis, &keys));
+    let protection = Protection::new(suite, &keys, initiator);
+    let replaced = core.spis.to_hex();
+    let core = Core {
+        spis,
+        // RFC 7296 §2.8: the initiator of the rekeying is the "original initiator" of the new IKE SA.
+        initiator,
+        path: core.path,
+        nat: core.nat,
+        tunnel: Arc::clone(&core.tunnel),
+        opened_at: step.now,
+        // §2.18: "The old IKE SA retains its numbering"; the new one begins at zero both ways.
+        window: Window::new(0),
+    };
+    step.out.event(Event::IkeRekeyed {
+        tunnel: core.tunnel.name.clone(),
+        spis: spis.to_hex(),
+        replaced,
+        suite: suite.to_string(),
+        initiator,
+    });
+    let proof = state.proof.inherited();
+    let established = Established::with(proof, suite, keys.sk_d, protection, state.handshake_time, &core, step);
+    Heir { core, established: Box::new(established) }
+}

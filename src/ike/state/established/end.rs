@@ -1,0 +1,111 @@
+//! The end of an IKE SA in use: with what hangs on it, or after handing that to the one that takes its place.
+
+use std::collections::VecDeque;
+
+use super::{Established, Ongoing, Task};
+use crate::event::Event;
+use crate::ike::children::Children;
+use crate::ike::config::TunnelConfig;
+use crate::ike::exchange::ike_rekey::Heir;
+use crate::ike::ike_sa::{Core, IkeSa};
+use crate::ike::limits;
+use crate::ike::state::{Closing, State};
+use crate::ike::step::{Notice, Step};
+use crate::time::Instant;
+use crate::wire::ike::header::IkeSpi;
+use crate::wire::ike::payload::{Delete, Payload};
+
+/// What an IKE SA leaves to the one that takes its place.
+pub struct Estate {
+    children: Children,
+    tasks: VecDeque<Task>,
+}
+
+impl std::fmt::Debug for Estate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Estate({} child SAs)", self.children.len())
+    }
+}
+
+impl Estate {
+    /// Nobody takes it.
+    pub fn dissolve(mut self, tunnel: &TunnelConfig, step: &mut Step<'_>, reason: &str) {
+        self.children.dissolve(tunnel, step, reason);
+    }
+}
+
+impl Established {
+    fn estate(&mut self) -> Estate {
+        let mut tasks = std::mem::take(&mut self.tasks);
+        // What was to be renewed is new.
+        tasks.retain(|task| !matches!(task, Task::RekeyIke { .. }));
+        Estate { children: std::mem::take(&mut self.children), tasks }
+    }
+
+    /// RFC 7296 §2.8: the new IKE SA inherits the child SAs of the old one.
+    pub fn inherit(&mut self, core: &mut Core, step: &mut Step<'_>, estate: Estate) {
+        self.children = estate.children;
+        self.tasks.extend(estate.tasks);
+        step.notices.push(Notice::IkeRekeyed);
+        self.proceed(core, step);
+    }
+
+    /// The IKE SA that the peer's rekeying has made while ours was under way.
+    pub fn rival(&self) -> Option<IkeSpi> {
+        match &self.ongoing {
+            Some(Ongoing::IkeRekey(rekeying)) => rekeying.rival(),
+            _ => None,
+        }
+    }
+
+    /// Everything goes to `heir`, which stands elsewhere.
+    pub fn bequeath(&mut self, core: &Core, step: &mut Step<'_>, heir: IkeSpi) {
+        step.esp.hand_over(core.own_spi(), heir);
+        step.notices.push(Notice::Bequest { heir, estate: Box::new(self.estate()) });
+    }
+
+    /// Everything goes to `heir`, which comes into being here. The initiator of the rekeying deletes the old IKE SA
+    /// (§2.8); the responder waits for that.
+    pub fn leave_to(mut self: Box<Self>, core: &mut Core, step: &mut Step<'_>, heir: Heir, initiator: bool) -> State {
+        let Heir { core: mut new, mut established } = heir;
+        step.esp.hand_over(core.own_spi(), new.own_spi());
+        established.inherit(&mut new, step, self.estate());
+        step.born.push(IkeSa { core: new, state: State::Established(established) });
+        self.give_way(core, step, initiator)
+    }
+
+    /// It is replaced. If the delete is ours it goes out now, else the peer has some time for it.
+    pub fn give_way(self: Box<Self>, core: &mut Core, step: &mut Step<'_>, delete: bool) -> State {
+        let not_before = if delete { step.now } else { step.now + limits::REPLACED_GRACE };
+        self.farewell(core, step, not_before, not_before + limits::NEGOTIATION_TIME)
+    }
+
+    /// Everything leaves the data path, and the operator hears why.
+    fn dissolve(&mut self, core: &Core, step: &mut Step<'_>, reason: &str) {
+        self.children.dissolve(&core.tunnel, step, reason);
+        let (tunnel, spis) = (core.tunnel.name.clone(), core.spis.to_hex());
+        step.out.event(Event::IkeDown { tunnel, spis, reason: reason.to_owned() });
+        step.notices.push(Notice::Down { reason: reason.to_owned() });
+    }
+
+    /// Over, and the peer knows or cannot be told.
+    pub fn end(mut self: Box<Self>, core: &mut Core, step: &mut Step<'_>, reason: &str) -> State {
+        self.dissolve(core, step, reason);
+        State::Ended
+    }
+
+    /// Over, and the peer is told.
+    pub fn close(mut self: Box<Self>, core: &mut Core, step: &mut Step<'_>, reason: &str) -> State {
+        self.dissolve(core, step, reason);
+        let now = step.now;
+        self.farewell(core, step, now, now + limits::CLOSING_TIME)
+    }
+
+    fn farewell(self: Box<Self>, core: &mut Core, step: &mut Step<'_>, not_before: Instant, until: Instant) -> State {
+        let Self { protection, .. } = *self;
+        let farewell = Some(Payload::Delete(Delete::ike()));
+        let mut closing = Closing { protection, farewell, not_before, sent: false, was_established: true, until };
+        closing.say(core, step);
+        State::Closing(Box::new(closing))
+    }
+}

@@ -1,0 +1,93 @@
+//! What time brings to an IKE SA in use: retransmission, liveness, keepalives, renewal, the end.
+
+use std::time::Duration;
+
+use super::Established;
+use crate::ike::children::Due;
+use crate::ike::exchange::informational;
+use crate::ike::ike_sa::Core;
+use crate::ike::limits;
+use crate::ike::state::{State, repeat};
+use crate::ike::step::Step;
+use crate::ike::timer::earlier;
+use crate::time::Instant;
+
+impl Established {
+    /// Time has passed.
+    pub fn on_time(mut self: Box<Self>, core: &mut Core, step: &mut Step<'_>) -> State {
+        if !repeat(core, step) {
+            // RFC 7296 §2.4: after repeated attempts without an answer the peer counts as gone, with all that was
+            // negotiated.
+            return self.end(core, step, "the peer does not answer");
+        }
+        if core.window.is_exhausted() {
+            return self.close(core, step, "the message IDs have run out");
+        }
+        if self.leaves_at.is_some_and(|at| at <= step.now) {
+            return self.close(core, step, "both sides had opened an IKE SA, and the other one stays");
+        }
+        if self.expires_at <= step.now {
+            return self.close(core, step, "its lifetime has ended and the peer has not rekeyed it with us");
+        }
+        self.renew(core, step);
+        if self.liveness_at(core).is_some_and(|at| at <= step.now) && self.tasks.is_empty() {
+            self.ongoing = informational::begin_liveness(&mut self, core, step);
+            if self.ongoing.is_none() {
+                // The window is taken: what waits there asks the same. Not again in this instant, in any case.
+                self.last_inbound = step.now;
+            }
+        }
+        if self.keepalive_at(core).is_some_and(|at| at <= step.now) {
+            // RFC 3948 §2.3, §4: only the side behind the NAT keeps its mapping alive.
+            step.out.keepalive(core.path);
+            self.last_keepalive = step.now;
+        }
+        State::Established(self)
+    }
+
+    /// RFC 7296 §2.8: in IKEv2 "each end of the SA is responsible for enforcing its own lifetime policy on the SA and
+    /// rekeying the SA when necessary".
+    fn renew(&mut self, core: &mut Core, step: &mut Step<'_>) {
+        self.children.forget_lingering(step);
+        for (inbound, due) in self.children.due(step.now) {
+            match due {
+                Due::Rekey => self.rekey_child(core, step, inbound),
+                Due::Expired => self.replace_child(core, step, inbound),
+                Due::Patience => {
+                    self.delete_child(inbound);
+                    self.proceed(core, step);
+                }
+            }
+        }
+        if self.leaves_at.is_none() && self.rekey_at <= step.now {
+            self.rekey_ike(core, step);
+        }
+    }
+
+    fn liveness_at(&self, core: &Core) -> Option<Instant> {
+        // A request that waits asks the same question.
+        let interval = core.tunnel.liveness.max(Duration::from_secs(1));
+        self.ongoing.is_none().then(|| self.last_inbound + interval)
+    }
+
+    fn keepalive_at(&self, core: &Core) -> Option<Instant> {
+        core.nat.local.then(|| self.last_keepalive + limits::KEEPALIVE)
+    }
+
+    /// When [`on_time`](Self::on_time) is due.
+    pub fn deadline(&self, core: &Core) -> Option<Instant> {
+        let own = earlier(self.liveness_at(core), self.keepalive_at(core));
+        let ends = earlier(self.leaves_at.or(Some(self.rekey_at)), Some(self.expires_at));
+        earlier(earlier(own, ends), earlier(self.children.deadline(), core.window.deadline()))
+    }
+
+    /// Its twin has won.
+    pub fn leave_at(&mut self, at: Instant) {
+        self.leaves_at.get_or_insert(at);
+    }
+
+    /// Whether its twin has won, so that no new traffic goes by it.
+    pub fn leaves_soon(&self) -> bool {
+        self.leaves_at.is_some()
+    }
+}
