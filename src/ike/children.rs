@@ -25,6 +25,18 @@ impl Children {
         self.all.iter()
     }
 
+    /// As if they had been made with another suite.
+    #[cfg(test)]
+    pub fn pretend(&mut self, suite: crate::crypto::suite::EspSuite) {
+        self.all.iter_mut().for_each(|child| child.agreed.suite = suite);
+    }
+
+    /// As if their limits were far away.
+    #[cfg(test)]
+    pub fn stop_renewing(&mut self, never: Instant) {
+        self.all.iter_mut().for_each(|child| (child.rekey_at, child.expires_at) = (never, never));
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.all.len()

@@ -64,6 +64,21 @@ pub struct TunnelConfig {
 }
 
 impl TunnelConfig {
+    /// For tests: the same once more.
+    #[cfg(test)]
+    pub(super) fn copied(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            local_id: self.local_id.clone(),
+            peer_id: self.peer_id.clone(),
+            psk: Secret::copy_of(self.psk.expose()),
+            ike: self.ike.clone(),
+            esp: self.esp.clone(),
+            children: self.children.clone(),
+            ..*self
+        }
+    }
+
     /// How many thousandths earlier than its soft limits say the next SA is renewed.
     pub fn haste(&self, entropy: &mut dyn Entropy) -> u32 {
         let most = u64::from(self.jitter.min(100)) * 10;

@@ -60,6 +60,9 @@ pub const REFUSED_TIME: Duration = Duration::from_secs(5);
 /// How long a deletion is repeated; the process ends within five seconds of its signal.
 pub const CLOSING_TIME: Duration = Duration::from_secs(4);
 
+/// How long the deletion of an IKE SA is repeated that another one has replaced. Nobody waits for it.
+pub const REPLACED_CLOSING_TIME: Duration = Duration::from_secs(15);
+
 /// Pause before the next attempt, doubled each time.
 pub const RETRY_FIRST: Duration = Duration::from_secs(1);
 

@@ -29,6 +29,67 @@ impl Endpoint {
         Some((core.path, protection.seal_chain(&header, first, inner, None, &mut *self.entropy)))
     }
 
+    /// A request was forged and answered: the next one of our first IKE SA has the ID after it.
+    pub(in crate::ike) fn skip_request(&mut self) {
+        let core = &mut self.sas.values_mut().next().expect("an IKE SA").core;
+        core.window.skip_to(core.window.position(false) + 1, core.window.position(true));
+    }
+
+    /// As if so many messages had been exchanged in our first IKE SA.
+    pub(in crate::ike) fn skip_messages(&mut self, next: u32, expected: u32) {
+        self.sas.values_mut().next().expect("an IKE SA").core.window.skip_to(next, expected);
+    }
+
+    /// A child SA is deleted, for whatever reason.
+    pub(in crate::ike) fn delete_child(&mut self, inbound: crate::sa::spi::Spi) {
+        self.with_child(inbound, |state, core, step| {
+            state.delete_child(inbound);
+            state.proceed(core, step);
+        });
+    }
+
+    /// As if the child SAs had been made with this suite.
+    pub(in crate::ike) fn forget_suites(&mut self, suite: crate::crypto::suite::EspSuite) {
+        for sa in self.sas.values_mut() {
+            if let State::Established(state) = &mut sa.state {
+                state.children.pretend(suite);
+            }
+        }
+    }
+
+    /// From now on nothing but these suites, without closing what was made with others.
+    pub(in crate::ike) fn prefer(&mut self, ike: Vec<crate::crypto::suite::IkeSuite>) {
+        for sa in self.sas.values_mut() {
+            let tunnel = &sa.core.tunnel;
+            let changed = crate::ike::config::TunnelConfig { ike: ike.clone(), ..tunnel.copied() };
+            sa.core.tunnel = std::sync::Arc::new(changed);
+        }
+    }
+
+    /// Nothing is renewed from now on.
+    pub(in crate::ike) fn stop_renewing(&mut self) {
+        let never = self.now + std::time::Duration::from_hours(1000);
+        for sa in self.sas.values_mut() {
+            let mut tunnel = sa.core.tunnel.copied();
+            tunnel.lifetime.soft_time = std::time::Duration::from_hours(1000);
+            tunnel.lifetime.hard_time = std::time::Duration::from_hours(1000);
+            tunnel.ike_lifetime =
+                crate::ike::config::IkeLifetime { soft: tunnel.lifetime.soft_time, hard: tunnel.lifetime.soft_time };
+            sa.core.tunnel = std::sync::Arc::new(tunnel);
+            if let State::Established(state) = &mut sa.state {
+                (state.rekey_at, state.expires_at) = (never, never);
+                state.children.stop_renewing(never);
+            }
+        }
+    }
+
+    /// So many IKE SAs, and none that waits for its end.
+    pub(in crate::ike) fn assert_tidy(&self, established: usize) {
+        let is_established = |sa: &&crate::ike::ike_sa::IkeSa| matches!(sa.state, State::Established(_));
+        assert_eq!(self.sas.values().filter(is_established).count(), established);
+        assert_eq!(self.sas.len(), established, "nothing waits for its end");
+    }
+
     /// What stands inside a message to our first IKE SA.
     pub(in crate::ike) fn unseal(&self, datagram: &[u8]) -> Option<Vec<crate::wire::ike::payload::Payload>> {
         use crate::wire::ike::payload::Payload;

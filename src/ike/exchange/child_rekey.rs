@@ -81,13 +81,14 @@ pub fn process(rekeying: Rekeying, state: &mut Established, core: &mut Core, ste
             install(state, core, step, new, (old, inbound), rival.as_ref(), &lowest);
         }
         Err(declined) => {
-            let installed = answer.sa.is_some() && declined.notify.kind != NotifyType::CHILD_SA_NOT_FOUND;
-            if installed {
+            let agreed = answer.sa.is_some();
+            if agreed && declined.notify.kind != NotifyType::CHILD_SA_NOT_FOUND {
+                // The peer has installed what we do not take.
                 state.tasks.push_back(Task::DeleteChild(inbound));
             } else {
                 step.esp.release(inbound);
             }
-            refused(state, core, step, old, shape, declined);
+            refused(state, core, step, (old, shape), declined, agreed);
         }
     }
 }
@@ -126,31 +127,32 @@ fn install(
     }
 }
 
-/// The peer did not rekey. What is in use stays in use.
+/// Nothing came of it. What is in use stays in use. `agreed`: the peer had made the new one, and it was us who did not.
 fn refused(
     state: &mut Established,
     core: &mut Core,
     step: &mut Step<'_>,
-    old: Spi,
-    shape: ShapeId,
+    (old, shape): (Spi, ShapeId),
     declined: Declined,
+    agreed: bool,
 ) {
     let Declined { reason, notify, detail } = declined;
+    let not_found = !agreed && notify.kind == NotifyType::CHILD_SA_NOT_FOUND;
     let Some(child) = state.children.get_mut(old).filter(|child| child.is_current()) else {
         // The peer was first, or the child SA is gone: nothing is left to rekey.
-        if notify.kind == NotifyType::CHILD_SA_NOT_FOUND {
+        if not_found {
             state.remove_child(core, step, old, "the peer has it no more");
         }
         return;
     };
     match notify.kind {
         // RFC 7296 §2.25: busy, not unwilling.
-        NotifyType::TEMPORARY_FAILURE => {
+        NotifyType::TEMPORARY_FAILURE if !agreed => {
             child.rekey_at = step.now + jitter(limits::TEMPORARY_FAILURE_PAUSE, 25, step.entropy);
         }
         // §2.25: "it SHOULD silently delete the Child SA (if it still exists) and send a request to create a new Child SA
         // from scratch".
-        NotifyType::CHILD_SA_NOT_FOUND => {
+        _ if not_found => {
             state.remove_child(core, step, old, "the peer has it no more");
             if !state.has_child(shape) {
                 state.tasks.push_front(Task::CreateChild { shape, group: None });

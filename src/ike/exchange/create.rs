@@ -176,7 +176,12 @@ pub fn decline_for(
     declined: Declined,
 ) {
     let Declined { reason, notify, detail } = declined;
+    // Another group is asked for, and comes: nothing to report.
+    let settled = notify.kind == NotifyType::INVALID_KE_PAYLOAD;
     decline(state, core, step, incoming, notify);
+    if settled {
+        return;
+    }
     step.notices.push(Notice::Declined { exchange: ExchangeType::CREATE_CHILD_SA, reason, detail });
 }
 

@@ -121,7 +121,7 @@ impl State {
     pub fn close(self, core: &mut Core, step: &mut Step<'_>, reason: &str) -> Self {
         match self {
             Self::Established(state) => state.close(core, step, reason),
-            Self::Spare(state) => state.established.give_way(core, step, true).close(core, step, reason),
+            Self::Spare(state) => state.forsake(core, step),
             Self::Closing(mut state) => {
                 state.hurry(core, step);
                 Self::Closing(state)

@@ -53,8 +53,13 @@ impl Spare {
         State::Established(self.established)
     }
 
+    /// Without child SAs it is nothing that would be missed.
+    pub fn forsake(self: Box<Self>, core: &mut Core, step: &mut Step<'_>) -> State {
+        self.established.give_way(core, step, true).close(core, step, "")
+    }
+
     /// Nobody has decided: it goes.
     pub fn on_time(self: Box<Self>, core: &mut Core, step: &mut Step<'_>) -> State {
-        if step.now < self.until { State::Spare(self) } else { self.established.give_way(core, step, true) }
+        if step.now < self.until { State::Spare(self) } else { self.forsake(core, step) }
     }
 }

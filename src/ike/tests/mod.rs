@@ -1,9 +1,14 @@
 //! Two endpoints over a network in memory, in virtual time.
 
+mod child_collision;
+mod child_rekey;
 mod children;
+mod choices;
 mod hostile;
+mod ike_rekey;
 mod init;
 mod lifecycle;
+mod lifetimes;
 mod nat;
 mod pair;
 mod table;

@@ -164,6 +164,7 @@ fn cell(state: At, exchange: ExchangeType, response: bool, offset: i32, cover: C
             bytes[8] ^= 1;
         }
     }
+    pair.input(victim, Input::Timeout);
     let before = picture(&pair, victim);
     let refused: u64 = pair.sides[victim].endpoint.refused().map(|(_, count)| count).sum();
     let sent = pair.sides[victim].sent;

@@ -1,5 +1,6 @@
 //! Both gateways start together: whatever the order of their messages, one IKE SA is left, the same on both sides.
 
+use super::choices::Choices;
 use super::pair::*;
 use crate::ike::api::Input;
 use crate::ike::config::Start;
@@ -12,38 +13,9 @@ fn both() -> Pair {
     Pair::new(a, b)
 }
 
-/// Counts through all sequences of choices, depth first.
-struct Choices {
-    taken: Vec<(usize, usize)>,
-    next: usize,
-}
-
-impl Choices {
-    fn choose(&mut self, of: usize) -> usize {
-        if self.next == self.taken.len() {
-            self.taken.push((0, of));
-        }
-        let (choice, expected) = self.taken[self.next];
-        assert_eq!(expected, of, "a run repeats itself");
-        self.next += 1;
-        choice
-    }
-
-    fn advance(&mut self) -> bool {
-        self.next = 0;
-        while let Some((choice, of)) = self.taken.pop() {
-            if choice + 1 < of {
-                self.taken.push((choice + 1, of));
-                return true;
-            }
-        }
-        false
-    }
-}
-
 #[test]
 fn every_order_of_messages_ends_with_one_ike_sa() {
-    let mut choices = Choices { taken: Vec::new(), next: 0 };
+    let mut choices = Choices::default();
     let (mut runs, mut collisions) = (0, 0);
     loop {
         let mut pair = both();

@@ -77,7 +77,7 @@ impl Established {
     /// It is replaced. If the delete is ours it goes out now, else the peer has some time for it.
     pub fn give_way(self: Box<Self>, core: &mut Core, step: &mut Step<'_>, delete: bool) -> State {
         let not_before = if delete { step.now } else { step.now + limits::REPLACED_GRACE };
-        self.farewell(core, step, not_before, not_before + limits::NEGOTIATION_TIME)
+        self.farewell(core, step, not_before, not_before + limits::REPLACED_CLOSING_TIME)
     }
 
     /// Everything leaves the data path, and the operator hears why.
