@@ -9,7 +9,7 @@ use portcullis::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
 use portcullis::entropy::SeededEntropy;
 use portcullis::ids::{ShapeId, TunnelId};
 use portcullis::ike::api::{Input, Output};
-use portcullis::ike::config::{ChildConfig, Config, Start, TunnelConfig};
+use portcullis::ike::config::{ChildConfig, Config, IkeLifetime, Start, TunnelConfig};
 use portcullis::ike::endpoint::Endpoint;
 use portcullis::policy::selector::TrafficSelector;
 use portcullis::sa::lifetime::Lifetime;
@@ -55,6 +55,8 @@ fn endpoint(side: u8, suite: IkeSuite) -> Endpoint {
             soft_time: time,
             hard_time: time,
         },
+        ike_lifetime: IkeLifetime { soft: time, hard: time },
+        jitter: 0,
     };
     let config = Config { tunnels: vec![Arc::new(tunnel)], cookie_threshold: None };
     Endpoint::new(Arc::new(config), Box::new(SeededEntropy::new(u64::from(side))), false)

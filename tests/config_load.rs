@@ -90,6 +90,30 @@ fn without_esn_no_sequence_number_can_wrap() {
 }
 
 #[test]
+fn lifetimes_have_defaults_and_each_limit_can_be_written() {
+    let lifetimes = |keys: &str| {
+        let loaded = load(&EXAMPLE.replace("auth =", &format!("{keys}\nauth =")));
+        let tunnel = &loaded.ike.tunnels[0];
+        (tunnel.lifetime, tunnel.ike_lifetime, tunnel.jitter)
+    };
+    let (child, ike, jitter) = lifetimes("");
+    assert_eq!((child.soft_time, child.hard_time), (Duration::from_mins(51), Duration::from_hours(1)));
+    assert_eq!((child.soft_bytes, child.hard_bytes), (934_584_883_609, 1 << 40));
+    assert_eq!((child.soft_packets, child.hard_packets), (3_650_722_200, u64::from(u32::MAX)));
+    assert_eq!((ike.soft, ike.hard, jitter), (Duration::from_mins(1224), Duration::from_hours(24), 10));
+    let (child, ike, jitter) = lifetimes(
+        "child_lifetime = { time = 600, bytes = 1048576, packets = 1000 }\nike_lifetime = 1200\n\
+         rekey = { at = 50, jitter = 0 }",
+    );
+    assert_eq!((child.soft_time, child.hard_time), (Duration::from_mins(5), Duration::from_mins(10)));
+    assert_eq!((child.soft_bytes, child.hard_bytes), (524_288, 1_048_576));
+    assert_eq!((child.soft_packets, child.hard_packets), (500, 1000));
+    assert_eq!((ike.soft, ike.hard, jitter), (Duration::from_mins(10), Duration::from_mins(20), 0));
+    let (child, ..) = lifetimes("child_lifetime = { packets = 1099511627776 }");
+    assert_eq!((child.hard_packets, child.hard_time), (1 << 40, Duration::from_hours(1)));
+}
+
+#[test]
 fn a_systemd_credential_is_followed() {
     // The variable belongs to a process of its own: setting it here would race with other tests.
     let case = Case::new();

@@ -303,6 +303,19 @@ fn words_of_a_tunnel_are_checked() {
         ("selectors = \"hosts\"", "`selectors` cannot be", "\"hosts\"", "did you mean \"host\"?"),
         ("replay_window = 0", "`replay_window` is out of bounds", "0", "from 64 to 65536"),
         ("liveness = 1", "`liveness` is out of bounds", "1", "from 5 to 3600"),
+        ("ike_lifetime = 59", "`ike_lifetime` is out of bounds", "59", "from 60 to 2592000"),
+        ("child_lifetime = { time = 1 }", "`time` is out of bounds", "1", "from 60 to 2592000"),
+        ("child_lifetime = { bytes = 1 }", "`bytes` is out of bounds", "1", "from 1048576 to"),
+        (
+            "child_lifetime = { packets = 2199023255552 }",
+            "`packets` is out of bounds",
+            "2199023255552",
+            "to 1099511627776",
+        ),
+        ("child_lifetime = { tyme = 600 }", "unknown key `tyme` in child_lifetime", "tyme", "did you mean `time`?"),
+        ("child_lifetime = 3600", "`child_lifetime` is not a table", "3600", "{ key = value }"),
+        ("rekey = { at = 100 }", "`at` is out of bounds", "100", "from 50 to 95"),
+        ("rekey = { jitter = 51 }", "`jitter` is out of bounds", "51", "from 0 to 50"),
     ] {
         refused(&example("auth =", &format!("{line}\nauth =")), message, marked, mend);
     }

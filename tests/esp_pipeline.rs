@@ -5,10 +5,11 @@
 
 mod esp_support;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use esp_support::*;
-use portcullis::dataplane::buffer::Path;
+use portcullis::dataplane::buffer::{Batch, Path};
 use portcullis::dataplane::drop::Record;
 use portcullis::dataplane::sad::carries;
 use portcullis::event::DropReason;
@@ -118,7 +119,7 @@ fn what_comes_from_the_underlay_and_is_no_esp_of_ours_is_named() {
 fn ike_on_port_4500_is_handed_on_and_keepalives_are_swallowed() {
     let mut pair = Pair::new(Options::default());
     let (good, path) = sealed(&mut pair, &allowed(50));
-    let mut batch = portcullis::dataplane::buffer::Batch::new(8, 2000);
+    let mut batch = Batch::new(8, 2000);
     for datagram in [&[0, 0, 0, 0, 1, 2, 3][..], &[0xFF], &good, &[0, 0, 0, 0, 4]] {
         batch.vacant().unwrap()[..datagram.len()].copy_from_slice(datagram);
         batch.push(datagram.len(), 0, Some(path));
@@ -146,7 +147,7 @@ fn a_train_of_datagrams_is_split_where_it_lies() {
     let datagrams: Vec<_> = [300, 300, 300, 40].map(|len| sealed(&mut pair, &allowed(len))).into();
     let (segment, path) = (datagrams[0].0.len(), datagrams[0].1);
     let train = datagrams.iter().flat_map(|(bytes, _)| bytes.clone()).collect::<Vec<_>>();
-    let mut batch = portcullis::dataplane::buffer::Batch::new(2, 9000);
+    let mut batch = Batch::new(2, 9000);
     batch.vacant().unwrap()[..train.len()].copy_from_slice(&train);
     batch.push(train.len(), segment as u16, Some(path));
     pair.right.inbound(NOW, &mut batch);
@@ -505,6 +506,43 @@ fn a_newer_sa_takes_over_the_older_inbound_one_stays_and_no_counter_falls() {
     assert!(pair.rightwards(&allowed(3)).is_ok(), "the flow survives its SA");
     let counters = pair.right.counters().rule(RuleId(1)).unwrap();
     assert_eq!((counters.packets_in.get(), counters.flows.get()), (4, 1));
+}
+
+/// The peer answers our CREATE_CHILD_SA and sends at once, and the IKE message takes longer.
+#[test]
+fn esp_that_overtakes_the_answer_is_held_and_judged_once_its_sa_is_there() {
+    let mut pair = Pair::new(Options::default());
+    let options = pair.options;
+    for command in install(&pair.policies[0], &options, true, 100) {
+        pair.left.apply(NOW, command);
+    }
+    for index in 0..8 {
+        pair.right.apply(NOW, SadCommand::ExpectInbound(spi(RIGHT + 100 + index)));
+    }
+    let (first, path) = sealed(&mut pair, &allowed(2));
+    let (second, _) = sealed(&mut pair, &allowed(3));
+    let mut forged = second.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    let mut batch = Batch::new(8, 2048);
+    for datagram in [&first, &forged, &second, &second] {
+        batch.vacant().unwrap()[..datagram.len()].copy_from_slice(datagram);
+        batch.push(datagram.len(), 0, Some(path));
+    }
+    pair.right.inbound(NOW, &mut batch);
+    assert!(batch.packets().iter().all(|packet| packet.done));
+    assert_eq!(drops(&pair.right), BTreeMap::new(), "nothing is lost yet");
+    assert!(!pair.right.release_held(&mut batch));
+    for command in install(&pair.policies[1], &options, false, 100) {
+        pair.right.apply(NOW, command);
+    }
+    assert!(pair.right.release_held(&mut batch));
+    pair.right.inbound(NOW, &mut batch);
+    let left: Vec<_> =
+        (0..batch.len()).filter(|at| !batch.packets()[*at].done).map(|at| batch.bytes(at).len()).collect();
+    assert_eq!(left, [allowed(2).len(), allowed(3).len()], "each once, in order, the forged one not at all");
+    assert_eq!(drops(&pair.right), BTreeMap::from([(DropReason::Forged, 1), (DropReason::Replayed, 1)]));
+    assert!(!pair.right.release_held(&mut batch));
+    assert!(matches!(events(&mut pair.right)[..], [SadEvent::FirstInbound { .. }]));
 }
 
 #[test]

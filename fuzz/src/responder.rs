@@ -13,7 +13,7 @@ use portcullis::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
 use portcullis::entropy::SeededEntropy;
 use portcullis::ids::{ShapeId, TunnelId};
 use portcullis::ike::api::{Input, KeyLog, Output};
-use portcullis::ike::config::{ChildConfig, Config, Start, TunnelConfig};
+use portcullis::ike::config::{ChildConfig, Config, IkeLifetime, Start, TunnelConfig};
 use portcullis::ike::endpoint::Endpoint;
 use portcullis::policy::TrafficSelector;
 use portcullis::sa::command::SadCommand;
@@ -355,7 +355,10 @@ impl World {
                 self.installed[side] += 1;
             }
             SadCommand::RemoveInbound(spi) => self.inbound[side].retain(|known| known != spi),
-            SadCommand::InstallOutbound(_) | SadCommand::RemoveOutbound { .. } | SadCommand::Redirect { .. } => {}
+            SadCommand::ExpectInbound(_)
+            | SadCommand::InstallOutbound(_)
+            | SadCommand::RemoveOutbound { .. }
+            | SadCommand::Redirect { .. } => {}
         }
     }
 
@@ -552,5 +555,7 @@ fn tunnel(side: usize, mode: u8) -> TunnelConfig {
             soft_time: Duration::from_mins(50),
             hard_time: Duration::from_hours(1),
         },
+        ike_lifetime: IkeLifetime { soft: Duration::from_hours(20), hard: Duration::from_hours(24) },
+        jitter: 10,
     }
 }

@@ -13,6 +13,7 @@ mod gateway;
 mod genpsk;
 mod logging;
 mod monitor;
+mod rekey;
 mod status;
 mod words;
 
@@ -24,6 +25,8 @@ use clap::Parser;
 pub use exit::{Exit, Failure};
 pub use words::command;
 use words::{Command, Policy, Words};
+
+use crate::report::rekey::Wish;
 
 /// Parses the command line, runs the command, tells what went wrong on standard error.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
@@ -60,6 +63,10 @@ fn run(words: Words, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Sa { json } => status::sa(socket, json, out),
         Command::Up { name } => status::up(socket, name, out),
         Command::Down { name } => status::down(socket, name, out),
+        Command::Rekey { name, child, ike, verify_pfs } => {
+            let wish = Wish { children: !ike, ike: !(child || verify_pfs), pfs: verify_pfs };
+            rekey::rekey(socket, &name, wish, out)
+        }
         Command::Reload => status::reload(socket, out),
         Command::Monitor { json } => monitor::monitor(socket, json, out),
         Command::Policy { command: Policy::Explain(question) } => explain::explain(&question, out),

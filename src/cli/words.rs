@@ -72,6 +72,20 @@ pub(super) enum Command {
         /// Name of the tunnel.
         name: String,
     },
+    /// Give a tunnel new keys now: its child SAs, then its IKE SA. No packet is lost.
+    Rekey {
+        /// Name of the tunnel.
+        name: String,
+        /// Only the child SAs.
+        #[arg(long, conflicts_with = "ike")]
+        child: bool,
+        /// Only the IKE SA.
+        #[arg(long)]
+        ike: bool,
+        /// Only the child SAs, and say whether the peer takes part in a key exchange of their own (PFS).
+        #[arg(long, conflicts_with = "ike")]
+        verify_pfs: bool,
+    },
     /// Load the configuration again; an invalid file leaves everything as it is.
     Reload,
     /// Show what happens, as it happens, until Ctrl-C.

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::validate::{Checked, Rule, Tunnel};
 use super::{Loaded, TunnelInfo};
 use crate::ids::{RuleId, TunnelId};
-use crate::ike::config::{ChildConfig, Config, IkeLifetime, Start, TunnelConfig};
+use crate::ike::config::{ChildConfig, Config, Start, TunnelConfig};
 use crate::policy::{self, CompileError, Snapshot, TunnelPolicy};
-use crate::sa::lifetime::Lifetime;
 
 /// Compiles. What keeps its name keeps its number in `previous`.
 pub(super) fn compile(path: &Path, checked: Checked, previous: Option<&Loaded>) -> Result<Loaded, CompileError> {
@@ -101,6 +99,9 @@ fn compile_rule(rule: Rule, id: RuleId, tunnel: &Tunnel, tunnel_id: TunnelId) ->
 }
 
 fn compile_tunnel(tunnel: Tunnel, id: TunnelId, children: Vec<ChildConfig>) -> TunnelConfig {
+    // RFC 4303 §3.3.3: a sequence number never wraps. Where ESN is offered, what is negotiated decides, and the data path
+    // holds an SA without ESN to 2^32 - 1 packets by itself.
+    let most_packets = if tunnel.esp.iter().any(|suite| suite.esn) { u64::MAX } else { u32::MAX.into() };
     TunnelConfig {
         id,
         name: tunnel.name,
@@ -109,7 +110,7 @@ fn compile_tunnel(tunnel: Tunnel, id: TunnelId, children: Vec<ChildConfig>) -> T
         local_id: tunnel.local_id,
         peer_id: tunnel.peer_id,
         psk: tunnel.psk.key,
-        lifetime: lifetime(tunnel.esp.iter().any(|suite| suite.esn)),
+        lifetime: tunnel.lifetimes.child.capped(most_packets),
         ike: tunnel.ike,
         esp: tunnel.esp,
         lab: tunnel.lab,
@@ -118,24 +119,7 @@ fn compile_tunnel(tunnel: Tunnel, id: TunnelId, children: Vec<ChildConfig>) -> T
         force_encapsulation: tunnel.force_encapsulation,
         replay_window: tunnel.replay_window,
         liveness: tunnel.liveness,
-        ike_lifetime: IkeLifetime { soft: Duration::from_hours(20), hard: Duration::from_hours(24) },
-        jitter: 10,
-    }
-}
-
-/// RFC 4303 §3.3.3: a sequence number never wraps. Without ESN that leaves 2^32 - 1 packets; where ESN is offered, what
-/// is negotiated decides, and the data path holds an SA without ESN to 2^32 - 1 by itself. The other limits are those
-/// of gateways in the field: 8 hours, and for one key of AES far fewer than 2^48 bytes.
-fn lifetime(esn: bool) -> Lifetime {
-    let hard_packets = if esn { 1 << 40 } else { u64::from(u32::MAX) };
-    let hard_bytes = 1 << 46;
-    let hard_time = Duration::from_hours(8);
-    Lifetime {
-        soft_packets: hard_packets / 8 * 7,
-        hard_packets,
-        soft_bytes: hard_bytes / 8 * 7,
-        hard_bytes,
-        soft_time: hard_time / 8 * 7,
-        hard_time,
+        ike_lifetime: tunnel.lifetimes.ike,
+        jitter: tunnel.lifetimes.jitter,
     }
 }

@@ -66,6 +66,24 @@ pub(super) struct Tunnel {
     pub(super) selectors: Option<At<String>>,
     pub(super) replay_window: Option<At<i64>>,
     pub(super) liveness: Option<At<i64>>,
+    pub(super) child_lifetime: Option<At<ChildLifetime>>,
+    pub(super) ike_lifetime: Option<At<i64>>,
+    pub(super) rekey: Option<At<Rekey>>,
+}
+
+/// `child_lifetime = { time = 3600, bytes = .., packets = .. }`.
+#[derive(Debug)]
+pub(super) struct ChildLifetime {
+    pub(super) time: Option<At<i64>>,
+    pub(super) bytes: Option<At<i64>>,
+    pub(super) packets: Option<At<i64>>,
+}
+
+/// `rekey = { at = 85, jitter = 10 }`.
+#[derive(Debug)]
+pub(super) struct Rekey {
+    pub(super) at: Option<At<i64>>,
+    pub(super) jitter: Option<At<i64>>,
 }
 
 /// `auth = { method = "psk", secret = ".." }`.
@@ -144,7 +162,26 @@ fn read_tunnel(section: &mut Section<'_, '_>) -> Tunnel {
         selectors: section.string("selectors"),
         replay_window: section.integer("replay_window"),
         liveness: section.integer("liveness"),
+        child_lifetime: section
+            .table("child_lifetime")
+            .map(|(table, span)| At::new(span.clone(), section.inside(table, span, "child_lifetime", read_lifetime))),
+        ike_lifetime: section.integer("ike_lifetime"),
+        rekey: section
+            .table("rekey")
+            .map(|(table, span)| At::new(span.clone(), section.inside(table, span, "rekey", read_rekey))),
     }
+}
+
+fn read_lifetime(section: &mut Section<'_, '_>) -> ChildLifetime {
+    ChildLifetime {
+        time: section.integer("time"),
+        bytes: section.integer("bytes"),
+        packets: section.integer("packets"),
+    }
+}
+
+fn read_rekey(section: &mut Section<'_, '_>) -> Rekey {
+    Rekey { at: section.integer("at"), jitter: section.integer("jitter") }
 }
 
 fn read_auth(section: &mut Section<'_, '_>) -> Auth {

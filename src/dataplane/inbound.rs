@@ -1,6 +1,7 @@
 //! The way in: a datagram from the underlay becomes an inner packet for the TUN device, where it lies (RFC 4301 §5.2).
 
 use super::buffer::{Batch, Packet};
+use super::held::Holding;
 use super::mtu;
 use super::outbound::Refusal;
 use super::pipeline::{Pipeline, notice_event};
@@ -53,10 +54,17 @@ impl Pipeline {
             }
         }
 
-        // Which SA? An SA that IKE is about to install would be waited for here.
+        // Which SA? One that IKE is about to install is waited for.
         let header = EspHeader::parse(datagram)?;
         let spi = Spi::new(header.spi).ok_or(DropReason::ReservedSpi)?;
-        let place = self.sad.find_inbound(spi).ok_or(DropReason::UnknownSpi)?;
+        let Some(place) = self.sad.find_inbound(spi) else {
+            packet.done = true;
+            return match self.held.hold(now, spi, path, datagram) {
+                Holding::Held => Ok(()),
+                Holding::Full => Err(DropReason::QueueFull.into()),
+                Holding::Stranger => Err(DropReason::UnknownSpi.into()),
+            };
+        };
         let sa = self.sad.inbound(place).expect("its place was just found");
         let tunnel = sa.child().tunnel;
         let refusal = |reason: DropReason| Refusal { tunnel: Some(tunnel), ..reason.into() };

@@ -4,6 +4,7 @@ pub mod buffer;
 pub mod counters;
 pub mod drop;
 mod events;
+mod held;
 mod ike_queue;
 mod inbound;
 pub mod mtu;

@@ -13,6 +13,7 @@ use super::buffer::{Batch, Path};
 use super::counters::{CounterWriter, Counters};
 use super::drop::{Record, Records};
 use super::events::Events;
+use super::held::Held;
 use super::ike_queue::IkeQueue;
 use super::mtu::{self, Outer};
 use super::paths::Tunnels;
@@ -52,6 +53,7 @@ pub struct Pipeline {
     pub(super) counters: CounterWriter,
     pub(super) records: Records,
     pub(super) events: Events,
+    pub(super) held: Held,
     pub(super) ike: IkeQueue,
     pub(super) replies: Replies,
     ticked: Instant,
@@ -71,6 +73,7 @@ impl Pipeline {
             counters: CounterWriter::new(),
             records: Records::new(hash),
             events: Events::default(),
+            held: Held::default(),
             ike: IkeQueue::default(),
             replies: Replies::default(),
             ticked: Instant::ZERO,
@@ -95,9 +98,10 @@ impl Pipeline {
     /// Changes the SAD.
     pub fn apply(&mut self, now: Instant, command: SadCommand) {
         match command {
-            SadCommand::ExpectInbound(_) => {}
+            SadCommand::ExpectInbound(spi) => self.held.expect(now, spi),
             SadCommand::InstallInbound(spec) => {
                 self.counters.tunnel(spec.child.tunnel);
+                self.held.settled(spec.spi);
                 self.sad.install_inbound(*spec, now);
             }
             SadCommand::InstallOutbound(spec) => {
@@ -121,6 +125,13 @@ impl Pipeline {
     /// Packets for our own side that the gateway made itself, to be written to the TUN device; the caller clears.
     pub fn replies(&mut self) -> &mut Batch {
         &mut self.replies.batch
+    }
+
+    /// Fills `batch` with packets that were held for an SA that has come; false if there is none. After SAs were installed
+    /// the runtime asks until it is false, and lets each batch go through [`inbound`](Self::inbound).
+    pub fn release_held(&mut self, batch: &mut Batch) -> bool {
+        let sad = &self.sad;
+        self.held.release(batch, |spi| sad.find_inbound(spi).is_some())
     }
 
     /// The next IKE datagram from port 4500, its marker taken off. To be drained after each `inbound`.
@@ -193,6 +204,7 @@ impl Pipeline {
         self.records.tick(now);
         self.counters.shared().unrecorded.add(self.records.take_unrecorded());
         self.tunnels.tick(now);
+        self.counters.drop(DropReason::UnknownSpi, self.held.tick(now));
         let (inbound, outbound) = self.sad.all_mut();
         for sa in inbound {
             sa.tick(now);

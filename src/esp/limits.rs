@@ -7,6 +7,13 @@ use crate::time::Instant;
 /// with probability 2^-92 against a 128-bit ICV and short packets, about 2^-85 with long ones.
 pub const FORGERY_BUDGET: u64 = 1 << 36;
 
+/// Packets under one key, whatever IKE says. An AEAD key wears out with the blocks it has sealed: after 2^40 packets of 1,500
+/// bytes (2^47 blocks) an attacker tells AES-GCM from an ideal cipher with probability about 2^-35.
+pub const MOST_PACKETS: u64 = 1 << 40;
+
+/// Bytes under one key, whatever IKE says: about as many blocks.
+pub const MOST_BYTES: u64 = 1 << 51;
+
 /// What an SA has to tell IKE. Each kind is told once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -65,6 +72,9 @@ impl Meter {
     /// Starts to count at `now`.
     #[must_use]
     pub fn new(limit: Lifetime, now: Instant) -> Self {
+        let mut limit = limit.capped(MOST_PACKETS);
+        limit.hard_bytes = limit.hard_bytes.min(MOST_BYTES);
+        limit.soft_bytes = limit.soft_bytes.min(MOST_BYTES / 8 * 7);
         Self { packets: 0, bytes: 0, limit, soft_at: now + limit.soft_time, hard_at: now + limit.hard_time }
     }
 

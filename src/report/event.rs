@@ -38,6 +38,18 @@ fn known(event: &Value) -> Option<String> {
             field("suite"),
             field("encapsulation")
         ),
+        "ike-rekeyed" => format!(
+            "IKE SA {} takes the place of {} {}, {}, as {}",
+            spis(),
+            word(&event["replaced"][0]),
+            word(&event["replaced"][1]),
+            field("suite"),
+            if event["initiator"] == true { "initiator" } else { "responder" },
+        ),
+        "child-rekeyed" => {
+            let pfs = event["pfs"].as_str().map_or("no PFS".to_owned(), |group| format!("PFS {group}"));
+            format!("child SA {} takes the place of {}, {}, {pfs}", spis(), field("replaced"), field("suite"))
+        }
         "child-down" => format!("child SA {} has ended: {}", spis(), field("reason")),
         "negotiation-failed" => {
             let detail = event["detail"].as_str().filter(|detail| !detail.is_empty());

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod event;
+pub mod rekey;
 pub mod sa;
 pub mod status;
 pub mod table;

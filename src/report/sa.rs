@@ -26,16 +26,19 @@ pub fn sa(status: &Status, width: usize) -> String {
         } else {
             out.push_str(&ike_sa(ike));
         }
+        out.push_str(&rekeys(&tunnel["rekeys"]));
         let rows: Vec<_> = tunnel["children"].as_array().into_iter().flatten().map(child_row).collect();
-        out.push_str(&table(["  CHILD IN", "OUT", "SUITE", "VIA", "AGE", "LOCAL", "REMOTE"], &rows, width));
+        let heads = ["  CHILD IN", "OUT", "SUITE", "PFS", "VIA", "AGE", "REKEY IN", "LOCAL", "REMOTE"];
+        out.push_str(&table(heads, &rows, width));
     }
     if out.is_empty() { "no tunnel is configured\n".to_owned() } else { out }
 }
 
 fn ike_sa(ike: &Value) -> String {
     let role = if ike["initiator"] == true { "initiator" } else { "responder" };
+    let renewal = ike["rekey_in_s"].as_u64().map(|left| format!(", rekey in {}", duration(left))).unwrap_or_default();
     let text = format!(
-        "{} with {} ({}), SPIs {} {}, {role}, up {}, negotiated in {} ms\n",
+        "{} with {} ({}), SPIs {} {}, {role}, up {}, negotiated in {} ms{renewal}\n",
         word(&ike["local"]),
         word(&ike["remote"]),
         word(&ike["peer_id"]),
@@ -47,7 +50,19 @@ fn ike_sa(ike: &Value) -> String {
     format!("{}\n  {}\n", super::plain(text.trim_end()), super::plain(&word(&ike["suite"])))
 }
 
-fn child_row(child: &Value) -> [String; 7] {
+/// How often keys were renewed, once they were.
+fn rekeys(rekeys: &Value) -> String {
+    let count = |key: &str| rekeys[key].as_u64().unwrap_or(0);
+    let (child, ike, refused) = (count("child"), count("ike"), count("refused"));
+    if child + ike + refused == 0 {
+        return String::new();
+    }
+    let plural = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let refused = if refused > 0 { format!(", refused {refused} times") } else { String::new() };
+    format!("  rekeyed so far: {}, {}{refused}\n", plural(child, "child SA"), plural(ike, "IKE SA"))
+}
+
+fn child_row(child: &Value) -> [String; 9] {
     let list = |value: &Value| {
         let all: Vec<_> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         all.join(", ")
@@ -56,8 +71,14 @@ fn child_row(child: &Value) -> [String; 7] {
         format!("  {}", word(&child["spis"][0])),
         word(&child["spis"][1]),
         word(&child["suite"]),
+        word(&child["pfs"]),
         word(&child["encapsulation"]),
         child["age_s"].as_u64().map(duration).unwrap_or_default(),
+        if child["replaced"] == true {
+            "replaced".to_owned()
+        } else {
+            child["rekey_in_s"].as_u64().map(duration).unwrap_or_default()
+        },
         list(&child["local"]),
         list(&child["remote"]),
     ]
@@ -70,7 +91,7 @@ pub fn json(status: &Status) -> Value {
         let field = |key: &str| tunnel[key].clone();
         json!({
             "name": field("name"), "agreement": field("agreement"), "kind": field("kind"), "state": field("state"),
-            "ike": field("ike"), "children": field("children"),
+            "ike": field("ike"), "children": field("children"), "rekeys": field("rekeys"),
         })
     };
     status.tunnels.iter().map(sa_of).collect()
@@ -89,7 +110,9 @@ mod tests {
                     "local": "198.51.100.10:500", "remote": "203.0.113.5:500", "peer_id": "203.0.113.5",
                     "nat": "none", "age_s": 60, "handshake_ms": 12.5},
             "children": [{"spis": ["c1", "c2"], "suite": "aes256gcm16-esn", "local": ["192.0.2.10"],
-                          "remote": ["203.0.113.20"], "encapsulation": "udp", "age_s": 60}]
+                          "remote": ["203.0.113.20"], "encapsulation": "udp", "age_s": 60, "pfs": "ecp384",
+                          "rekey_in_s": 2400, "replaced": false}],
+            "rekeys": {"child": 12, "ike": 1, "refused": 0, "why": null}
         });
         let down =
             json!({"name": "x", "kind": "lab", "state": "down", "why": "no answer", "ike": null, "children": []});
@@ -110,6 +133,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("  c1        c2"), "{text}");
+        assert!(text.contains("  rekeyed so far: 12 child SAs, 1 IKE SA\n"), "{text}");
+        assert!(text.contains("ecp384  udp") && text.contains("40 min"), "{text}");
         assert!(text.contains("x (lab): no IKE SA (down, no answer)"), "{text}");
         assert_eq!(json(&status)[0]["children"][0]["spis"][1], "c2");
     }

@@ -76,6 +76,9 @@ fn tunnel_row(tunnel: &Value) -> [String; 8] {
     if !missing.is_empty() {
         remark(format!("no SA for {}", missing.join(", ")));
     }
+    if let Some(why) = tunnel["rekeys"]["why"].as_str() {
+        remark(format!("rekeying refused: {why}"));
+    }
     if let Some(nat) = ike["nat"].as_str().filter(|nat| *nat != "none") {
         remark(format!("behind a NAT: {nat}"));
     }

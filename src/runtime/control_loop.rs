@@ -24,6 +24,7 @@ use super::worker::{Command, Control, Urgent};
 use crate::config::{self, Loaded};
 use crate::dataplane::buffer::Batch;
 use crate::event::Event;
+use crate::ids::TunnelId;
 use crate::ike::api::{Input, Output};
 use crate::ike::config::Start;
 use crate::ike::endpoint::Endpoint;
@@ -188,27 +189,58 @@ impl ControlLoop {
                 let status = self.stats.status(&self.loaded, &self.endpoint, self.worker.lost());
                 Ok(Answer::Status(Box::new(status)))
             }
-            Request::Up { tunnel } | Request::Down { tunnel } => {
-                let Some(info) = self.loaded.tunnels.iter().find(|info| info.name == *tunnel) else {
-                    let names: Vec<&str> = self.loaded.tunnels.iter().map(|info| info.name.as_str()).collect();
-                    let error = format!("no tunnel is called `{tunnel}`; there is {}", names.join(", "));
-                    return Ok(Answer::Refused { error });
-                };
-                let up = matches!(request, Request::Up { .. });
-                let mut tunnels = self.loaded.ike.tunnels.iter();
-                if up && tunnels.any(|tunnel| tunnel.id == info.id && tunnel.start == Start::Disabled) {
-                    let error = format!("the file disables tunnel `{tunnel}`: change its `start`, then reload");
-                    return Ok(Answer::Refused { error });
+            Request::Up { tunnel } => self.about(tunnel, |this, id| {
+                let mut tunnels = this.loaded.ike.tunnels.iter();
+                if tunnels.any(|tunnel| tunnel.id == id && tunnel.start == Start::Disabled) {
+                    return Err(format!("the file disables tunnel `{tunnel}`: change its `start`, then reload"));
                 }
-                self.input(if up { Input::Up(info.id) } else { Input::Down(info.id) })?;
-                done
-            }
+                Ok(Input::Up(id))
+            }),
+            Request::Down { tunnel } => self.about(tunnel, |_, id| Ok(Input::Down(id))),
+            Request::Rekey { tunnel, children, ike, pfs } => self.about(tunnel, |this, id| {
+                this.may_rekey(id, *pfs)?;
+                Ok(Input::Rekey { tunnel: id, children: *children, ike: *ike })
+            }),
             Request::Reload {} => match self.reload() {
                 Ok(()) => done,
                 Err(error) => Ok(Answer::Refused { error }),
             },
             Request::Monitor {} => Ok(Answer::Refused { error: "monitor is answered by its connection".into() }),
         }
+    }
+
+    /// Something that the operator wants of one tunnel.
+    fn about(
+        &mut self,
+        name: &str,
+        wish: impl FnOnce(&Self, TunnelId) -> Result<Input<'static>, String>,
+    ) -> Result<Answer, RunError> {
+        let Some(id) = self.loaded.tunnels.iter().find(|info| info.name == name).map(|info| info.id) else {
+            let names: Vec<&str> = self.loaded.tunnels.iter().map(|info| info.name.as_str()).collect();
+            let error = format!("no tunnel is called `{name}`; there is {}", names.join(", "));
+            return Ok(Answer::Refused { error });
+        };
+        match wish(self, id) {
+            Ok(input) => {
+                self.input(input)?;
+                Ok(Answer::Done { ok: true })
+            }
+            Err(error) => Ok(Answer::Refused { error }),
+        }
+    }
+
+    /// Whether a tunnel has anything to rekey.
+    fn may_rekey(&self, id: TunnelId, pfs: bool) -> Result<(), String> {
+        let status = self.endpoint.status().into_iter().find(|of| of.id == id);
+        let Some(status) = status.filter(|of| of.state == "up") else {
+            return Err("the tunnel is not up: there are no keys to renew".to_owned());
+        };
+        let of_config = self.loaded.ike.tunnels.iter().find(|of| of.id == id);
+        if pfs && !of_config.is_some_and(|of| of.esp.iter().any(|suite| suite.group.is_some())) {
+            let name = status.name;
+            return Err(format!("no suite in `esp` of tunnel {name} has a group: there is no PFS to verify"));
+        }
+        Ok(())
     }
 
     /// Loads the file again. An invalid file, or a host that refuses the change, leaves everything as it is.

@@ -21,6 +21,17 @@ pub enum Request {
         /// Its name.
         tunnel: String,
     },
+    /// Give a tunnel new keys.
+    Rekey {
+        /// Its name.
+        tunnel: String,
+        /// For its child SAs.
+        children: bool,
+        /// For its IKE SA.
+        ike: bool,
+        /// Only if a key exchange for child SAs is configured.
+        pfs: bool,
+    },
     /// Load the configuration file again.
     Reload {},
     /// Events from now on, one a line, until the client hangs up.

@@ -108,6 +108,7 @@ impl Worker {
                         if !self.obey(&epoll)? {
                             return Ok(());
                         }
+                        self.release_held(&mut batch);
                     }
                     TUN => self.outbound(&epoll, &mut batch),
                     socket => {
@@ -149,6 +150,13 @@ impl Worker {
         Ok(true)
     }
 
+    /// ESP that came before its SA goes on its way.
+    fn release_held(&mut self, batch: &mut Batch) {
+        while self.pipeline.release_held(batch) {
+            self.deliver(batch);
+        }
+    }
+
     /// TUN to underlay.
     fn outbound(&mut self, epoll: &Epoll, batch: &mut Batch) {
         for _ in 0..TURNS {
@@ -177,20 +185,25 @@ impl Worker {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
             }
-            self.pipeline.inbound(clock::now(), batch);
+            self.deliver(batch);
             let truncated = self.sockets.truncated();
             self.pipeline.count_drops(DropReason::TooLongDatagram, truncated - self.truncated);
             self.truncated = truncated;
-            // A TUN that is gone is noticed, and replaced, where it is read.
-            if let Some(Ok(written)) = self.tun.as_mut().map(|tun| tun.write_batch(batch)) {
-                self.pipeline.count_drops(DropReason::SendFailed, written.refused as u64);
-            }
             while let Some((path, bytes)) = self.pipeline.poll_ike() {
                 self.link.datagram(Datagram { path, bytes: bytes.into() });
             }
             if !batch.is_full() {
                 return;
             }
+        }
+    }
+
+    /// What came in is judged and written to the TUN.
+    fn deliver(&mut self, batch: &mut Batch) {
+        self.pipeline.inbound(clock::now(), batch);
+        // A TUN that is gone is noticed, and replaced, where it is read.
+        if let Some(Ok(written)) = self.tun.as_mut().map(|tun| tun.write_batch(batch)) {
+            self.pipeline.count_drops(DropReason::SendFailed, written.refused as u64);
         }
     }
 

@@ -53,8 +53,8 @@ mod tests {
         hard_packets: 1_000_000,
         soft_bytes: u64::MAX,
         hard_bytes: u64::MAX,
-        soft_time: Duration::from_secs(3060),
-        hard_time: Duration::from_secs(3600),
+        soft_time: Duration::from_mins(51),
+        hard_time: Duration::from_hours(1),
     };
 
     #[test]

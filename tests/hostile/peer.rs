@@ -186,7 +186,7 @@ impl Peer {
                 child.expect("the inbound half comes first").sealer = Some(Sealer::new(&spec));
             }
             SadCommand::RemoveInbound(spi) => self.children.retain(|child| child.inbound.spi() != spi),
-            SadCommand::RemoveOutbound { .. } | SadCommand::Redirect { .. } => {}
+            SadCommand::ExpectInbound(_) | SadCommand::RemoveOutbound { .. } | SadCommand::Redirect { .. } => {}
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod agreement;
 mod gateway;
+mod lifetime;
 mod overlap;
 mod rule;
 mod tunnel;

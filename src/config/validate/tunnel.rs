@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::lifetime::{self, Lifetimes};
 use super::{Resolve, choice, find, name_holds};
 use crate::config::Agreement;
 use crate::config::identity;
@@ -41,6 +42,7 @@ pub(in crate::config) struct Tunnel {
     pub(in crate::config) selectors: SelectorMode,
     pub(in crate::config) replay_window: u32,
     pub(in crate::config) liveness: Duration,
+    pub(in crate::config) lifetimes: Lifetimes,
 }
 
 /// Checks one tunnel by itself.
@@ -95,6 +97,7 @@ pub(super) fn check(
         Some(seconds) => bounded("liveness", seconds, 5..=3600, problems).map(Duration::from_secs),
         None => Some(LIVENESS),
     };
+    let lifetimes = lifetime::check(raw, problems);
     let (ike, esp) = suites?;
     let agreement = agreement?;
     name_holds.then_some(())?;
@@ -114,6 +117,7 @@ pub(super) fn check(
         selectors: selectors?,
         replay_window: replay_window?,
         liveness: liveness?,
+        lifetimes: lifetimes?,
     })
 }
 

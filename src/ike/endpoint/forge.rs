@@ -58,10 +58,10 @@ impl Endpoint {
     }
 
     /// From now on nothing but these suites, without closing what was made with others.
-    pub(in crate::ike) fn prefer(&mut self, ike: Vec<crate::crypto::suite::IkeSuite>) {
+    pub(in crate::ike) fn prefer(&mut self, ike: &[crate::crypto::suite::IkeSuite]) {
         for sa in self.sas.values_mut() {
             let tunnel = &sa.core.tunnel;
-            let changed = crate::ike::config::TunnelConfig { ike: ike.clone(), ..tunnel.copied() };
+            let changed = crate::ike::config::TunnelConfig { ike: ike.to_vec(), ..tunnel.copied() };
             sa.core.tunnel = std::sync::Arc::new(changed);
         }
     }

@@ -36,7 +36,9 @@ impl Endpoint {
         } else {
             self.insert(sa);
         }
-        said.born.into_iter().for_each(|sa| self.insert(sa));
+        for sa in said.born {
+            self.insert(sa);
+        }
         self.settle(tunnel, spi, said.notices);
         Some(result)
     }
@@ -176,7 +178,7 @@ impl Endpoint {
         self.with_sa(heir, |sa, step| match std::mem::replace(&mut sa.state, State::Ended) {
             State::Spare(spare) => {
                 let Some(estate) = estate.take() else { return };
-                sa.state = spare.inherit(&mut sa.core, step, estate);
+                sa.state = (*spare).inherit(&mut sa.core, step, estate);
             }
             other => sa.state = other,
         });
@@ -184,7 +186,7 @@ impl Endpoint {
         if let Some(estate) = estate {
             let Some(config) = self.connections.get(&tunnel).map(|of| Arc::clone(&of.config)) else { return };
             let reason = "the peer deleted both the IKE SA and the one that took its place";
-            let (_, said) = self.step(tunnel, heir, |step| estate.dissolve(&config, step, reason));
+            let ((), said) = self.step(tunnel, heir, |step| estate.dissolve(&config, step, reason));
             self.esp.release_all(heir);
             self.of(tunnel, |connection, now, entropy| connection.lost(now, reason, entropy));
             self.settle(tunnel, heir, said.notices);
@@ -331,7 +333,9 @@ impl Endpoint {
     pub(super) fn begin(&mut self, tunnel: &Arc<TunnelConfig>, first: Option<ShapeId>) {
         let spi = self.fresh_spi();
         let (begun, _) = self.step(tunnel.id, spi, |step| sa_init::begin(step, tunnel, spi, first));
-        begun.into_iter().for_each(|sa| self.insert(sa));
+        if let Some(sa) = begun {
+            self.insert(sa);
+        }
     }
 }
 

@@ -48,13 +48,13 @@ impl Spare {
     }
 
     /// It is the one that stays.
-    pub fn inherit(mut self: Box<Self>, core: &mut Core, step: &mut Step<'_>, estate: Estate) -> State {
+    pub fn inherit(mut self, core: &mut Core, step: &mut Step<'_>, estate: Estate) -> State {
         self.established.inherit(core, step, estate);
         State::Established(self.established)
     }
 
     /// Without child SAs it is nothing that would be missed.
-    pub fn forsake(self: Box<Self>, core: &mut Core, step: &mut Step<'_>) -> State {
+    pub fn forsake(self, core: &mut Core, step: &mut Step<'_>) -> State {
         self.established.give_way(core, step, true).close(core, step, "")
     }
 

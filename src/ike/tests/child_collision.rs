@@ -347,7 +347,9 @@ fn a_rekeying_that_meets_the_end_of_its_ike_sa_leaves_nothing_behind() {
         pair.input(B, Input::Down(TUNNEL));
         let (of_a, of_b) = (pair.take(B), pair.take(A));
         let order = if first == A { [of_a, of_b] } else { [of_b, of_a] };
-        order.iter().for_each(|datagram| pair.deliver(datagram));
+        for datagram in &order {
+            pair.deliver(datagram);
+        }
         pair.run(Duration::from_millis(100));
         for side in [A, B] {
             assert!(pair.sides[side].inbound.is_empty() && pair.sides[side].outbound.is_empty());

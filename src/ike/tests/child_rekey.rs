@@ -309,7 +309,7 @@ fn the_responder_deletes_the_old_one_when_the_initiator_does_not() {
     assert!(answer.iter().any(|payload| payload.kind() == PayloadType::SA));
     assert_eq!(pair.sides[B].inbound.len(), 2);
     pair.sides[A].endpoint.skip_request();
-    pair.run(limits::REPLACED_GRACE - Duration::from_secs(1));
+    pair.run(limits::REPLACED_GRACE.saturating_sub(Duration::from_secs(1)));
     assert_eq!(pair.sides[B].outbound.len(), 1);
     assert!(pair.sides[B].outbound.values().any(|out| out.spi.get() == old), "still on the old one");
     pair.run_secs(3);

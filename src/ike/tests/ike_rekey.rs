@@ -83,7 +83,7 @@ fn an_ike_sa_is_replaced_and_its_child_sas_go_on() {
         pair.trace.clear();
         pair.rekey(side, true, false);
         assert_eq!(pair.trace[0].header().message_id, 0);
-        assert_eq!(pair.trace[0].header().flags.initiator, true);
+        assert!(pair.trace[0].header().flags.initiator);
         pair.talk(Duration::from_secs(1));
         pair.rekey(1 - side, true, false);
         let of_other = pair.trace.iter().find(|datagram| datagram.to == side && !datagram.header().flags.response);
@@ -131,7 +131,7 @@ fn another_group_and_another_prf_may_be_agreed_in_a_rekeying() {
     let mut pair = Pair::new(a, b);
     pair.run_secs(1);
     // B prefers another suite by now; the IKE SA that stands is left alone.
-    pair.sides[B].endpoint.prefer(vec![GCM]);
+    pair.sides[B].endpoint.prefer(&[GCM]);
     let before = pair.trace.len();
     pair.rekey(A, false, true);
     pair.talk(Duration::from_secs(2));
@@ -389,7 +389,7 @@ fn an_ike_sa_that_the_peer_does_not_rekey_lasts_as_long_as_it_may_and_comes_back
     pair.run_secs(1);
     let old = spis(&pair, A);
     // B refuses to rekey this one; a new one it takes.
-    pair.sides[B].endpoint.prefer(vec![GCM]);
+    pair.sides[B].endpoint.prefer(&[GCM]);
     pair.run(Duration::from_secs(600 + 30));
     let status = pair.status(A);
     assert!(status.rekeys.refused > 0 && status.rekeys.why.unwrap().contains("NO_PROPOSAL_CHOSEN"));
