@@ -38,7 +38,7 @@ pub(super) fn redact(text: &str, document: &Spanned<DeTable<'_>>) -> String {
 /// Whether what stands under this key may be a secret.
 fn is_telling(key: &str) -> bool {
     let key = key.to_lowercase();
-    !["weak_psk", "method"].contains(&key.as_str())
+    !["weak_psk", "method", "rekey"].contains(&key.as_str())
         && ["auth", "secret", "psk", "password", "key"].iter().any(|word| key.contains(word))
 }
 

@@ -147,6 +147,12 @@ impl Charon {
         self.swanctl(&["--initiate", "--child", "net", "--timeout", "10"])
     }
 
+    /// Gives the child SA (`child`) or the IKE SA (`ike`) new keys.
+    pub fn rekey(&self, what: &str) -> Result<String, String> {
+        let of = if what == "ike" { ["--ike", "gw"] } else { ["--child", "net"] };
+        self.swanctl(&["--rekey", of[0], of[1]])
+    }
+
     /// Deletes the IKE SA and what hangs on it.
     pub fn terminate_ike(&self) -> Result<String, String> {
         self.swanctl(&["--terminate", "--ike", "gw", "--timeout", "10"])
