@@ -33,15 +33,26 @@ fn request(data: &[u8]) {
 
 /// The request as an object, member by member.
 fn said(request: &Request) -> Map<String, Value> {
+    let mut said = Map::new();
+    let mut say = |member: &str, value: Value| drop(said.insert(member.to_owned(), value));
     let (op, tunnel) = match request {
         Request::Status {} => ("status", None),
         Request::Up { tunnel } => ("up", Some(tunnel)),
         Request::Down { tunnel } => ("down", Some(tunnel)),
+        Request::Rekey { tunnel, children, ike, pfs } => {
+            for (member, value) in [("children", children), ("ike", ike), ("pfs", pfs)] {
+                say(member, Value::from(*value));
+            }
+            ("rekey", Some(tunnel))
+        }
         Request::Reload {} => ("reload", None),
         Request::Monitor {} => ("monitor", None),
     };
-    let tunnel = tunnel.map(|tunnel| ("tunnel".to_owned(), Value::from(tunnel.as_str())));
-    std::iter::once(("op".to_owned(), Value::from(op))).chain(tunnel).collect()
+    say("op", Value::from(op));
+    if let Some(tunnel) = tunnel {
+        say("tunnel", Value::from(tunnel.as_str()));
+    }
+    said
 }
 
 /// What the client makes of the same line: an answer, or nothing.

@@ -40,7 +40,7 @@ pub(super) fn rekey(socket: Option<PathBuf>, tunnel: &str, wish: Wish, out: &mut
 }
 
 fn status(client: &mut Client) -> Result<Status, Failure> {
-    match client.ask(&Request::Status)? {
+    match client.ask(&Request::Status {})? {
         (Answer::Status(status), _) => Ok(*status),
         _ => Err(Failure::Refused("the gateway answers something else than its status".to_owned())),
     }
