@@ -19,7 +19,10 @@ fn setup() -> Setup {
 fn keys_are_renewed_by_packets_by_hand_and_by_both_at_once_and_no_datagram_is_lost() {
     let name = "keys_are_renewed_by_packets_by_hand_and_by_both_at_once_and_no_datagram_is_lost";
     let Some(site) = site(name) else { return };
-    let pair = site.pair(&setup().with_tunnel("child_lifetime = { packets = 1000 }"));
+    let mut setup = setup().with_tunnel("child_lifetime = { packets = 1000 }");
+    // One opens the tunnel, so that there is one handshake.
+    setup.tunnel[1].push_str("start = \"manual\"\n");
+    let pair = site.pair(&setup);
     let topology = &site.topology;
     let numbers = Numbers::start(&topology.host_a, V4.host_a, &topology.host_b, V4.host_b);
     // By packets: one each way every two milliseconds or so, new keys at 765 to 850 of them.
@@ -57,7 +60,7 @@ fn keys_are_renewed_by_packets_by_hand_and_by_both_at_once_and_no_datagram_is_lo
     assert_eq!(status["counters"]["packets_in"].as_u64(), Some(tally.sent as u64));
     let rules = pair.a.status().unwrap()["rules"]["numbers"].clone();
     assert_eq!(rules["flows"], 1, "{rules}");
-    assert_eq!((&status["handshakes"], &status["failures"]), (&1.into(), &0.into()), "{}", pair.logs());
+    assert_eq!((&status["handshakes"], &status["failures"]), (&1.into(), &0.into()), "{status}\n{}", pair.logs());
     pair.stop();
 }
 
