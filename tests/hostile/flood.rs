@@ -17,7 +17,7 @@ use super::packets::{Dice, ECHO, Ends, FIXED, OPEN, OPEN_TCP, OPEN_TOO};
 use super::peer::{self, Peer};
 use super::probe::Probe;
 use super::wire::Wire;
-use super::world::{DISABLED, DOWN, HOSTILE, PROBE, STEADY, STRANGER, World, v4};
+use super::world::{CHILD_PACKETS, DISABLED, DOWN, HOSTILE, PROBE, STEADY, STRANGER, World, v4};
 use super::{gauge, reasons};
 
 /// A host behind the hostile peer, and one behind the tunnel that is down.
@@ -55,6 +55,9 @@ fn file(peer: Option<IpAddr>) -> String {
              auth = {{ method = \"psk\", secret = \"hex:{PSK}\" }}\nike = [\"aes256gcm16-prfsha256-x25519\"]\n\
              esp = [\"{esp}\"]\nencapsulation = \"{encapsulation}\"\n"
         );
+        if peer.is_none() && address == HOSTILE {
+            let _ = writeln!(out, "child_lifetime = {{ packets = {CHILD_PACKETS} }}\n");
+        }
     }
     let a = V4.host_a;
     let rules = [
@@ -171,6 +174,7 @@ pub fn run(count: u64, seed: u64) -> Vec<String> {
     let warm_up = (count / 20).max(WARM_UP);
     let probe = Probe::start(&topology.host_a, PROBE, 0).unwrap();
     let start = Instant::now();
+    world.spend_a_child_sa();
     world.flood(warm_up);
     world.fill_the_flow_table();
     world.burst();

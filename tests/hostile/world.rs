@@ -34,6 +34,9 @@ const WAITING: u64 = 192 << 10;
 const GARBAGE: usize = 40;
 /// More flows than the daemon's table holds.
 const FLOWS: usize = 66_500;
+/// Packets that a child SA of the hostile peer may carry, and more.
+pub const CHILD_PACKETS: usize = 1_000;
+const SPENT: usize = 1_200;
 /// More IKE messages than fit between the packet thread and the control thread.
 const BURST: usize = 3_000;
 /// How long the daemon's last work may take.
@@ -163,6 +166,23 @@ impl World {
                 self.renewals += 1;
             }
         }
+    }
+
+    /// Sends more on a child SA of the hostile peer than one may carry. The daemon asks for a new key in time, and nobody
+    /// reads it before this is over.
+    pub fn spend_a_child_sa(&mut self) {
+        for sent in 0..SPENT {
+            let Some(sealer) = self.hostile.sealer(false) else { return };
+            let bytes = sealer.seal(&Ends::inwards(1024, OPEN).udp(&[]).into());
+            self.wire.push(&Datagram { way: Way::Raw, from: HOSTILE, to_port: 0, tos: 0, bytes });
+            self.made += 1;
+            self.sealed += 1;
+            if sent % AT_ONCE == 0 {
+                self.wire.flush();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        self.wait(0);
     }
 
     /// Opens more flows than there is room for.
