@@ -6,6 +6,8 @@
 
 mod compile;
 pub mod identity;
+pub mod import;
+mod place;
 mod problem;
 mod raw;
 mod redact;
@@ -30,6 +32,7 @@ use crate::ike;
 use crate::policy::Snapshot;
 use problem::Problems;
 
+pub use place::Places;
 pub use problem::{ConfigError, Problem};
 
 /// The file that is read when none is named.
@@ -168,6 +171,13 @@ pub fn load_rules(path: &Path) -> Result<Loaded, ConfigError> {
 /// text is touched.
 pub fn load_text(path: &Path, text: &str, previous: Option<&Loaded>) -> Result<Loaded, ConfigError> {
     parse(path, text, &secrets::pretend, previous)
+}
+
+/// Like [`load`], or like [`load_rules`] without the `secrets`, and with the lines on which things stand.
+pub fn load_with_places(path: &Path, secrets: bool) -> Result<(Loaded, Places), ConfigError> {
+    let text = read(path)?;
+    let resolve: validate::Resolve<'_> = if secrets { &secrets::resolve } else { &secrets::pretend };
+    Ok((parse(path, &text, resolve, None)?, Places::read(&text)))
 }
 
 /// Any bytes either load or are refused with a rendered error. The fuzz target asks for more.

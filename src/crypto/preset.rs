@@ -19,7 +19,7 @@ pub struct Preset {
 }
 
 /// Every preset.
-pub const PRESETS: [Preset; 3] = [CISCO_IOS_XE, CISCO_ASA, CNSA];
+pub const PRESETS: [Preset; 4] = [CISCO_IOS_XE, CISCO_ASA, CNSA, STRONGSWAN];
 
 /// Routers under IOS XE. After GCM with P-384 comes the same strength in CBC for images without GCM in IKE, then
 /// SHA-512 with P-256, for proposals left at their defaults, and group 14 for old configurations. No extended sequence
@@ -38,12 +38,38 @@ pub const CISCO_ASA: Preset = Preset {
     esp: &["aes256gcm16-ecp384", "aes256-sha384-ecp384", "aes256-sha256-modp2048"],
 };
 
-/// The Commercial National Security Algorithm suite, version 1 (RFC 9206): AES-256-GCM, SHA-384, P-384 or a MODP group
-/// of at least 3072 bits, and nothing to fall back to.
+/// The Commercial National Security Algorithm suite, version 1 (RFC 9206): AES-256-GCM, a PRF over SHA-384 or SHA-512,
+/// P-384 or a MODP group of at least 3072 bits, and nothing to fall back to. Extended sequence numbers come first.
 pub const CNSA: Preset = Preset {
     name: "cnsa",
-    ike: &["aes256gcm16-prfsha384-ecp384", "aes256gcm16-prfsha384-modp4096", "aes256gcm16-prfsha384-modp3072"],
+    ike: &[
+        "aes256gcm16-prfsha384-ecp384",
+        "aes256gcm16-prfsha512-ecp384",
+        "aes256gcm16-prfsha384-modp4096",
+        "aes256gcm16-prfsha384-modp3072",
+    ],
     esp: &["aes256gcm16-ecp384-esn", "aes256gcm16-ecp384", "aes256gcm16-modp4096", "aes256gcm16-modp3072"],
+};
+
+/// strongSwan, with its kernel's ESP or its own. P-384 and Curve25519, which its builds have where their MODP groups may
+/// be missing; then CBC for old ones. Extended sequence numbers come second to plain ones: its ESP in user space
+/// (kernel-libipsec) has none, and takes the first suite of its list that both sides name.
+pub const STRONGSWAN: Preset = Preset {
+    name: "strongswan",
+    ike: &[
+        "aes256gcm16-prfsha384-ecp384",
+        "aes256gcm16-prfsha256-x25519",
+        "aes256-sha384-ecp384",
+        "aes256-sha256-x25519",
+        "aes256-sha256-modp2048",
+    ],
+    esp: &[
+        "aes256gcm16-ecp384",
+        "aes256gcm16-ecp384-esn",
+        "aes256gcm16-x25519",
+        "aes256-sha384-ecp384",
+        "aes256-sha256-modp2048",
+    ],
 };
 
 impl Preset {

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod event;
+pub mod peer_config;
 pub mod rekey;
 pub mod sa;
 pub mod status;

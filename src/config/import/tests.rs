@@ -1,0 +1,3 @@
+//! Whole files of other gateways, and what becomes of them.
+
+use super::*;

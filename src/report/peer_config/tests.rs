@@ -1,0 +1,3 @@
+//! Golden pages, and what is said where a device has no words.
+
+use super::*;
