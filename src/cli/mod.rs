@@ -3,6 +3,7 @@
 //! Every command ends in one [`Exit`]; the table of codes is docs/EXIT-CODES.md. A command that talks to the running
 //! gateway does so over the control socket (`runtime::protocol`), the others need nothing but the configuration file.
 
+mod algs;
 mod check;
 mod client;
 mod complete;
@@ -11,8 +12,10 @@ mod exit;
 mod explain;
 mod gateway;
 mod genpsk;
+mod import;
 mod logging;
 mod monitor;
+mod peer_config;
 mod rekey;
 mod status;
 mod words;
@@ -70,6 +73,11 @@ fn run(words: Words, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Reload => status::reload(socket, out),
         Command::Monitor { json } => monitor::monitor(socket, json, out),
         Command::Policy { command: Policy::Explain(question) } => explain::explain(&question, out),
+        Command::PeerConfig { name, device, file, with_secret } => {
+            peer_config::print(&name, device, &file, with_secret, out)
+        }
+        Command::Import { path, from, with_secret } => import::import(&path, from, with_secret, out),
+        Command::Algs { json } => algs::algs(json, out),
         Command::Release => gateway::release(out),
         Command::Genpsk => genpsk::genpsk(out),
         Command::Demo { json, keep, pcap } => demo::demo(json, keep, pcap),

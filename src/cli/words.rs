@@ -25,7 +25,7 @@ pub(super) struct Words {
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done; 1 refused; 2 usage; 3 configuration; 4 gateway not running; 5 privileges missing;
-6 self-test failed; 7 demo differs; 8 host not ready; 9 the system failed.";
+6 self-test failed; 7 not all as asked; 8 host not ready; 9 the system failed.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -100,6 +100,37 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Policy,
     },
+    /// Print the other side's configuration, made from our own file.
+    PeerConfig {
+        /// Name of the tunnel.
+        name: String,
+        /// What stands at the other end.
+        #[arg(long = "for", value_enum, value_name = "DEVICE")]
+        device: Device,
+        /// Configuration file.
+        #[arg(default_value = DEFAULT_FILE)]
+        file: PathBuf,
+        /// Print the pre-shared key too, in place of where it is kept. Whoever reads it is the peer.
+        #[arg(long)]
+        with_secret: bool,
+    },
+    /// Print our file, made from that of strongSwan or libreswan, and say what could not be carried over.
+    Import {
+        /// swanctl.conf or ipsec.conf.
+        path: PathBuf,
+        /// What it is, where it cannot be seen.
+        #[arg(long, value_enum, value_name = "FORMAT")]
+        from: Option<Origin>,
+        /// Print pre-shared keys too, in place of the file where they are to be kept.
+        #[arg(long)]
+        with_secret: bool,
+    },
+    /// Show every algorithm that a suite can name.
+    Algs {
+        /// Print one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
     /// Remove from the kernel what keeps protected hosts blocked while the gateway is not running.
     Release,
     /// Make a pre-shared key of 256 bits and print it once.
@@ -126,6 +157,21 @@ pub(super) enum Command {
         /// The directory.
         directory: Option<PathBuf>,
     },
+}
+
+/// What stands at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Device {
+    CiscoIosXe,
+    CiscoAsa,
+    Strongswan,
+}
+
+/// Whose file is imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Origin {
+    Swanctl,
+    Ipsec,
 }
 
 #[derive(Debug, Subcommand)]

@@ -45,6 +45,29 @@ impl Choice {
             Self::Group(group) => (TransformType::KE, group.method().0),
         }
     }
+
+    /// Where it is specified for IKEv2 and ESP.
+    #[must_use]
+    pub const fn rfc(self) -> &'static str {
+        match self {
+            Self::Cipher(Cipher::Aes256Gcm16 | Cipher::Aes128Gcm16) => "RFC 4106, RFC 5282",
+            Self::Cipher(Cipher::ChaCha20Poly1305) => "RFC 7634",
+            Self::Cipher(Cipher::Aes256Cbc) => "RFC 3602",
+            Self::Mac(_) | Self::Prf(_) => "RFC 4868",
+            Self::Group(Group::Modp2048 | Group::Modp3072 | Group::Modp4096) => "RFC 3526",
+            Self::Group(Group::Ecp256 | Group::Ecp384 | Group::Ecp521) => "RFC 5903",
+            Self::Group(Group::Curve25519) => "RFC 8031",
+        }
+    }
+
+    /// Whether it has a place in the suite of an IKE SA, and in that of a child SA.
+    #[must_use]
+    pub const fn places(self) -> (bool, bool) {
+        match self {
+            Self::Cipher(_) | Self::Mac(_) | Self::Group(_) => (true, true),
+            Self::Prf(_) => (true, false),
+        }
+    }
 }
 
 const fn row(

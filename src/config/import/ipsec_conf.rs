@@ -212,7 +212,8 @@ fn connection(block: &Block, blocks: &[Block], losses: &mut Losses) -> Option<Pe
     if let Some((wanted, line)) = pfs
         && peer.esp.iter().any(|suite| wanted != names_a_group(suite))
     {
-        losses.note(line, "pfs: here the ESP suites say whether a rekey makes a new key exchange, and with which group");
+        losses
+            .note(line, "pfs: here the ESP suites say whether a rekey makes a new key exchange, and with which group");
     }
     (peer.local, peer.peer) = (left.address, right.address);
     (peer.local_id, peer.peer_id) = (left.id.clone(), right.id.clone());
@@ -278,11 +279,10 @@ mod tests {
     fn sections_settings_comments_and_quotes_are_read_with_their_lines() {
         let blocks = parse("# top\nversion 2\nconn a # one\n\tleft = 192.0.2.1 # two\n  leftid=\"@a # b\"\n\nconn b\n");
         let blocks = blocks.unwrap();
-        assert_eq!(blocks.iter().map(|block| (block.name.as_str(), block.line)).collect::<Vec<_>>(), [
-            ("2", 2),
-            ("a", 3),
-            ("b", 7)
-        ]);
+        assert_eq!(
+            blocks.iter().map(|block| (block.name.as_str(), block.line)).collect::<Vec<_>>(),
+            [("2", 2), ("a", 3), ("b", 7)]
+        );
         let settings: Vec<_> =
             blocks[1].settings.iter().map(|it| (it.key.as_str(), it.value.as_str(), it.line)).collect();
         assert_eq!(settings, [("left", "192.0.2.1", 4), ("leftid", "@a # b", 5)]);

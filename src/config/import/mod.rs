@@ -20,8 +20,8 @@ use zeroize::Zeroizing;
 use super::raw::printable;
 use super::{ConfigError, secrets};
 
-pub use peer::Lost;
 use peer::Losses;
+pub use peer::Lost;
 
 /// How the file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,8 @@ fn check(toml: &str, losses: &mut Losses) {
 fn format_of(text: &str) -> Format {
     let begins = |line: &str| {
         let mut words = line.split_whitespace();
-        matches!(words.next(), Some("conn" | "config" | "ca")) && words.next().is_some_and(|name| !name.starts_with('{'))
+        matches!(words.next(), Some("conn" | "config" | "ca"))
+            && words.next().is_some_and(|name| !name.starts_with('{'))
     };
     if text.lines().any(begins) { Format::Ipsec } else { Format::Swanctl }
 }

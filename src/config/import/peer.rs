@@ -93,7 +93,9 @@ pub(super) fn address(value: &str) -> Result<IpAddr, &'static str> {
     if first.starts_with('%') {
         return Err("a tunnel here names both gateways by their addresses");
     }
-    first.parse().map_err(|_| "names, networks and ranges are not looked up: a tunnel here has one address on each side")
+    first
+        .parse()
+        .map_err(|_| "names, networks and ranges are not looked up: a tunnel here has one address on each side")
 }
 
 /// An identity, as it is written in our file. `None` for one that stands for anybody.
@@ -231,7 +233,8 @@ mod tests {
         assert_eq!(read("10.1.2.3[tcp/1414]"), Ok(("10.1.2.3/32".into(), Some(6), Some(1414))));
         assert_eq!(read("dynamic[17]"), Ok(("192.0.2.1/32".into(), Some(17), None)));
         assert_eq!(read("2001:db8::1"), Ok(("2001:db8::1/128".into(), None, None)));
-        for wrong in ["0.0.0.0/0", "10.0.0.1-10.0.0.9", "10.0.0.1[tcp/1-9]", "10.0.0.1[tcp", "10.0.0.1[/5]", "10.0.0.1[gre]"]
+        for wrong in
+            ["0.0.0.0/0", "10.0.0.1-10.0.0.9", "10.0.0.1[tcp/1-9]", "10.0.0.1[tcp", "10.0.0.1[/5]", "10.0.0.1[gre]"]
         {
             assert!(read(wrong).is_err(), "{wrong}");
         }
@@ -240,15 +243,10 @@ mod tests {
 
     #[test]
     fn times_and_keys_are_read() {
-        assert_eq!(["30", "30s", "5m", "1h", "1d", "x", "1w"].map(seconds), [
-            Some(30),
-            Some(30),
-            Some(300),
-            Some(3600),
-            Some(86_400),
-            None,
-            None
-        ]);
+        assert_eq!(
+            ["30", "30s", "5m", "1h", "1d", "x", "1w"].map(seconds),
+            [Some(30), Some(30), Some(300), Some(3600), Some(86_400), None, None]
+        );
         let key = |text| secret(text).map(|key| key.to_string());
         assert_eq!(key("0x00FF"), Some("00ff".into()));
         assert_eq!(key("0sAP8="), Some("00ff".into()));

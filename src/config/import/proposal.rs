@@ -189,12 +189,15 @@ mod tests {
     #[test]
     fn alternatives_become_suites_of_their_own() {
         let (suites, lost) = read(Purpose::Ike, "aes256-aes256gcm16-sha384-ecp384-modp2048");
-        assert_eq!(suites, [
-            "aes256-sha384-ecp384",
-            "aes256-sha384-modp2048",
-            "aes256gcm16-prfsha384-ecp384",
-            "aes256gcm16-prfsha384-modp2048"
-        ]);
+        assert_eq!(
+            suites,
+            [
+                "aes256-sha384-ecp384",
+                "aes256-sha384-modp2048",
+                "aes256gcm16-prfsha384-ecp384",
+                "aes256gcm16-prfsha384-modp2048"
+            ]
+        );
         assert!(lost.is_empty());
         assert_eq!(read(Purpose::Esp, "aes256gcm16-esn-noesn").0, ["aes256gcm16-esn", "aes256gcm16"]);
     }

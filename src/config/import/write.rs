@@ -29,12 +29,18 @@ kind = \"lab\"
 ";
 
 /// Writes the file; whether it has no gaps comes with it.
-pub(super) fn toml(peers: &[Peer], format: Format, with_secret: bool, losses: &mut Losses) -> (Zeroizing<String>, bool) {
+pub(super) fn toml(
+    peers: &[Peer],
+    format: Format,
+    with_secret: bool,
+    losses: &mut Losses,
+) -> (Zeroizing<String>, bool) {
     let from = match format {
         Format::Swanctl => "swanctl.conf",
         Format::Ipsec => "ipsec.conf",
     };
-    let mut out = Zeroizing::new(format!("# Made by `portcullis import` from {from}; `portcullis check` shows it.\n\n{HEAD}"));
+    let mut out =
+        Zeroizing::new(format!("# Made by `portcullis import` from {from}; `portcullis check` shows it.\n\n{HEAD}"));
     let mut whole = true;
     let (mut tunnels, mut rules) = (BTreeSet::new(), BTreeSet::new());
     for peer in peers {
@@ -117,7 +123,10 @@ fn tunnel(out: &mut String, peer: &Peer, name: &str, with_secret: bool, losses: 
     for (key, purpose, suites) in [("ike", Purpose::Ike, &peer.ike), ("esp", Purpose::Esp, &peer.esp)] {
         let preset = proposal::preset(purpose);
         if suites.is_empty() {
-            losses.note(peer.line, format!("tunnel {name}: no usable `{key}` proposals; preset \"strongswan\" is offered"));
+            losses.note(
+                peer.line,
+                format!("tunnel {name}: no usable `{key}` proposals; preset \"strongswan\" is offered"),
+            );
         }
         let _ = writeln!(out, "{key} = {}", list(if suites.is_empty() { &preset } else { suites }));
     }
@@ -182,7 +191,13 @@ fn write_rules(out: &mut String, child: &Child, tunnel: &str, taken: &mut BTreeS
             let (local, remote) = (nets(&child.local, near), nets(&child.remote, far));
             let (from, to) = if service.inbound { (&remote, &local) } else { (&local, &remote) };
             let name = unique(&child.name, taken);
-            let _ = writeln!(out, "\n# line {}\n[[rule]]\nname = {}\ntunnel = {}", child.line, quoted(&name), quoted(tunnel));
+            let _ = writeln!(
+                out,
+                "\n# line {}\n[[rule]]\nname = {}\ntunnel = {}",
+                child.line,
+                quoted(&name),
+                quoted(tunnel)
+            );
             let _ = writeln!(out, "clause = \"none\"  # the clause of the agreement that allows it");
             let _ = writeln!(out, "from = {}\nto = {}\nservice = \"{}\"", hosts(from), hosts(to), service.word);
             if let Some(port) = service.ports {
@@ -213,7 +228,7 @@ fn service(
     losses: &mut Losses,
 ) -> Option<Service> {
     let mut lost = |what: &str| losses.note(child.line, format!("{}: {what}", super::shown(&child.name)));
-    let less = "a rule here names a service; this one lets MQ (TCP 1414) pass and is yours to widen";
+    let less = "a rule here names a service; this one lets our side open MQ (TCP 1414) and is yours to change";
     let inbound = near.is_some() && far.is_none();
     if near.is_some() && far.is_some() {
         lost("ports on both sides: here the side that opens a connection may use any port of its own");

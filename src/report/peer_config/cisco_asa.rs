@@ -5,6 +5,7 @@
 //! are told as left out. A crypto map has one PFS group; there are no extended sequence numbers.
 
 use ipnet::IpNet;
+use zeroize::Zeroizing;
 
 use super::{Page, View, group_number, is_address, network};
 use crate::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
@@ -99,7 +100,9 @@ fn ipsec_proposals(page: &mut Page, view: &View<'_>, name: &str) -> (Vec<String>
             continue;
         };
         if suite.group != shared {
-            page.left_out(format!("ESP suite {suite} ({from}): a crypto map has one PFS group, that of the first suite"));
+            page.left_out(format!(
+                "ESP suite {suite} ({from}): a crypto map has one PFS group, that of the first suite"
+            ));
             continue;
         }
         let proposal = format!("{name}-{}", proposals.len() + 1);
@@ -169,16 +172,19 @@ fn tunnel_group(page: &mut Page, view: &View<'_>, name: &str) {
     page.line(format!("tunnel-group {peer} general-attributes"));
     page.line(format!(" default-group-policy {name}"));
     page.line(format!("tunnel-group {peer} ipsec-attributes"));
-    let key = match (view.with_secret, view.key_text()) {
-        (true, Some(text)) => zeroize::Zeroizing::new(text.to_owned()),
-        (true, None) => {
-            page.missing("a key that is not text of at most 128 characters");
-            zeroize::Zeroizing::new("<key>".to_owned())
-        }
-        (false, _) => zeroize::Zeroizing::new(format!("<{}>", view.reference())),
-    };
+    let key = view.key_text().filter(|_| view.with_secret);
+    if view.with_secret && key.is_none() {
+        page.missing("a key that is not text of at most 128 characters");
+    }
     for side in ["remote", "local"] {
-        page.line(zeroize::Zeroizing::new(format!(" ikev2 {side}-authentication pre-shared-key {}", *key)).as_str());
+        match key {
+            Some(key) => {
+                let line = Zeroizing::new(format!(" ikev2 {side}-authentication pre-shared-key {key}"));
+                page.line(line.as_str());
+            }
+            // As a comment: pasted as it is, the reference itself would become the key.
+            None => page.line(format!(" ! ikev2 {side}-authentication pre-shared-key <{}>", view.reference())),
+        }
     }
     page.line(format!(" isakmp keepalive threshold {} retry 5", view.tunnel.liveness.as_secs().clamp(10, 3600)));
     page.line("!");
@@ -197,16 +203,15 @@ fn crypto_map(page: &mut Page, view: &View<'_>, proposals: &[String], group: Opt
     page.line("crypto map outside_map interface outside");
 }
 
+/// It proves its address, so another `peer_id` refuses it; ours it does not look at beside a pre-shared key.
 fn identities(page: &mut Page, view: &View<'_>) {
-    for (id, address, key) in
-        [(&view.tunnel.peer_id, view.here(), "peer_id"), (&view.tunnel.local_id, view.there(), "local_id")]
-    {
-        if !is_address(id, address) {
-            page.left_out(format!(
-                "identity {} ({}): the appliance uses addresses beside a pre-shared key; take the line out",
-                crate::config::identity::text(id),
-                view.from(&[key])
-            ));
-        }
+    let (own, other) = (&view.tunnel.peer_id, &view.tunnel.local_id);
+    if !is_address(own, view.here()) {
+        let (id, from) = (crate::config::identity::text(own), view.from(&["peer_id"]));
+        page.missing(format!("identity {id} of the appliance ({from}): it is known by its address; take the line out"));
+    }
+    if !is_address(other, view.there()) {
+        let (id, from) = (crate::config::identity::text(other), view.from(&["local_id"]));
+        page.left_out(format!("identity {id} ({from}): the appliance finds the tunnel group by our address"));
     }
 }

@@ -9,8 +9,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use zeroize::Zeroizing;
 
-use super::{Flow, Page, View, group_number, id_text, is_address, network};
+use super::{Flow, Page, View, group_number, id_text, network};
 use crate::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
 use crate::ike::config::Start;
 use crate::policy::selector::TrafficSelector;
@@ -115,15 +116,16 @@ fn keyring(page: &mut Page, view: &View<'_>, name: &str) {
         IpAddr::V4(address) => page.line(format!("  address {address} 255.255.255.255")),
         IpAddr::V6(address) => page.line(format!("  address {address}/128")),
     }
-    let key = if view.with_secret {
-        match view.key_text() {
-            Some(text) => zeroize::Zeroizing::new(text.to_owned()),
-            None => zeroize::Zeroizing::new(format!("hex {}", hex::encode(view.tunnel.psk.expose()))),
-        }
+    if view.with_secret {
+        let key = match view.key_text() {
+            Some(text) => Zeroizing::new(text.to_owned()),
+            None => Zeroizing::new(format!("hex {}", hex::encode(view.tunnel.psk.expose()))),
+        };
+        page.line(Zeroizing::new(format!("  pre-shared-key {}", *key)).as_str());
     } else {
-        zeroize::Zeroizing::new(format!("<{}>", view.reference()))
-    };
-    page.line(zeroize::Zeroizing::new(format!("  pre-shared-key {}", *key)).as_str());
+        // As a comment: pasted as it is, the reference itself would become the key.
+        page.line(format!("  ! pre-shared-key <{}>", view.reference()));
+    }
     page.line("!");
 }
 
@@ -133,21 +135,16 @@ fn profile(page: &mut Page, view: &View<'_>, name: &str) {
     page.line(format!("crypto ikev2 profile {name}"));
     page.line(format!(" match address local {}", view.here()));
     match identity(other) {
-        Some((kind, text)) if kind == "address" => match view.there() {
-            IpAddr::V4(_) if other.kind == IdType::IPV4_ADDR => {
-                page.line(format!(" match identity remote address {text} 255.255.255.255"));
-            }
-            _ => page.line(format!(" match identity remote address {text}/128")),
-        },
+        Some(("address", text)) if other.kind == IdType::IPV4_ADDR => {
+            page.line(format!(" match identity remote address {text} 255.255.255.255"));
+        }
+        Some(("address", text)) => page.line(format!(" match identity remote address {text}/128")),
         Some((kind, text)) => page.line(format!(" match identity remote {kind} {text}")),
         None => page.missing(format!("our identity ({}) in `match identity remote`", view.from(&["local_id"]))),
     }
     match identity(own) {
         Some((kind, text)) => page.line(format!(" identity local {kind} {text}")),
         None => page.missing(format!("the peer's identity ({}) in `identity local`", view.from(&["peer_id"]))),
-    }
-    if !is_address(own, view.here()) && own.kind == IdType::DER_ASN1_DN {
-        page.missing("a distinguished name beside a pre-shared key");
     }
     page.line(" authentication remote pre-share");
     page.line(" authentication local pre-share");
@@ -185,7 +182,9 @@ fn transform_sets(page: &mut Page, view: &View<'_>, name: &str) -> (Vec<String>,
             continue;
         };
         if suite.group != shared {
-            page.left_out(format!("ESP suite {suite} ({from}): a crypto map has one PFS group, that of the first suite"));
+            page.left_out(format!(
+                "ESP suite {suite} ({from}): a crypto map has one PFS group, that of the first suite"
+            ));
             continue;
         }
         let set = format!("{name}-{}", sets.len() + 1);
@@ -206,7 +205,7 @@ fn transforms(suite: &EspSuite) -> Option<String> {
     }
     match (suite.cipher, suite.mac) {
         (Cipher::Aes256Gcm16, _) => Some("esp-gcm 256".to_owned()),
-        (Cipher::Aes128Gcm16, _) => Some("esp-gcm".to_owned()),
+        (Cipher::Aes128Gcm16, _) => Some("esp-gcm 128".to_owned()),
         (Cipher::Aes256Cbc, Some(mac)) => Some(format!("esp-aes 256 esp-{}-hmac", hash(mac))),
         (Cipher::Aes256Cbc, None) | (Cipher::ChaCha20Poly1305, _) => None,
     }

@@ -7,8 +7,6 @@
 mod cisco_asa;
 mod cisco_ios_xe;
 mod strongswan;
-#[cfg(test)]
-mod tests;
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -59,7 +57,11 @@ pub fn peer_config(
     let flows = tunnel.children.iter().map(|child| Flow {
         near: child.remote,
         far: child.local,
-        rules: rules.iter().filter(|rule| asks_for(rule, &child.local, &child.remote)).map(|rule| &*rule.name).collect(),
+        rules: rules
+            .iter()
+            .filter(|rule| asks_for(rule, &child.local, &child.remote))
+            .map(|rule| &*rule.name)
+            .collect(),
     });
     let file = loaded.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let view = View { file, tunnel, flows: flows.collect(), places, with_secret };

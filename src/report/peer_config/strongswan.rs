@@ -2,6 +2,8 @@
 //!
 //! Its words for suites are ours. Identities are written with their type, because strongSwan guesses it otherwise.
 
+use zeroize::Zeroizing;
+
 use super::{Flow, Page, View, id_text, network, shown};
 use crate::ike::config::Start;
 use crate::policy::selector::TrafficSelector;
@@ -121,8 +123,8 @@ fn secrets(page: &mut Page, view: &View<'_>, name: &str) {
         }
     }
     if view.with_secret {
-        let key = zeroize::Zeroizing::new(hex::encode(view.tunnel.psk.expose()));
-        page.line(zeroize::Zeroizing::new(format!("    secret = 0x{}", *key)).as_str());
+        let key = Zeroizing::new(hex::encode(view.tunnel.psk.expose()));
+        page.line(Zeroizing::new(format!("    secret = 0x{}", *key)).as_str());
     } else {
         page.line(format!("    # secret = \"{}\"", view.reference()));
     }
