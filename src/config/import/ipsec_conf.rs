@@ -91,6 +91,7 @@ pub(super) fn peers(blocks: &[Block], losses: &mut Losses) -> Vec<Peer> {
     for block in blocks {
         match (block.kind.as_str(), block.name.as_str()) {
             ("version", _) | ("conn", "%default") => {}
+            ("conn", name) if is_part(block, name, blocks) => {}
             ("conn", _) => found.extend(connection(block, blocks, losses)),
             ("include", name) => losses.note(block.line, format!("include {}: other files are not read", shown(name))),
             ("config", _) => {
@@ -104,6 +105,13 @@ pub(super) fn peers(blocks: &[Block], losses: &mut Losses) -> Vec<Peer> {
         }
     }
     found
+}
+
+/// Whether a section only holds what others take from it with `also`.
+fn is_part(block: &Block, name: &str, blocks: &[Block]) -> bool {
+    let mut others = blocks.iter().flat_map(|other| &other.settings);
+    let ends = block.settings.iter().any(|setting| matches!(setting.key.as_str(), "left" | "right"));
+    !ends && others.any(|setting| setting.key == "also" && setting.value == name)
 }
 
 /// The settings of a connection: those of `%default`, then of what `also` names, then its own. The last one counts.
@@ -234,7 +242,12 @@ fn end(end: &mut End, rest: &str, key: &str, value: &str, line: usize, losses: &
     match (rest, value) {
         ("", "%defaultroute" | "%any") => no("write this gateway's and the peer's addresses"),
         ("", value) => match peer::address(value) {
-            Ok(address) => end.address = Some(address),
+            Ok((address, more)) => {
+                end.address = Some(address);
+                if more {
+                    no(peer::ONE_ADDRESS);
+                }
+            }
             Err(why) => no(why),
         },
         ("id", value) => match peer::id(value) {

@@ -81,22 +81,19 @@ pub(super) struct Traffic {
     pub(super) port: Option<u16>,
 }
 
-/// The one address of a gateway.
-pub(super) fn address(value: &str) -> Result<IpAddr, &'static str> {
+/// The address of a gateway, and whether others stand beside it.
+pub(super) fn address(value: &str) -> Result<(IpAddr, bool), &'static str> {
     let mut words = value.split([',', ' ']).map(str::trim).filter(|word| !word.is_empty());
-    let (Some(first), second) = (words.next(), words.next()) else {
-        return Err("no address stands here");
-    };
-    if second.is_some() {
-        return Err("a tunnel here has one address on each side");
-    }
+    let first = words.next().ok_or("no address stands here")?;
     if first.starts_with('%') {
         return Err("a tunnel here names both gateways by their addresses");
     }
-    first
-        .parse()
-        .map_err(|_| "names, networks and ranges are not looked up: a tunnel here has one address on each side")
+    let address = first.parse().map_err(|_| "names, networks and ranges are not looked up: write one address")?;
+    Ok((address, words.next().is_some()))
 }
+
+/// What is said of further addresses.
+pub(super) const ONE_ADDRESS: &str = "a tunnel here has one address on each side; the first one was taken";
 
 /// An identity, as it is written in our file. `None` for one that stands for anybody.
 pub(super) fn id(value: &str) -> Result<Option<String>, String> {

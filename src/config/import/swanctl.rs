@@ -122,8 +122,8 @@ fn connection(section: &Section, losses: &mut Losses) -> Option<Peer> {
                 no("IKEv1 is not spoken here; the connection is left out");
                 fit = false;
             }
-            ("local_addrs", value) => read(peer::address(value), &mut peer.local, no),
-            ("remote_addrs", value) => read(peer::address(value), &mut peer.peer, no),
+            ("local_addrs", value) => address(value, &mut peer.local, no),
+            ("remote_addrs", value) => address(value, &mut peer.peer, no),
             ("proposals", value) => peer.ike = proposal::suites(Purpose::Ike, value, *line, losses),
             ("encap", value) => peer.encapsulation = peer::yes(value),
             ("dpd_delay", value) => match peer::seconds(value) {
@@ -172,9 +172,14 @@ fn odd_again(key: &str, value: &str, line: usize, losses: &mut Losses) {
     odd(&Setting { key: key.to_owned(), value: value.to_owned(), line }, losses);
 }
 
-fn read<T>(result: Result<T, &'static str>, place: &mut Option<T>, mut no: impl FnMut(&str)) {
-    match result {
-        Ok(value) => *place = Some(value),
+fn address(value: &str, place: &mut Option<IpAddr>, mut no: impl FnMut(&str)) {
+    match peer::address(value) {
+        Ok((address, more)) => {
+            *place = Some(address);
+            if more {
+                no(peer::ONE_ADDRESS);
+            }
+        }
         Err(why) => no(why),
     }
 }
