@@ -81,9 +81,18 @@ pub struct Charon {
 impl Charon {
     /// Starts it as gateway `side` and loads the connection.
     pub fn start(topology: &Topology, side: Side, folder: &Path, connection: &Connection) -> Self {
-        let (place, here, there): (&Namespace, _, _) = match side {
-            Side::A => (&topology.gateway_a, V4.gateway_a, V4.gateway_b),
-            Side::B => (&topology.gateway_b, V4.gateway_b, V4.gateway_a),
+        let (here, there) = match side {
+            Side::A => (V4.gateway_a, V4.gateway_b),
+            Side::B => (V4.gateway_b, V4.gateway_a),
+        };
+        Self::start_with(topology, side, folder, &connection.text(here, there))
+    }
+
+    /// Starts it as gateway `side` and loads the text of a whole swanctl.conf.
+    pub fn start_with(topology: &Topology, side: Side, folder: &Path, swanctl: &str) -> Self {
+        let place: &Namespace = match side {
+            Side::A => &topology.gateway_a,
+            Side::B => &topology.gateway_b,
         };
         let host = if matches!(side, Side::A) { V4.host_a } else { V4.host_b };
         place.run(|| own(host)).unwrap().expect("the loopback takes the host's address");
@@ -100,7 +109,7 @@ impl Charon {
             log = folder.join("log").display(),
         );
         fs::write(folder.join("strongswan.conf"), main).unwrap();
-        write(&folder.join("swanctl.conf"), &connection.text(here, there));
+        write(&folder.join("swanctl.conf"), swanctl);
         let output = || Stdio::from(fs::File::create(folder.join("output")).unwrap());
         let mut command = Command::new("charon-systemd");
         command.env("STRONGSWAN_CONF", folder.join("strongswan.conf"));

@@ -145,7 +145,7 @@ impl Cursor<'_> {
     }
 
     fn skip_spaces(&mut self) {
-        self.skip_while(|c| c == ' ' || c == '\t' || c == '\r');
+        self.skip_while(|c| c.is_whitespace() && c != '\n');
     }
 
     /// Spaces, line ends, commas between settings, comments.

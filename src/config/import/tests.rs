@@ -55,11 +55,10 @@ fn what_would_weaken_the_tunnel_is_left_out_or_told() {
         ("local_addrs", "version = 1\n local_addrs", 3, "IKEv1 is not spoken"),
         ("auth = psk\n    }\n    remote", "auth = pubkey\n    }\n    remote", 7, "only pre-shared keys"),
         ("      id = 198.51.100.7\n", "", 9, "must prove to be its address"),
-        ("[tcp/1414]", "[tcp]", 13, "every port of TCP"),
-        ("[tcp]\n", "\n", 0, ""),
-        ("10.2.0.9[", "0.0.0.0/0[", 15, "never everybody"),
-        ("esp_proposals", "mode = transport\n esp_proposals", 16, "tunnel mode only"),
-        ("esp_proposals", "ah_proposals", 16, "AH is not spoken here"),
+        ("[tcp/1414]", "[tcp]", 14, "every port of TCP"),
+        ("10.2.0.9[", "0.0.0.0/0[", 16, "never everybody"),
+        ("esp_proposals", "mode = transport\n esp_proposals", 17, "tunnel mode only"),
+        ("esp_proposals", "ah_proposals", 17, "AH is not spoken here"),
         ("0x8f1d6ab3c05e47921bd4f7a86e903c5512aa7e64d93fb0c81e5d2976ab40cf33", "\"swordfish\"", 0, "too weak"),
         ("198.51.100.7\n    prop", "gw.example.com\n    prop", 4, "not looked up"),
     ] {
@@ -67,7 +66,7 @@ fn what_would_weaken_the_tunnel_is_left_out_or_told() {
         assert_ne!(changed, GOOD, "{from}");
         let lost = lost(&changed);
         let told = lost.iter().any(|lost| lost.starts_with(&format!("{line}: ")) && lost.contains(what));
-        assert!(told || what.is_empty() && lost.is_empty(), "{to}: {lost:?}");
+        assert!(told, "{to}: {lost:?}");
         assert!(lost.iter().all(|lost| !lost.contains("swordfish")), "{lost:?}");
     }
 }
