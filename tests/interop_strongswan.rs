@@ -95,6 +95,25 @@ both_roles! {
         Connection { remote_ts: "192.0.2.0/24".into(), ..Connection::default() };
 }
 
+/// What `peer-config` prints is the whole swanctl.conf of the peer: it loads, the tunnel comes up, a file goes each way.
+#[test]
+fn strongswan_holds_a_tunnel_with_what_we_print_for_it() {
+    let Some(mut scene) = Scene::set("strongswan_holds_a_tunnel_with_what_we_print_for_it") else { return };
+    let ours = Ours {
+        tunnel: "local_id = \"keyid:636270\"\npeer_id = \"moon.example.com\"\nencapsulation = \"forced\"\n\
+                 child_lifetime = { time = 1800 }\nike_lifetime = 7200\nliveness = 20",
+        ..Ours::default()
+    };
+    let mut gateway = scene.portcullis(&ours, Opener::We);
+    let charon = scene.charon_as_told("peer", &scene.file());
+    bring_up(Opener::We, &mut gateway, &charon);
+    scene.transfer().unwrap_or_else(|error| panic!("{error}\n{}\n{}", gateway.log(), charon.log()));
+    assert!(charon.sas().contains("peer-1"), "the child has the name that was printed: {}", charon.sas());
+    assert!(gateway.stop().unwrap().success());
+    assert!(scene.seen().packets(Seen::Esp) > 1000);
+    scene.tshark_reads_everything();
+}
+
 /// No tunnel: both ends say why, nothing passes, nothing is seen in clear.
 fn hold_no_tunnel(name: &str, opener: Opener, ours: &Ours, theirs: &Connection, why: &str) {
     let Some(mut scene) = Scene::set(name) else { return };

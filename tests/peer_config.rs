@@ -161,7 +161,8 @@ fn what_strongswan_is_told_comes_back_as_the_same_tunnel_from_the_other_side() {
         assert_eq!((&back.ike, &back.esp), (&original.ike, &original.esp));
         assert_eq!(back.psk.expose(), original.psk.expose());
         let settings = |tunnel: &portcullis::ike::config::TunnelConfig| {
-            (tunnel.force_encapsulation, tunnel.liveness, tunnel.replay_window)
+            let (child, ike) = (tunnel.lifetime, tunnel.ike_lifetime);
+            (tunnel.force_encapsulation, tunnel.liveness, tunnel.replay_window, child, ike)
         };
         assert_eq!(settings(back), settings(original));
         let mirrored: Vec<_> = back.children.iter().map(|child| (child.remote, child.local)).collect();

@@ -71,6 +71,11 @@ impl Scene {
         Some(Self { topology, folder, capture: Some(capture) })
     }
 
+    /// The configuration file of gateway A, once it was started.
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("portcullis").join("portcullis.toml")
+    }
+
     /// Starts Portcullis as gateway A. It opens the tunnel by itself only if it is the opener.
     pub fn portcullis(&self, ours: &Ours, opener: Opener) -> Gateway {
         let start = if opener == Opener::We { "always" } else { "manual" };
@@ -98,6 +103,17 @@ impl Scene {
     /// Starts charon as gateway B.
     pub fn charon(&self, connection: &Connection) -> Charon {
         Charon::start(&self.topology, Side::B, self.folder.path(), connection)
+    }
+
+    /// Starts charon as gateway B with what Portcullis prints for it, word for word.
+    pub fn charon_as_told(&self, name: &str, file: &Path) -> Charon {
+        let program = env!("CARGO_BIN_EXE_portcullis");
+        let arguments = ["peer-config", name, "--for", "strongswan", "--with-secret"];
+        let output = Command::new(program).args(arguments).arg(file).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && error.is_empty(), "peer-config: {error}");
+        let swanctl = String::from_utf8(output.stdout).unwrap();
+        Charon::start_with(&self.topology, Side::B, self.folder.path(), &swanctl)
     }
 
     /// A file each way between host A and the host that charon is.

@@ -18,6 +18,7 @@ const MAX_SECTIONS: usize = 4096;
 /// Settings of one connection, with what `also` brings along.
 const MAX_SETTINGS: usize = 512;
 
+const NO_TIME: &str = "this is no time: write seconds, or a number with s, m, h or d";
 const NO_COUNTERPART: &str = "there is no such setting here";
 
 /// `conn NAME` and the like.
@@ -206,8 +207,16 @@ fn connection(block: &Block, blocks: &[Block], losses: &mut Losses) -> Option<Pe
             }
             ("mobike", _) => no("a tunnel here is between two fixed addresses"),
             ("keyingtries", _) => no("a tunnel here is tried until it is up"),
-            ("ikelifetime" | "lifetime" | "keylife" | "salifetime" | "rekeymargin" | "margintime" | "rekeyfuzz", _) => {
-                no("SAs live here as long as this gateway says");
+            ("ikelifetime", value) => match peer::seconds(value) {
+                Some(seconds) => peer.ike_time = Some(seconds),
+                None => no(NO_TIME),
+            },
+            ("lifetime" | "keylife" | "salifetime", value) => match peer::seconds(value) {
+                Some(seconds) => peer.child_time = Some(seconds),
+                None => no(NO_TIME),
+            },
+            ("rekeymargin" | "margintime" | "rekeyfuzz", _) => {
+                no("when renewal begins is said here by `rekey`, in percent of each limit");
             }
             _ => no(NO_COUNTERPART),
         }

@@ -59,6 +59,13 @@ pub(super) struct Peer {
     pub(super) encapsulation: bool,
     pub(super) liveness: Option<u64>,
     pub(super) replay_window: Option<u64>,
+    /// What one key carries at most, and how long an IKE SA lasts.
+    pub(super) child_time: Option<u64>,
+    pub(super) child_bytes: Option<u64>,
+    pub(super) child_packets: Option<u64>,
+    pub(super) ike_time: Option<u64>,
+    /// At which percentage of that they are renewed.
+    pub(super) rekey_at: Option<u64>,
     /// The key in hexadecimal.
     pub(super) secret: Option<Zeroizing<String>>,
     pub(super) children: Vec<Child>,
@@ -138,6 +145,26 @@ pub(super) fn seconds(value: &str) -> Option<u64> {
         _ => return None,
     };
     digits.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// When keys are renewed and when they end, as other gateways write it: either may be missing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Limit {
+    pub(super) rekey: Option<u64>,
+    pub(super) end: Option<u64>,
+}
+
+impl Limit {
+    /// The end; where only the renewal is written, a tenth later.
+    pub(super) fn end(self) -> Option<u64> {
+        self.end.or_else(|| self.rekey?.checked_mul(11).map(|rekey| rekey / 10)).filter(|end| *end > 0)
+    }
+
+    /// The renewal in percent of the end, rounded up: ours is rounded down.
+    pub(super) fn percent(self) -> Option<u64> {
+        let (rekey, end) = (self.rekey?, self.end?);
+        rekey.checked_mul(100)?.checked_add(end.checked_sub(1)?)?.checked_div(end)
+    }
 }
 
 /// yes or no.

@@ -4,13 +4,14 @@ use std::net::IpAddr;
 
 use zeroize::Zeroizing;
 
-use super::peer::{self, Child, Losses, Peer, Traffic};
+use super::peer::{self, Child, Limit, Losses, Peer, Traffic};
 use super::proposal::{self, Purpose};
 use super::settings::{INCLUDE, REFERENCE, Section, Setting};
 use super::shown;
 
 const NO_COUNTERPART: &str = "there is no such setting here";
-const LIFETIME: &str = "SAs live here as long as this gateway says";
+const TIME: &str = "this is no time: write seconds, or a number with s, m, h or d";
+const JITTER: &str = "how much earlier renewal begins is chosen here: `rekey.jitter`";
 const CERTIFICATES: &str = "this gateway is known by a pre-shared key";
 
 /// A pre-shared key and for whom it is.
@@ -111,6 +112,7 @@ fn give_key(peer: &mut Peer, keys: &mut [Key], losses: &mut Losses) {
 
 fn connection(section: &Section, losses: &mut Losses) -> Option<Peer> {
     let mut peer = Peer { name: section.name.clone(), line: section.line, ..Peer::default() };
+    let (mut ike, mut over) = (Limit::default(), None);
     let mut fit = true;
     for Setting { key, value, line } in &section.settings {
         let mut no = |why: &str| losses.setting(*line, key, value, why);
@@ -133,13 +135,18 @@ fn connection(section: &Section, losses: &mut Losses) -> Option<Peer> {
             ("mobike", _) => no("a tunnel here is between two fixed addresses"),
             ("unique", _) => no("a peer that comes again replaces what it had"),
             ("keyingtries", _) => no("a tunnel here is tried until it is up"),
-            ("rekey_time" | "reauth_time" | "over_time" | "rand_time", _) => no(LIFETIME),
+            ("rekey_time", value) => time(value, &mut ike.rekey, no),
+            ("over_time", value) => time(value, &mut over, no),
+            ("reauth_time", _) => no("an IKE SA is renewed here, not authenticated again"),
+            ("rand_time", _) => no(JITTER),
             ("local_port" | "remote_port", _) => no("IKE begins at port 500 here"),
             ("send_cert" | "send_certreq", _) => no(CERTIFICATES),
             (REFERENCE | INCLUDE, _) => odd_again(key, value, *line, losses),
             _ => no(NO_COUNTERPART),
         }
     }
+    ike.end = ike.rekey.zip(over).and_then(|(rekey, over)| rekey.checked_add(over));
+    (peer.ike_time, peer.rekey_at) = (ike.end(), ike.percent());
     for inner in &section.sections {
         match inner.name.as_str() {
             "children" => {}
@@ -170,6 +177,20 @@ fn connection(section: &Section, losses: &mut Losses) -> Option<Peer> {
 
 fn odd_again(key: &str, value: &str, line: usize, losses: &mut Losses) {
     odd(&Setting { key: key.to_owned(), value: value.to_owned(), line }, losses);
+}
+
+fn time(value: &str, place: &mut Option<u64>, mut no: impl FnMut(&str)) {
+    match peer::seconds(value) {
+        Some(seconds) => *place = Some(seconds),
+        None => no(TIME),
+    }
+}
+
+fn count(value: &str, place: &mut Option<u64>, mut no: impl FnMut(&str)) {
+    match value.parse() {
+        Ok(number) => *place = Some(number),
+        Err(_) => no("this is no number"),
+    }
 }
 
 fn address(value: &str, place: &mut Option<IpAddr>, mut no: impl FnMut(&str)) {
@@ -216,6 +237,7 @@ fn child(section: &Section, peer: &mut Peer, losses: &mut Losses) -> Option<Chil
     let (mut local, mut remote) = ("dynamic", "dynamic");
     let (mut local_line, mut remote_line) = (section.line, section.line);
     let mut start = "manual";
+    let (mut time, mut bytes, mut packets) = (Limit::default(), Limit::default(), Limit::default());
     for Setting { key, value, line } in &section.settings {
         let mut no = |why: &str| losses.setting(*line, key, value, why);
         match (key.as_str(), value.as_str()) {
@@ -247,14 +269,28 @@ fn child(section: &Section, peer: &mut Peer, losses: &mut Losses) -> Option<Chil
                 no("ESP is used in tunnel mode only here; the child is left out");
                 fit = false;
             }
-            ("rekey_time" | "life_time" | "rand_time" | "rekey_bytes" | "life_bytes" | "rand_bytes", _)
-            | ("rekey_packets" | "life_packets" | "rand_packets", _) => no(LIFETIME),
+            ("rekey_time", value) => self::time(value, &mut time.rekey, no),
+            ("life_time", value) => self::time(value, &mut time.end, no),
+            ("rekey_bytes", value) => count(value, &mut bytes.rekey, no),
+            ("life_bytes", value) => count(value, &mut bytes.end, no),
+            ("rekey_packets", value) => count(value, &mut packets.rekey, no),
+            ("life_packets", value) => count(value, &mut packets.end, no),
+            ("rand_time" | "rand_bytes" | "rand_packets", _) => no(JITTER),
             (REFERENCE | INCLUDE, _) => odd_again(key, value, *line, losses),
             _ => no(NO_COUNTERPART),
         }
     }
     for inner in &section.sections {
         losses.note(inner.line, format!("{}: nothing here corresponds to this section", shown(&inner.name)));
+    }
+    // Limits are those of the whole tunnel: the least of its children's.
+    for (place, limit) in [
+        (&mut peer.child_time, time.end()),
+        (&mut peer.child_bytes, bytes.end()),
+        (&mut peer.child_packets, packets.end()),
+        (&mut peer.rekey_at, time.percent()),
+    ] {
+        *place = place.iter().chain(&limit).min().copied();
     }
     // The tunnel is brought up as eagerly as its most eager child.
     let eager = |word: Option<&str>| ["manual", "on-demand", "always"].iter().position(|it| Some(*it) == word);

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 use zeroize::Zeroizing;
@@ -142,6 +143,7 @@ fn tunnel(out: &mut String, peer: &Peer, name: &str, with_secret: bool, losses: 
     if let Some(packets) = peer.replay_window {
         let _ = writeln!(out, "replay_window = {packets}");
     }
+    lifetimes(out, peer, name, losses);
     // One child SA for each protocol and port where every selector names a protocol, else one for each pair of hosts.
     let named = peer.children.iter().flat_map(pairs).map(|(near, far)| near.protocol.or(far.protocol).is_some());
     let named: BTreeSet<bool> = named.collect();
@@ -151,6 +153,35 @@ fn tunnel(out: &mut String, peer: &Peer, name: &str, with_secret: bool, losses: 
         losses.note(peer.line, format!("tunnel {name}: selectors with and without a protocol; here all have none"));
     }
     whole
+}
+
+/// How long keys live, where their file says it.
+fn lifetimes(out: &mut String, peer: &Peer, name: &str, losses: &mut Losses) {
+    let mut fit = |what: &str, value: Option<u64>, bounds: RangeInclusive<u64>| {
+        let inside = value.map(|value| value.clamp(*bounds.start(), *bounds.end()));
+        if inside != value {
+            let bounds = format!("{} to {}", bounds.start(), bounds.end());
+            losses.note(peer.line, format!("tunnel {name}: {what} is {bounds} here; the nearest was taken"));
+        }
+        inside
+    };
+    let time = 60..=2_592_000;
+    let child = [
+        ("time", fit("child_lifetime.time", peer.child_time, time.clone())),
+        ("bytes", fit("child_lifetime.bytes", peer.child_bytes, 1 << 20..=1 << 51)),
+        ("packets", fit("child_lifetime.packets", peer.child_packets, 1000..=1 << 40)),
+    ];
+    let child = child.iter().filter_map(|(key, value)| value.map(|value| format!("{key} = {value}")));
+    let child = child.collect::<Vec<_>>().join(", ");
+    if !child.is_empty() {
+        let _ = writeln!(out, "child_lifetime = {{ {child} }}");
+    }
+    if let Some(seconds) = fit("ike_lifetime", peer.ike_time, time) {
+        let _ = writeln!(out, "ike_lifetime = {seconds}");
+    }
+    if let Some(percent) = fit("rekey.at", peer.rekey_at, 50..=95) {
+        let _ = writeln!(out, "rekey = {{ at = {percent} }}");
+    }
 }
 
 /// A bare key of TOML has no dots.

@@ -61,7 +61,7 @@ fn ike(page: &mut Page, view: &View<'_>) {
     page.note(format!("IKE: {from}"));
     let mut number = 0;
     for suite in &view.tunnel.ike {
-        let Some(lines) = policy(suite) else {
+        let Some(lines) = policy(view, suite) else {
             page.left_out(format!("IKE suite {suite} ({from})"));
             continue;
         };
@@ -76,14 +76,14 @@ fn ike(page: &mut Page, view: &View<'_>) {
     page.line("!");
 }
 
-fn policy(suite: &IkeSuite) -> Option<Vec<String>> {
+fn policy(view: &View<'_>, suite: &IkeSuite) -> Option<Vec<String>> {
     let integrity = suite.mac.map_or_else(|| "null".to_owned(), |mac| format!("sha{}", hash(mac)));
     Some(vec![
         format!(" encryption {}", cipher(suite.cipher)?),
         format!(" integrity {integrity}"),
         format!(" group {}", group_number(suite.group)),
         format!(" prf sha{}", prf(suite.prf)),
-        " lifetime seconds 86400".to_owned(),
+        format!(" lifetime seconds {}", view.tunnel.ike_lifetime.hard.as_secs().max(120)),
     ])
 }
 
@@ -197,6 +197,10 @@ fn crypto_map(page: &mut Page, view: &View<'_>, proposals: &[String], group: Opt
     page.line(format!("{map} set ikev2 ipsec-proposal {}", proposals.join(" ")));
     if let Some(group) = group {
         page.line(format!("{map} set pfs group{}", group_number(group)));
+    }
+    if view.has("child_lifetime") {
+        let seconds = view.tunnel.lifetime.hard_time.as_secs().max(120);
+        page.line(format!("{map} set security-association lifetime seconds {seconds}"));
     }
     // 4,608,000 kilobytes by default: at 1 Gbit/s that is a rekey every 37 seconds.
     page.line(format!("{map} set security-association lifetime kilobytes unlimited"));

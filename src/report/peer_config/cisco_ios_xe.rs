@@ -150,6 +150,10 @@ fn profile(page: &mut Page, view: &View<'_>, name: &str) {
     page.line(" authentication local pre-share");
     page.line(format!(" keyring local {name}"));
     page.line(format!(" dpd {} 5 periodic", view.tunnel.liveness.as_secs().clamp(10, 3600)));
+    if view.has("ike_lifetime") {
+        // 120 to 86400 seconds.
+        page.line(format!(" lifetime {}", view.tunnel.ike_lifetime.hard.as_secs().clamp(120, 86_400)));
+    }
     page.line(" no config-exchange request");
     page.line("!");
 }
@@ -256,7 +260,7 @@ fn crypto_map(page: &mut Page, view: &View<'_>, sets: &[String], group: Option<G
     page.note("The number must be free, if there is a crypto map already.");
     page.line(format!("crypto map {}PORTCULLIS 10 ipsec-isakmp", if v6 { "ipv6 " } else { "" }));
     page.line(format!(" set peer {}", view.there()));
-    settings(page, &sets, group, name);
+    settings(page, view, &sets, group, name);
     page.line(format!(" match address {name}"));
     page.line("!");
     page.note(format!("The interface that has {}:", view.here()));
@@ -268,7 +272,7 @@ fn crypto_map(page: &mut Page, view: &View<'_>, sets: &[String], group: Option<G
     }
     page.note("Where there are no crypto maps, this in place of the crypto map (IOS XE 16.12 and later):");
     let mut profile = Page::new("!");
-    settings(&mut profile, &sets, group, name);
+    settings(&mut profile, view, &sets, group, name);
     page.note(format!("crypto ipsec profile {name}"));
     for line in profile.body.lines() {
         page.note(line);
@@ -287,12 +291,16 @@ fn crypto_map(page: &mut Page, view: &View<'_>, sets: &[String], group: Option<G
 }
 
 /// What a crypto map and an IPsec profile have in common.
-fn settings(page: &mut Page, sets: &str, pfs: Option<Group>, name: &str) {
+fn settings(page: &mut Page, view: &View<'_>, sets: &str, pfs: Option<Group>, name: &str) {
     page.line(format!(" set transform-set {sets}"));
     if let Some(number) = pfs.and_then(group) {
         page.line(format!(" set pfs group{number}"));
     }
     page.line(format!(" set ikev2-profile {name}"));
+    if view.has("child_lifetime") {
+        let seconds = view.tunnel.lifetime.hard_time.as_secs().clamp(120, 2_592_000);
+        page.line(format!(" set security-association lifetime seconds {seconds}"));
+    }
     // 4,608,000 kilobytes by default: at 1 Gbit/s that is a rekey every 37 seconds.
     page.line(" set security-association lifetime kilobytes disable");
 }

@@ -126,6 +126,11 @@ impl View<'_> {
         flow.rules.iter().map(|name| format!("rule {name}{}", line(name))).collect::<Vec<_>>().join("; ")
     }
 
+    /// Whether the file has this key of the tunnel.
+    fn has(&self, key: &str) -> bool {
+        self.places.tunnel_key(&self.tunnel.name, key).is_some()
+    }
+
     /// Where our side has the key.
     fn reference(&self) -> String {
         match self.places.reference(&self.tunnel.name) {

@@ -25,6 +25,11 @@ pub(super) fn print(view: &View<'_>) -> Page {
     page.line("    unique = replace  # a gateway that comes again replaces what it had");
     page.line("    keyingtries = 0  # until it is up");
     page.line(format!("    dpd_delay = {}s  # {}", tunnel.liveness.as_secs(), view.from(&["liveness"])));
+    if view.has("ike_lifetime") || view.has("rekey") {
+        let (soft, hard) = (tunnel.ike_lifetime.soft.as_secs(), tunnel.ike_lifetime.hard.as_secs());
+        page.line(format!("    rekey_time = {soft}s  # {}", view.from(&["ike_lifetime", "rekey"])));
+        page.line(format!("    over_time = {}s", hard.saturating_sub(soft)));
+    }
     if tunnel.force_encapsulation {
         page.line(format!("    encap = yes  # {}", view.from(&["encapsulation"])));
     }
@@ -93,6 +98,18 @@ fn child(page: &mut Page, view: &View<'_>, flow: &Flow<'_>, name: &str) {
     page.line(format!("        remote_ts = {far}"));
     page.line(format!("        esp_proposals = {}  # {}", esp.join(", "), view.from(&["esp", "preset"])));
     page.line(format!("        replay_window = {}  # {}", view.tunnel.replay_window, view.from(&["replay_window"])));
+    if view.has("child_lifetime") || view.has("rekey") {
+        let life = &view.tunnel.lifetime;
+        let from = view.from(&["child_lifetime", "rekey"]);
+        for (what, soft, hard, unit) in [
+            ("time", life.soft_time.as_secs(), life.hard_time.as_secs(), "s"),
+            ("bytes", life.soft_bytes, life.hard_bytes, ""),
+            ("packets", life.soft_packets, life.hard_packets, ""),
+        ] {
+            page.line(format!("        rekey_{what} = {soft}{unit}  # {from}"));
+            page.line(format!("        life_{what} = {hard}{unit}"));
+        }
+    }
     page.line(format!("        start_action = {start}  # {}; {why}", view.from(&["start"])));
     page.line("      }");
 }
