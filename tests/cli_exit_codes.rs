@@ -51,6 +51,9 @@ fn done_is_0() {
     let check = portcullis(&["check", file.to_str().unwrap()]);
     assert_eq!(code(&check), 0, "{}", text(&check.stderr));
     assert!(text(&check.stdout).contains("holds: 1 tunnel, 1 rule, 0 warnings"));
+    let algorithms = portcullis(&["algs", "--json"]);
+    let listed: Value = serde_json::from_slice(&algorithms.stdout).unwrap();
+    assert_eq!((code(&algorithms), &listed[0]["word"], &listed[0]["number"]), (0, &"aes256gcm16".into(), &20.into()));
     assert_eq!(code(&portcullis(&["--version"])), 0);
     assert_eq!(code(&portcullis(&["--help"])), 0);
 }

@@ -138,11 +138,12 @@ fn a_file_that_is_none_is_told_with_line_and_column() {
 
 /// The only tunnel of a file that is made for the other side and read back.
 fn there_and_back(case: &Case, file: &Path, tunnel: &str) -> (Loaded, Vec<String>) {
-    let page = portcullis(&["peer-config", tunnel, "--for", "strongswan", "--with-secret", file.to_str().unwrap()]);
+    let page =
+        portcullis(&["peer-config", tunnel, "--for", "strongswan", "--with-secret", &file.display().to_string()]);
     assert_eq!(code(&page), 0, "{}", text(&page.stderr));
-    let imported = import(text(&page.stdout), None, true).unwrap();
+    let imported = import(text(&page.stdout), None, true).expect("what was printed is read");
     let path = case.path("back.toml");
-    fs::write(&path, imported.toml.as_bytes()).unwrap();
+    fs::write(&path, imported.toml.as_bytes()).expect("a file");
     let loaded = load(&path).unwrap_or_else(|error| panic!("{error}\n{}", *imported.toml));
     (loaded, imported.lost.into_iter().map(|lost| lost.what).collect())
 }

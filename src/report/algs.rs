@@ -111,7 +111,6 @@ mod tests {
             let tries = match row["transform"].as_str().unwrap() {
                 "ENCR" => vec![["prfsha384", "ecp384", ""], ["", "", ""], ["sha384", "ecp384", ""]],
                 "INTEG" => vec![["aes256", "ecp384", ""]],
-                "PRF" => vec![["aes256gcm16", "ecp384", ""]],
                 "KE" => vec![["aes256gcm16", "prfsha384", ""], ["aes256gcm16", "", ""]],
                 _ => vec![["aes256gcm16", "ecp384", ""]],
             };

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use super::peer::{self, Child, Losses, Peer, Traffic};
+use super::peer::{self, Child, Connection, Losses, Traffic};
 use super::proposal::{self, Purpose};
 use super::swanctl::traffics;
 use super::{Syntax, shown};
@@ -87,7 +87,7 @@ fn without_comment(line: &str) -> &str {
 }
 
 /// Every connection that can be carried over.
-pub(super) fn peers(blocks: &[Block], losses: &mut Losses) -> Vec<Peer> {
+pub(super) fn peers(blocks: &[Block], losses: &mut Losses) -> Vec<Connection> {
     let mut found = Vec::new();
     for block in blocks {
         match (block.kind.as_str(), block.name.as_str()) {
@@ -157,8 +157,9 @@ struct End {
     psk: Option<bool>,
 }
 
-fn connection(block: &Block, blocks: &[Block], losses: &mut Losses) -> Option<Peer> {
-    let mut peer = Peer { name: block.name.clone(), line: block.line, start: Some("manual"), ..Peer::default() };
+fn connection(block: &Block, blocks: &[Block], losses: &mut Losses) -> Option<Connection> {
+    let mut peer =
+        Connection { name: block.name.clone(), line: block.line, start: Some("manual"), ..Connection::default() };
     let (mut left, mut right) = (End::default(), End::default());
     let (mut fit, mut psk, mut pfs) = (true, None, None);
     for Setting { key, value, line } in &settings(block, blocks, losses) {
@@ -172,9 +173,14 @@ fn connection(block: &Block, blocks: &[Block], losses: &mut Losses) -> Option<Pe
             continue;
         }
         match (key.as_str(), value.as_str()) {
-            ("type", "tunnel") | ("keyexchange", "ikev2" | "ike") | ("ikev2", "insist" | "yes" | "propose") => {}
-            ("mobike" | "compress" | "aggressive", "no") | ("dpdtimeout" | "dpdaction", _) => {}
-            ("keyingtries", "0" | "%forever") | ("rekey", "yes") => {}
+            ("type", "tunnel")
+            | ("keyexchange", "ikev2" | "ike")
+            | ("ikev2", "insist" | "yes" | "propose")
+            | ("mobike" | "compress" | "aggressive", "no")
+            | ("dpdtimeout" | "dpdaction", _)
+            | ("keyingtries", "0" | "%forever")
+            | ("rekey", "yes")
+            | ("forceencaps" | "encapsulation", "no" | "auto") => {}
             ("authby", "secret" | "psk") => psk = Some(true),
             ("authby", _) => psk = Some(false),
             ("ike", value) => peer.ike = proposal::suites(Purpose::Ike, value, *line, losses),
@@ -187,7 +193,6 @@ fn connection(block: &Block, blocks: &[Block], losses: &mut Losses) -> Option<Pe
                 peer.start = Some("manual");
                 no("the connection is not loaded there; here it waits for `portcullis up`");
             }
-            ("forceencaps" | "encapsulation", "no" | "auto") => {}
             ("forceencaps" | "encapsulation", _) => peer.encapsulation = true,
             ("dpddelay", value) => match peer::seconds(value) {
                 Some(seconds @ 5..=3600) => peer.liveness = Some(seconds),

@@ -43,7 +43,7 @@ impl Losses {
 
 /// One connection.
 #[derive(Debug, Default)]
-pub(super) struct Peer {
+pub(super) struct Connection {
     pub(super) name: String,
     pub(super) line: usize,
     /// `None` where the file does not say it: a gap in what is written.

@@ -101,10 +101,9 @@ fn combinations(purpose: Purpose, words: &Words) -> Vec<String> {
         for mac in macs {
             // Beside a cipher that needs none, an integrity algorithm stands for the PRF over its hash.
             let prfs: Vec<String> = match (purpose, words.prfs.is_empty()) {
-                (Purpose::Esp, _) => vec![String::new()],
                 (Purpose::Ike, false) => words.prfs.iter().map(|prf| format!("-{prf}")).collect(),
                 (Purpose::Ike, true) if aead => words.macs.iter().map(|mac| format!("-prf{mac}")).collect(),
-                (Purpose::Ike, true) => vec![String::new()],
+                (Purpose::Ike, true) | (Purpose::Esp, _) => vec![String::new()],
             };
             for prf in prfs {
                 for group in or_none(&words.groups) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use zeroize::Zeroizing;
 
-use super::peer::{self, Child, Limit, Losses, Peer, Traffic};
+use super::peer::{self, Child, Connection, Limit, Losses, Traffic};
 use super::proposal::{self, Purpose};
 use super::settings::{INCLUDE, REFERENCE, Section, Setting};
 use super::shown;
@@ -18,12 +18,12 @@ const CERTIFICATES: &str = "this gateway is known by a pre-shared key";
 struct Key {
     line: usize,
     owners: Vec<Option<String>>,
-    key: Zeroizing<String>,
+    secret: Zeroizing<String>,
     used: bool,
 }
 
 /// Every connection that can be carried over.
-pub(super) fn peers(root: &Section, losses: &mut Losses) -> Vec<Peer> {
+pub(super) fn peers(root: &Section, losses: &mut Losses) -> Vec<Connection> {
     for setting in &root.settings {
         odd(setting, losses);
     }
@@ -72,11 +72,11 @@ fn secrets(section: &Section, losses: &mut Losses) -> Vec<Key> {
             losses.note(entry.line, format!("{}: only pre-shared keys for IKE are used here", shown(&entry.name)));
             continue;
         }
-        let mut key = Key { line: entry.line, owners: Vec::new(), key: Zeroizing::default(), used: false };
+        let mut key = Key { line: entry.line, owners: Vec::new(), secret: Zeroizing::default(), used: false };
         for Setting { key: name, value, line } in &entry.settings {
             match name.as_str() {
                 "secret" => match peer::secret(value) {
-                    Some(secret) => key.key = secret,
+                    Some(secret) => key.secret = secret,
                     None => losses.note(*line, "secret: this is neither text nor 0x.. nor 0s.."),
                 },
                 id if id.starts_with("id") => match peer::id(value) {
@@ -87,7 +87,7 @@ fn secrets(section: &Section, losses: &mut Losses) -> Vec<Key> {
                 other => losses.note(*line, format!("{}: {NO_COUNTERPART}", shown(other))),
             }
         }
-        if key.key.is_empty() {
+        if key.secret.is_empty() {
             losses.note(entry.line, format!("{}: no secret stands here", shown(&entry.name)));
         } else {
             keys.push(key);
@@ -97,28 +97,33 @@ fn secrets(section: &Section, losses: &mut Losses) -> Vec<Key> {
 }
 
 /// The key of which most owners are this connection's ends and no owner is somebody else.
-fn give_key(peer: &mut Peer, keys: &mut [Key], losses: &mut Losses) {
+fn give_key(peer: &mut Connection, keys: &mut [Key], losses: &mut Losses) {
     let ends = [(&peer.local_id, peer.local), (&peer.peer_id, peer.peer)];
     let ends = ends.map(|(id, address)| id.clone().or_else(|| address.map(|address| address.to_string())));
     let fits = |key: &&mut Key| key.owners.iter().all(|owner| owner.is_none() || ends.contains(owner));
     match keys.iter_mut().filter(fits).max_by_key(|key| key.owners.len()) {
         Some(key) => {
             key.used = true;
-            peer.secret = Some(key.key.clone());
+            peer.secret = Some(key.secret.clone());
         }
         None => losses.note(peer.line, format!("{}: the file has no secret for this connection", shown(&peer.name))),
     }
 }
 
-fn connection(section: &Section, losses: &mut Losses) -> Option<Peer> {
-    let mut peer = Peer { name: section.name.clone(), line: section.line, ..Peer::default() };
+fn connection(section: &Section, losses: &mut Losses) -> Option<Connection> {
+    let mut peer = Connection { name: section.name.clone(), line: section.line, ..Connection::default() };
     let (mut ike, mut over) = (Limit::default(), None);
     let mut fit = true;
     for Setting { key, value, line } in &section.settings {
         let mut no = |why: &str| losses.setting(*line, key, value, why);
         match (key.as_str(), value.as_str()) {
-            ("version", "2") | ("mobike", "no") | ("unique", "replace") | ("keyingtries", "0") => {}
-            ("reauth_time", "0" | "0s") | ("dpd_timeout", _) | ("local_port" | "remote_port", "500" | "0") => {}
+            ("version", "2")
+            | ("mobike", "no")
+            | ("unique", "replace")
+            | ("keyingtries", "0")
+            | ("dpd_timeout", _)
+            | ("reauth_time", "0" | "0s")
+            | ("local_port" | "remote_port", "500" | "0") => {}
             ("version", "0") => no("IKEv2 is spoken here, IKEv1 is not"),
             ("version", _) => {
                 no("IKEv1 is not spoken here; the connection is left out");
@@ -230,7 +235,7 @@ fn end(section: &Section, id: &mut Option<String>, losses: &mut Losses) -> bool 
     psk
 }
 
-fn child(section: &Section, peer: &mut Peer, losses: &mut Losses) -> Option<Child> {
+fn child(section: &Section, peer: &mut Connection, losses: &mut Losses) -> Option<Child> {
     let mut child = Child { name: section.name.clone(), line: section.line, ..Child::default() };
     let mut fit = true;
     // What is not written is `dynamic`: the address of the gateway itself.
@@ -241,7 +246,10 @@ fn child(section: &Section, peer: &mut Peer, losses: &mut Losses) -> Option<Chil
     for Setting { key, value, line } in &section.settings {
         let mut no = |why: &str| losses.setting(*line, key, value, why);
         match (key.as_str(), value.as_str()) {
-            ("mode", "tunnel") | ("dpd_action", _) | ("policies" | "rekey", "yes") => {}
+            ("mode", "tunnel")
+            | ("dpd_action", _)
+            | ("policies", "yes")
+            | ("close_action", "none" | "start" | "trap") => {}
             ("local_ts", value) => (local, local_line) = (value, *line),
             ("remote_ts", value) => (remote, remote_line) = (value, *line),
             ("esp_proposals", value) => {
@@ -259,7 +267,6 @@ fn child(section: &Section, peer: &mut Peer, losses: &mut Losses) -> Option<Chil
                     _ => "always",
                 }
             }
-            ("close_action", "none" | "start" | "trap") => {}
             ("replay_window", value) => match value.parse() {
                 Ok(packets @ 64..=65_536) => peer.replay_window = peer.replay_window.max(Some(packets)),
                 _ => no("the window here has 64 to 65536 packets"),

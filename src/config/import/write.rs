@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::Format;
-use super::peer::{Child, Losses, Peer, Traffic};
+use super::peer::{Child, Connection, Losses, Traffic};
 use super::proposal::{self, Purpose};
 
 /// The agreement that every imported tunnel stands under.
@@ -31,7 +31,7 @@ kind = \"lab\"
 
 /// Writes the file; whether it has no gaps comes with it.
 pub(super) fn toml(
-    peers: &[Peer],
+    peers: &[Connection],
     format: Format,
     with_secret: bool,
     losses: &mut Losses,
@@ -86,21 +86,18 @@ fn list(words: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     format!("[{}]", words.into_iter().map(|word| quoted(word.as_ref())).collect::<Vec<_>>().join(", "))
 }
 
-fn tunnel(out: &mut String, peer: &Peer, name: &str, with_secret: bool, losses: &mut Losses) -> bool {
+fn tunnel(out: &mut String, peer: &Connection, name: &str, with_secret: bool, losses: &mut Losses) -> bool {
     let mut whole = true;
     let _ = writeln!(out, "\n# line {}\n[tunnel.{}]\nagreement = \"{AGREEMENT}\"", peer.line, key(name));
     for (key, address, what) in
         [("local", peer.local, "this gateway's own address"), ("peer", peer.peer, "the peer's address")]
     {
-        match address {
-            Some(address) => {
-                let _ = writeln!(out, "{key} = \"{address}\"");
-            }
-            None => {
-                let _ = writeln!(out, "{key} = \"\"  # write {what} here: the imported file does not say it");
-                losses.note(peer.line, format!("tunnel {name}: `{key}` is left empty: write {what}"));
-                whole = false;
-            }
+        if let Some(address) = address {
+            let _ = writeln!(out, "{key} = \"{address}\"");
+        } else {
+            let _ = writeln!(out, "{key} = \"\"  # write {what} here: the imported file does not say it");
+            losses.note(peer.line, format!("tunnel {name}: `{key}` is left empty: write {what}"));
+            whole = false;
         }
     }
     for (key, id) in [("local_id", &peer.local_id), ("peer_id", &peer.peer_id)] {
@@ -156,7 +153,7 @@ fn tunnel(out: &mut String, peer: &Peer, name: &str, with_secret: bool, losses: 
 }
 
 /// How long keys live, where their file says it.
-fn lifetimes(out: &mut String, peer: &Peer, name: &str, losses: &mut Losses) {
+fn lifetimes(out: &mut String, peer: &Connection, name: &str, losses: &mut Losses) {
     let mut fit = |what: &str, value: Option<u64>, bounds: RangeInclusive<u64>| {
         let inside = value.map(|value| value.clamp(*bounds.start(), *bounds.end()));
         if inside != value {

@@ -61,13 +61,15 @@ fn ike(page: &mut Page, view: &View<'_>) {
     page.note(format!("IKE: {from}"));
     let mut number = 0;
     for suite in &view.tunnel.ike {
-        let Some(lines) = policy(view, suite) else {
+        let Some(lines) = policy(view, *suite) else {
             page.left_out(format!("IKE suite {suite} ({from})"));
             continue;
         };
         number += 10;
         page.line(format!("crypto ikev2 policy {number}"));
-        lines.iter().for_each(|line| page.line(line));
+        for line in lines {
+            page.line(line);
+        }
     }
     if number == 0 {
         page.missing("any of the IKE suites");
@@ -76,7 +78,7 @@ fn ike(page: &mut Page, view: &View<'_>) {
     page.line("!");
 }
 
-fn policy(view: &View<'_>, suite: &IkeSuite) -> Option<Vec<String>> {
+fn policy(view: &View<'_>, suite: IkeSuite) -> Option<Vec<String>> {
     let integrity = suite.mac.map_or_else(|| "null".to_owned(), |mac| format!("sha{}", hash(mac)));
     Some(vec![
         format!(" encryption {}", cipher(suite.cipher)?),

@@ -74,13 +74,15 @@ fn ike(page: &mut Page, view: &View<'_>, name: &str) {
     page.note(format!("IKE: {}", view.from(&["ike", "preset"])));
     let mut proposals = Vec::new();
     for suite in &view.tunnel.ike {
-        let Some(lines) = proposal(suite) else {
+        let Some(lines) = proposal(*suite) else {
             page.left_out(format!("IKE suite {suite} ({})", view.from(&["ike", "preset"])));
             continue;
         };
         let proposal = format!("{name}-{}", proposals.len() + 1);
         page.line(format!("crypto ikev2 proposal {proposal}"));
-        lines.iter().for_each(|line| page.line(line));
+        for line in lines {
+            page.line(line);
+        }
         proposals.push(proposal);
     }
     if proposals.is_empty() {
@@ -94,7 +96,7 @@ fn ike(page: &mut Page, view: &View<'_>, name: &str) {
     page.line("!");
 }
 
-fn proposal(suite: &IkeSuite) -> Option<Vec<String>> {
+fn proposal(suite: IkeSuite) -> Option<Vec<String>> {
     let cipher = match suite.cipher {
         Cipher::Aes256Gcm16 => "aes-gcm-256",
         Cipher::Aes128Gcm16 => "aes-gcm-128",
@@ -173,7 +175,7 @@ fn identity(id: &Id) -> Option<(&'static str, String)> {
 fn transform_sets(page: &mut Page, view: &View<'_>, name: &str) -> (Vec<String>, Option<Group>) {
     let from = view.from(&["esp", "preset"]);
     page.note(format!("ESP: {from}"));
-    let usable = |suite: &&EspSuite| !suite.esn && transforms(suite).is_some();
+    let usable = |suite: &&EspSuite| !suite.esn && transforms(**suite).is_some();
     let shared = view.tunnel.esp.iter().find(usable).and_then(|suite| suite.group);
     let mut sets: Vec<String> = Vec::new();
     for suite in &view.tunnel.esp {
@@ -181,7 +183,7 @@ fn transform_sets(page: &mut Page, view: &View<'_>, name: &str) -> (Vec<String>,
             page.left_out(format!("ESP suite {suite} ({from}): extended sequence numbers exist on few platforms"));
             continue;
         }
-        let Some(transforms) = transforms(suite) else {
+        let Some(transforms) = transforms(*suite) else {
             page.left_out(format!("ESP suite {suite} ({from})"));
             continue;
         };
@@ -203,7 +205,7 @@ fn transform_sets(page: &mut Page, view: &View<'_>, name: &str) -> (Vec<String>,
     (sets, shared)
 }
 
-fn transforms(suite: &EspSuite) -> Option<String> {
+fn transforms(suite: EspSuite) -> Option<String> {
     if let Some(wanted) = suite.group {
         group(wanted)?;
     }
