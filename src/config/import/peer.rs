@@ -29,8 +29,12 @@ impl Losses {
         self.0.insert((if line == 0 { usize::MAX } else { line }, what.into()));
     }
 
-    /// A setting that has no counterpart here.
+    /// A setting that has no counterpart here. A value that may be a secret is not shown.
     pub(super) fn setting(&mut self, line: usize, key: &str, value: &str, why: &str) {
+        let name = key.to_ascii_lowercase();
+        if ["secret", "psk", "password", "pin"].iter().any(|word| name.contains(word)) {
+            return self.note(line, format!("{}: {why}", shown(key)));
+        }
         self.note(line, format!("{} = {}: {why}", shown(key), shown(value)));
     }
 

@@ -63,8 +63,11 @@ fn odd(setting: &Setting, losses: &mut Losses) {
 }
 
 fn secrets(section: &Section, losses: &mut Losses) -> Vec<Key> {
-    for setting in &section.settings {
-        odd(setting, losses);
+    // No value of this section is shown: whatever it is, it stands among secrets.
+    let unknown =
+        |line, name: &str, losses: &mut Losses| losses.note(line, format!("{}: {NO_COUNTERPART}", shown(name)));
+    for Setting { key, line, .. } in &section.settings {
+        unknown(*line, key, losses);
     }
     let mut keys = Vec::new();
     for entry in &section.sections {
@@ -81,11 +84,13 @@ fn secrets(section: &Section, losses: &mut Losses) -> Vec<Key> {
                 },
                 id if id.starts_with("id") => match peer::id(value) {
                     Ok(owner) => key.owners.push(owner),
-                    Err(why) => losses.setting(*line, name, value, &why),
+                    Err(why) => losses.note(*line, format!("{}: {why}", shown(id))),
                 },
-                // No value is shown here: whatever it is, it stands among secrets.
-                other => losses.note(*line, format!("{}: {NO_COUNTERPART}", shown(other))),
+                other => unknown(*line, other, losses),
             }
+        }
+        for inner in &entry.sections {
+            unknown(inner.line, &inner.name, losses);
         }
         if key.secret.is_empty() {
             losses.note(entry.line, format!("{}: no secret stands here", shown(&entry.name)));

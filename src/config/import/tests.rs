@@ -72,6 +72,23 @@ fn what_would_weaken_the_tunnel_is_left_out_or_told() {
 }
 
 #[test]
+fn nothing_that_stands_among_secrets_is_shown() {
+    for (from, to) in [
+        ("  ike {\n    secret = 0x", "  ike {\n    secrt = swordfish\n    secret = 0x"),
+        ("  ike {\n    secret = 0x", "  password = swordfish\n  ike {\n    secret = 0x"),
+        ("  ike {\n    secret = 0x", "  ike {\n    inner {\n  x = swordfish\n }\n    secret = 0x"),
+        ("  ike {\n", "  eap-a {\n    secret = swordfish\n  }\n  ike {\n"),
+        ("connections {\n", "secret = swordfish\nconnections {\n"),
+        ("    secret = 0x", "    secret = 0xswordfish"),
+    ] {
+        let changed = GOOD.replace(from, to);
+        let lost = lost(&changed);
+        assert!(changed != GOOD && !lost.is_empty(), "{to}");
+        assert!(lost.iter().all(|lost| !lost.contains("swordfish")), "{lost:?}");
+    }
+}
+
+#[test]
 fn the_format_is_seen() {
     assert_eq!(format_of("# x\nconn a\n"), Format::Ipsec);
     assert_eq!(format_of("config setup\n"), Format::Ipsec);
