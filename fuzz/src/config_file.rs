@@ -64,7 +64,7 @@ pub fn file(data: &[u8]) {
 }
 
 /// `base` with other values for some of its keys. A value of one, two or four bytes is a number, any other is text; the
-/// value `~` takes the line out, and `+` in front of it puts one of [`LINES`] there.
+/// value `~` takes the line out, `+` in front of it puts one of [`LINES`] there, and `*` makes a list of suites.
 fn edited(base: &str, mut edits: &[u8]) -> String {
     let mut lines: Vec<String> = base.lines().map(str::to_owned).collect();
     for (which, value) in std::iter::from_fn(|| steps::next(&mut edits)).take(EDITS.most) {
@@ -75,6 +75,10 @@ fn edited(base: &str, mut edits: &[u8]) -> String {
             [b'+', line] => {
                 lines.insert(at, LINES[usize::from(line) % LINES.len()].to_owned());
                 continue;
+            }
+            [b'*', ref suites @ ..] => {
+                let suites: Vec<String> = suites.chunks_exact(3).map(suite).collect();
+                format!("[\"{}\"]", suites.join("\", \""))
             }
             [high, low] => u16::from_be_bytes([high, low]).to_string(),
             [a, b, c, d] => i32::from_be_bytes([a, b, c, d]).to_string(),
@@ -90,6 +94,16 @@ fn edited(base: &str, mut edits: &[u8]) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// A suite of one of each kind of words.
+fn suite(of: &[u8]) -> String {
+    const CIPHERS: [&str; 4] = ["aes256gcm16", "aes256", "aes128gcm16", "chacha20poly1305"];
+    const HASHES: [&str; 7] = ["", "-sha256", "-sha384", "-sha512", "-prfsha256", "-prfsha384", "-prfsha512"];
+    const GROUPS: [&str; 8] = ["", "-ecp256", "-ecp384", "-ecp521", "-x25519", "-modp2048", "-modp3072", "-modp4096"];
+    let word = |place: usize, words: &[&'static str]| words[usize::from(of[place] & 0x7f) % words.len()];
+    let esn = if of[2] & 0x80 == 0 { "" } else { "-esn" };
+    [word(0, &CIPHERS), word(1, &HASHES), word(2, &GROUPS), esn].concat()
 }
 
 /// One file: loaded, loaded over itself, and loaded over another one; or refused.

@@ -194,7 +194,7 @@ fn edits() -> Vec<Seed> {
     };
     vec![
         ("edited_numbers", edited(2, &[("replay_window", &[1, 0]), ("liveness", &[10]), ("mtu", &[2, 64])])),
-        ("edited_suites", edited(0, &[("ike", b"[\"aes256-sha512-ecp521\"]"), ("esp", b"[\"aes256gcm16\"]")])),
+        ("edited_suites", edited(0, &[("ike", b"*\x01\x03\x03\x00\x04\x01"), ("esp", b"*\x00\x00\x82\x01\x01\x00")])),
         ("edited_hosts", edited(1, &[("from", b"[\"2001:db8:3::1\"]"), ("allow_network", b"~"), ("udp", b"[1]")])),
     ]
 }

@@ -137,6 +137,9 @@ pub(super) fn esp_open() -> Vec<Seed> {
         (0, vec![0, 0, 0, 0, 1, 2, 3]),
         (0, vec![0, 0, 0x10, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]),
     ]);
+    // Questions of which the third comes before the second, and one that is very late.
+    let question = |what| (what, vec![0x42, 0, 0, 0, 1]);
+    let reordered = list(&[question(0x09), question(0x89), question(0x39), question(0x59)]);
     // The same conversation as `made` reads it: SYN, SYN and ACK, ACK, FIN; then questions in and answers out.
     let short = list(&[
         (0x0b, vec![0x00, SYN, 0, 0]),
@@ -151,6 +154,7 @@ pub(super) fn esp_open() -> Vec<Seed> {
     ]);
     vec![
         ("short", short),
+        ("reordered", reordered),
         ("mq_conversation", conversation),
         ("from_the_peer", inbound),
         ("echo", echo),

@@ -91,6 +91,8 @@ pub(super) fn responder() -> Vec<Seed> {
             ),
         ),
         ("proofs", list(0, &one_by_one[..4])),
+        // RFC 7296 §2.9: the responder takes less than it was offered, here fewer ports.
+        ("narrowed", list(0, &[&one_by_one[..3], &[(CHANGE_INSIDE | 8, &[2, 3, 3, 99, 2, 4, 3, 99][..])]].concat())),
         ("one_by_one", list(0, &one_by_one)),
         ("child_with_key_exchange", list(8, &[(DELIVER, &[]), (verbatim, &child), (DELIVER, &[])])),
         ("suite_with_mac", list(4, &[(DELIVER, &[]), (ELAPSE, &[15, 30]), (DELIVER, &[])])),
