@@ -6,7 +6,7 @@ use portcullis::wire::ike::header::{HEADER_LEN, Header};
 use portcullis::wire::ike::message::Message;
 use portcullis::wire::ike::numbers::PayloadType;
 use portcullis::wire::ike::payload::{Payload, Sa, Ts};
-use portcullis::wire::ike::sealed::{self, CipherShape};
+use portcullis::wire::ike::sealed::{self, CipherShape, FragmentNumber};
 use portcullis::wire::ike::{chain, fuzz, limits};
 
 use super::steps::{self, List};
@@ -75,8 +75,25 @@ fn one_message(data: &[u8]) {
             if let Ok(inner) = sealed::strip_padding(&data[parts.ciphertext.clone()]) {
                 assert!(inner.len() < parts.ciphertext.len(), "padding without its length");
                 inner_payloads(PayloadType(data[16]), inner);
+                laid_out_again(&message.header, inner, shape);
             }
         }
+    }
+}
+
+/// What is laid out around a cipher is found again in the same places, and as much fits as is said to fit.
+fn laid_out_again(header: &Header, inner: &[u8], shape: CipherShape) {
+    for fragment in [None, Some(FragmentNumber { number: 2, total: 3 })] {
+        let laid = sealed::lay_out(header, PayloadType::NOTIFY, inner, fragment, shape).expect("shorter than it came");
+        let again = Message::decode(&laid.bytes).expect("what is laid out is a message");
+        let content = match again.payloads.as_slice() {
+            [Payload::Sk(sk)] => &sk.content,
+            [Payload::Skf(skf)] => &skf.content,
+            other => panic!("laid out as {other:?}"),
+        };
+        assert_eq!(sealed::parts(content, shape), Some(laid.parts.clone()));
+        assert_eq!(sealed::strip_padding(&laid.bytes[laid.parts.ciphertext]), Ok(inner));
+        assert!(sealed::inner_room(laid.bytes.len(), fragment.is_some(), shape) >= inner.len());
     }
 }
 
