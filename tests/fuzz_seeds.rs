@@ -159,6 +159,8 @@ fn the_seeds_of_the_responder_reach_an_established_sa() {
         assert_eq!(installed(seed), [2, 2], "{seed}");
     }
     assert_eq!(installed("strangers"), [2, 2]);
+    let grown_old = fs::read(folder("responder").join("grown_old")).expect("a seed");
+    assert!(bodies::responder::ike_sas(&grown_old) > 1, "no IKE SA was rekeyed");
     let [_, responder] = installed("forged_requests");
     assert!(responder >= 2, "{responder}");
 }

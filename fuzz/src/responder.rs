@@ -54,14 +54,23 @@ pub fn things(data: &[u8]) {
 /// Like [`things`]; how many SAs were installed on each side.
 #[must_use]
 pub fn run(data: &[u8]) -> [usize; 2] {
-    let Some((&mode, mut rest)) = data.split_first() else { return [0, 0] };
+    after(data).map_or([0, 0], |world| world.installed)
+}
+
+/// Like [`things`]; how many IKE SAs had keys that were learned.
+#[must_use]
+pub fn ike_sas(data: &[u8]) -> usize {
+    after(data).map_or(0, |world| world.keys.len())
+}
+
+fn after(data: &[u8]) -> Option<World> {
+    let (&mode, mut rest) = data.split_first()?;
     let mut world = World::new(mode);
-    for _ in 0..MAX_STEPS {
-        let Some((what, bytes)) = steps::next(&mut rest) else { break };
+    for (what, bytes) in std::iter::from_fn(|| steps::next(&mut rest)).take(MAX_STEPS) {
         world.step(what, bytes);
     }
     world.asked();
-    world.installed
+    Some(world)
 }
 
 /// The keys of an IKE SA, both directions, as the key log gives them.
@@ -292,8 +301,10 @@ impl World {
                 self.sides[side].reload(self.now, config);
                 return self.input(side, Input::Timeout);
             }
+            // Half seconds; or minutes, in which keys grow old.
             _ => {
-                self.now = self.now + Duration::from_millis(u64::from(amount) * 500);
+                let unit = if kind & 15 == 11 { Duration::from_mins(1) } else { Duration::from_millis(500) };
+                self.now = self.now + unit * u32::from(amount);
                 self.input(A, Input::Timeout);
                 return self.input(B, Input::Timeout);
             }
@@ -555,7 +566,7 @@ fn tunnel(side: usize, mode: u8) -> TunnelConfig {
             soft_time: Duration::from_mins(50),
             hard_time: Duration::from_hours(1),
         },
-        ike_lifetime: IkeLifetime { soft: Duration::from_hours(20), hard: Duration::from_hours(24) },
+        ike_lifetime: IkeLifetime { soft: Duration::from_hours(1), hard: Duration::from_hours(2) },
         jitter: 10,
     }
 }

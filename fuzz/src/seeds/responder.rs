@@ -18,6 +18,8 @@ const FORGE_BACK: u8 = 5;
 const ELAPSE: u8 = 6;
 const AGAIN: u8 = 7;
 const LOSE: u8 = 15;
+/// Minutes after which keys are renewed and none is dead.
+const GROWN_OLD: u8 = 62;
 /// The chain stands there as it is, not as a list of payloads.
 const VERBATIM: u8 = 8;
 
@@ -98,6 +100,10 @@ pub(super) fn responder() -> Vec<Seed> {
         ("suite_with_mac", list(4, &[(DELIVER, &[]), (ELAPSE, &[15, 30]), (DELIVER, &[])])),
         ("another_group_first", list(16, &[(DELIVER, &[])])),
         ("both_begin", list(32, &[(DELIVER, &[]), (ELAPSE, &[15, 6]), (DELIVER, &[])])),
+        (
+            "grown_old",
+            list(0, &[(DELIVER, &[]), (ELAPSE, &[11, GROWN_OLD]), (DELIVER, &[]), (ELAPSE, &[1, 0]), (DELIVER, &[])]),
+        ),
         (
             "asked_again",
             list(0, &[(DELIVER, &[]), (verbatim, &further), (AGAIN, &[]), (verbatim, &liveness), (AGAIN, &[])]),
