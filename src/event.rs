@@ -86,6 +86,8 @@ reasons! {
         IcmpNoFlow, "icmp-no-flow", "the ICMP error quotes no live flow";
         FlowTableFull, "flow-table-full", "the flow table is full";
         // The machine.
+        BadOffload, "bad-offload", "what the kernel says about a packet at the TUN device does not fit the packet";
+        SegmentSize, "segment-size", "the packet is to be cut into segments of an impossible size";
         QueueFull, "queue-full", "a queue inside the gateway was full";
         SendFailed, "send-failed", "the kernel refused the datagram, or the packet at the TUN device";
     }

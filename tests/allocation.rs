@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use esp_support::*;
 use portcullis::dataplane::buffer::Batch;
+use portcullis::dataplane::offload::Offloads;
+use portcullis::wire::vnet::{Segments, VnetHeader};
 
 /// The system's allocator, which counts what each thread asks of it.
 struct Counting;
@@ -47,6 +49,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 const BATCH: usize = 64;
+const SEGMENTS: usize = 40;
 
 /// One batch of what a gateway meets: two families, several flows, and some of everything that is refused.
 fn traffic() -> Vec<Vec<u8>> {
@@ -71,8 +74,22 @@ fn traffic() -> Vec<Vec<u8>> {
 fn a_million_packets_allocate_nothing() {
     let mut pair = Pair::new(Options::default());
     pair.connect(5000);
+    pair.connect(5001);
+    pair.left.set_offloads(Offloads::ALL);
+    pair.right.set_offloads(Offloads::ALL);
     let traffic = traffic();
-    let (mut out, mut inn) = (Batch::new(BATCH, 2048), Batch::new(BATCH, 2048));
+    // And a long packet, which is cut here and tied together again there.
+    let long = tcp(5001, true, 0x10, 101, 501, &[], &vec![0x44; SEGMENTS * 1000]);
+    let said = VnetHeader {
+        needs_checksum: true,
+        segments: Segments::Tcp4,
+        header_len: 40,
+        segment_len: 1000,
+        checksum_start: 20,
+        checksum_offset: 16,
+    };
+    let mut trains = 0;
+    let (mut out, mut inn) = (Batch::with_trains(BATCH + 1, 2048), Batch::new(BATCH + SEGMENTS, 2048));
     let (mut delivered, mut sent, mut told, mut before) = (0u64, 0u64, 0u64, 0);
     for round in 0.. {
         // The first rounds fill tables and queues; then not one more.
@@ -86,7 +103,9 @@ fn a_million_packets_allocate_nothing() {
             out.vacant().unwrap()[..packet.len()].copy_from_slice(packet);
             out.push(packet.len(), 0, None);
         }
-        sent += BATCH as u64;
+        out.vacant_for_train().unwrap()[..long.len()].copy_from_slice(&long);
+        out.push_from_tun(long.len(), said);
+        sent += (BATCH + SEGMENTS) as u64;
         pair.left.outbound(now, &mut out);
 
         inn.clear();
@@ -107,6 +126,7 @@ fn a_million_packets_allocate_nothing() {
             inn.push(datagram.len(), 0, path);
         }
         pair.right.inbound(now, &mut inn);
+        trains += (0..inn.len()).filter(|at| inn.train(*at).is_some()).count();
         delivered += inn.packets().iter().filter(|packet| !packet.done).count() as u64;
 
         for side in [&mut pair.left, &mut pair.right] {
@@ -124,5 +144,6 @@ fn a_million_packets_allocate_nothing() {
     let allocations = ALLOCATIONS.get() - before;
     assert!(delivered > 900_000, "{delivered} of {sent}");
     assert!(told > 10, "repeats were told: {told}");
+    assert!(trains > 9_000, "{trains} trains");
     assert_eq!(allocations, 0);
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use platform_common::{add, bring_up, ip, join, net, privileged, route, wait_long_until, wait_until};
 use portcullis::dataplane::buffer::Batch;
+use portcullis::dataplane::offload::TunOffload;
 use portcullis::guard::desired::{Desired, Protected};
 use portcullis::guard::routes::{LAST_METRIC, TUN_METRIC};
 use portcullis::platform::guard::{self, Applied, GuardError};
@@ -111,7 +112,7 @@ fn a_protected_host_is_reached_by_the_tun_or_not_at_all() {
     assert_eq!(error.raw_os_error(), Some(libc::EHOSTUNREACH), "the unreachable route answers: {error}");
 
     // With the TUN the routes go in; what is in it comes to us and nobody else.
-    let mut tun = hosts.gateway.run(|| Tun::open(TUN, 1438).unwrap()).unwrap();
+    let mut tun = hosts.gateway.run(|| Tun::open(TUN, 1438, TunOffload::TcpAndUdp).unwrap()).unwrap();
     assert_eq!(apply(), Applied { barrier: false, routes: 2, tun: true, retained: false });
     let mut batch = Batch::new(16, 2048);
     for [far, gateway, inside] in &sockets {
@@ -311,7 +312,7 @@ fn routes_carry_their_source_and_mtu_and_others_are_left_alone() {
     hosts
         .gateway
         .run(|| {
-            let tun = Tun::open(TUN, 1438).unwrap();
+            let tun = Tun::open(TUN, 1438, TunOffload::TcpAndUdp).unwrap();
             let mut netlink = Netlink::open().unwrap();
             let foreign = Route::by_gateway(net("203.0.113.99/32"), ip("198.51.100.2"));
             netlink.replace_route(&foreign).unwrap();

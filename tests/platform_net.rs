@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use platform_common::{net, privileged, wait_until};
 use portcullis::dataplane::buffer::Batch;
+use portcullis::dataplane::offload::TunOffload;
 use portcullis::platform::namespace::{Namespace, sysctl};
 use portcullis::platform::netlink::{Netlink, Route, RouteKind};
 use portcullis::platform::tun::{Tun, is_gone};
@@ -111,7 +112,7 @@ fn packets_go_in_and_out_of_the_tun_and_its_deletion_is_told_apart() {
     Namespace::new()
         .unwrap()
         .run(|| {
-            let mut tun = Tun::open("pc0", 1438).unwrap();
+            let mut tun = Tun::open("pc0", 1438, TunOffload::TcpAndUdp).unwrap();
             assert_eq!(tun.name(), "pc0");
             let mut netlink = Netlink::open().unwrap();
             let link = netlink.link("pc0").unwrap().unwrap();
@@ -161,7 +162,7 @@ fn packets_go_in_and_out_of_the_tun_and_its_deletion_is_told_apart() {
             let error = tun.write_batch(&batch).unwrap_err();
             assert!(is_gone(&error), "{error:?}");
             drop(tun);
-            let again = Tun::open("pc0", 1438).unwrap();
+            let again = Tun::open("pc0", 1438, TunOffload::TcpAndUdp).unwrap();
             assert_eq!(again.name(), "pc0");
             assert!(!is_gone(&io::Error::from_raw_os_error(libc::EIO)));
         })
@@ -178,7 +179,7 @@ fn the_kernel_says_nothing_on_the_tun_of_its_own_accord() {
     namespace.set_sysctls(&[("net/ipv6/conf/all/forwarding", "1"), ("net/ipv4/ip_forward", "1")]).unwrap();
     namespace
         .run(|| {
-            let mut tun = Tun::open("pc0", 1438).unwrap();
+            let mut tun = Tun::open("pc0", 1438, TunOffload::TcpAndUdp).unwrap();
             let mut batch = Batch::new(16, 2048);
             let until = Instant::now() + Duration::from_millis(3500);
             while Instant::now() < until {

@@ -15,6 +15,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use platform_common::{bring_up, ip, join};
+use portcullis::dataplane::offload::TunOffload;
 use portcullis::guard::desired::Desired;
 use portcullis::platform::namespace::{Namespace, become_root_in_user_namespace, sysctl};
 use portcullis::platform::privileges::{Capability, has_capability};
@@ -83,7 +84,7 @@ fn test() -> Result<(), Box<dyn Error>> {
     a.set_sysctls(&[("net/ipv4/ip_forward", "1")])?;
     a.run(|| {
         assert_eq!(sysctl("net/ipv4/ip_forward").unwrap(), "1");
-        let tun = Tun::open("pc0", 1400).unwrap();
+        let tun = Tun::open("pc0", 1400, TunOffload::TcpAndUdp).unwrap();
         let protected = vec![portcullis::guard::desired::Protected {
             network: "203.0.113.20/32".parse().unwrap(),
             source: None,

@@ -78,7 +78,8 @@ fn an_mq_client_reconnects_after_sigkill_and_restart_and_nothing_is_seen_in_clea
     assert_eq!(again.got_bytes, 800_000);
     assert!(drops(&pair.a, "no-connection") > 0);
     let seen = watch.stop().unwrap();
-    assert!(seen.packets(Seen::Esp) > 1000, "{:?}", seen.kinds);
+    // The underlay here carries trains, and a train is one frame.
+    assert!(seen.packets(Seen::Esp) > 50, "{:?}", seen.kinds);
     assert_nothing_in_clear(&seen);
     pair.stop();
 }

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use toml::de::DeTable;
 
+use crate::dataplane::offload::Offloads;
 use crate::guard::desired::Protected;
 use crate::ids::TunnelId;
 use crate::ike;
@@ -94,6 +95,8 @@ pub struct GatewaySettings {
     pub tun: String,
     /// The largest inner packet, where the operator sets it; otherwise the path decides.
     pub mtu: Option<u32>,
+    /// What the kernel may do for many packets at once.
+    pub offloads: Offloads,
 }
 
 /// `[agreement.NAME]`.

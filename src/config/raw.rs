@@ -37,6 +37,9 @@ pub(super) struct Gateway {
     pub(super) control_socket: Option<At<String>>,
     pub(super) tun: Option<At<String>>,
     pub(super) mtu: Option<At<i64>>,
+    pub(super) tun_offload: Option<At<String>>,
+    pub(super) udp_send: Option<At<String>>,
+    pub(super) udp_gro: Option<At<String>>,
 }
 
 #[derive(Debug)]
@@ -128,6 +131,9 @@ fn read_gateway(section: &mut Section<'_, '_>) -> Gateway {
         control_socket: section.string("control_socket"),
         tun: section.string("tun"),
         mtu: section.integer("mtu"),
+        tun_offload: section.string("tun_offload"),
+        udp_send: section.string("udp_send"),
+        udp_gro: section.string("udp_gro"),
     }
 }
 

@@ -1,11 +1,28 @@
-//! Many packets in one slab: equally spaced slots with room in front for ESP and behind for trailer and ICV.
+//! Many packets in one slab: side by side with room in front for ESP and behind for trailer and ICV.
+//!
+//! Three kinds of trains meet here. What the TUN device gives is one long packet that is to be cut (`Packet::offload`); what
+//! a UDP socket gives is equally long datagrams one behind the other (`Packet::segment`); what the TUN device is given is
+//! packets that stay where they are and are tied together by a head (`Role`), so that they can also go one by one.
 
 use std::net::SocketAddr;
+
+use super::segment::header_len_of;
+use crate::wire::vnet::{self, Segments, VnetHeader};
 
 /// Room in front of each packet: outer headers, ESP header and IV are written there without moving the packet.
 pub const HEADROOM: usize = 96;
 /// Room behind each packet: padding, trailer and ICV.
 pub const TAILROOM: usize = 64;
+/// The longest packet that the kernel hands over to be cut.
+pub const LONGEST: usize = 65_535;
+/// Segments that one long packet may be cut into: a full one into pieces of 64 bytes.
+pub const MAX_SEGMENTS: usize = 1024;
+/// IPv6 and the longest TCP header.
+pub const MAX_HEADERS: usize = 40 + 60;
+/// Pieces that one long packet is read in.
+pub const MAX_PIECES: usize = 64;
+
+const LINE: usize = 64;
 
 /// Where a datagram came from or goes to, beside its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +35,27 @@ pub struct Path {
     pub tos: u8,
 }
 
+/// How the next long packet is expected to be made up: its pieces are then read to where they will be needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// Length of all headers.
+    pub header_len: usize,
+    /// Payload of each segment; 0 if nothing is expected.
+    pub segment: usize,
+}
+
+/// How a packet leaves by the TUN device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// By itself.
+    #[default]
+    Alone,
+    /// With those that follow it, under the head of this number.
+    Leads(u16),
+    /// With the one that leads it.
+    Follows,
+}
+
 /// One packet, or one train of equally long segments that one system call moved, within a slab.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Packet {
@@ -25,38 +63,97 @@ pub struct Packet {
     pub start: usize,
     /// Length in bytes.
     pub len: usize,
-    /// Length of each segment but the last; 0 if this is a single packet.
+    /// Length of each datagram but the last of those that lie here one behind the other; 0 if this is a single one.
     pub segment: u16,
+    /// What the kernel said about a packet from the TUN device.
+    pub offload: VnetHeader,
+    /// Its segments lie apart already.
+    pub spread: bool,
     /// Outer path, for datagrams of the underlay.
     pub path: Option<Path>,
     /// Set when a stage has dropped or consumed the packet; later stages pass it over.
     pub done: bool,
+    /// Its part in a train for the TUN device.
+    pub role: Role,
+    /// The index of the next packet of its train; 0 behind the last.
+    pub next: u32,
 }
 
-/// A slab of slots. Allocated once, refilled for ever.
+/// What stands in front of a train for the TUN device: the kernel's header, then IP and transport headers for all of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    pub(super) bytes: [u8; vnet::LEN + MAX_HEADERS],
+    pub(super) len: usize,
+}
+
+impl Head {
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// A slab of packets. Allocated once, refilled for ever.
 pub struct Batch {
     slab: Box<[u8]>,
-    stride: usize,
     packets: Vec<Packet>,
+    heads: Vec<Head>,
+    /// How many packets are taken in at most.
     slots: usize,
-    /// Slots in use: as many as packets, until trains are split.
+    /// How long one of them may be.
+    room: usize,
+    /// How long the last one may be: more than `room` where packets are to be cut.
+    reach: usize,
     filled: usize,
+    /// Where the next packet's room begins.
+    cursor: usize,
+    /// A packet that is to be cut takes all that is left.
+    closed: bool,
+    expected: Layout,
+}
+
+/// The distance from one packet to the next: an odd number of cache lines, so that they do not meet in the same sets.
+pub(super) const fn stride(len: usize) -> usize {
+    ((HEADROOM + len + TAILROOM).div_ceil(LINE) | 1) * LINE
 }
 
 impl Batch {
     /// `slots` packets of at most `room` bytes each.
     #[must_use]
     pub fn new(slots: usize, room: usize) -> Self {
-        // An odd number of cache lines a slot, so that slots do not meet in the same cache sets.
-        let lines = (HEADROOM + room + TAILROOM).div_ceil(64) | 1;
-        let stride = lines * 64;
-        Self { slab: vec![0; stride * slots].into(), stride, packets: Vec::with_capacity(slots), slots, filled: 0 }
+        Self::with(slots, room, room, stride(room) * slots, slots)
+    }
+
+    /// As [`new`](Self::new), for packets of which the last may be one of any length that is to be cut into segments.
+    #[must_use]
+    pub fn with_trains(slots: usize, room: usize) -> Self {
+        let cut = MAX_SEGMENTS * (stride(MAX_HEADERS) + 2 * LINE) + 2 * LONGEST;
+        Self::with(slots, room, LONGEST, stride(room) * slots + cut, slots + MAX_SEGMENTS)
+    }
+
+    fn with(slots: usize, room: usize, reach: usize, bytes: usize, packets: usize) -> Self {
+        Self {
+            slab: vec![0; bytes].into(),
+            packets: Vec::with_capacity(packets),
+            heads: Vec::with_capacity(slots),
+            slots,
+            room,
+            reach,
+            filled: 0,
+            cursor: 0,
+            closed: false,
+            expected: Layout::default(),
+        }
     }
 
     /// Forgets all packets; the slab stays.
     pub fn clear(&mut self) {
         self.packets.clear();
+        self.heads.clear();
         self.filled = 0;
+        self.cursor = 0;
+        self.closed = false;
     }
 
     /// How many packets there are.
@@ -71,44 +168,121 @@ impl Batch {
         self.packets.is_empty()
     }
 
-    /// Whether every slot is taken.
+    /// Whether nothing more is taken in.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.filled == self.slots
+        self.closed || self.filled == self.slots
     }
 
     /// How many bytes one packet may have.
     #[must_use]
     pub fn room(&self) -> usize {
-        self.stride - HEADROOM - TAILROOM
+        self.room
     }
 
-    /// The slot for the next packet, to be filled and then taken by [`push`](Self::push); `None` when full.
+    /// The room for the next packet, to be filled and then taken by [`push`](Self::push); `None` when full.
     pub fn vacant(&mut self) -> Option<&mut [u8]> {
+        let room = self.room;
+        self.vacant_up_to(room)
+    }
+
+    /// Likewise for a packet that may be one to be cut.
+    pub fn vacant_for_train(&mut self) -> Option<&mut [u8]> {
+        self.expected = Layout::default();
+        let reach = self.reach;
+        self.vacant_up_to(reach)
+    }
+
+    /// Expects the next long packets to be made up like this one.
+    pub fn expect(&mut self, layout: Layout) {
+        let fits = self.reach == LONGEST && layout.segment * (MAX_PIECES - 1) >= LONGEST;
+        self.expected = if fits { layout } else { Layout::default() };
+    }
+
+    /// The room for the next packet, or train, in the pieces that it is expected to have; `None` when full.
+    pub fn vacant_pieces(&mut self) -> Option<impl Iterator<Item = &mut [u8]>> {
         if self.is_full() {
             return None;
         }
-        let start = self.filled * self.stride + HEADROOM;
-        let room = self.room();
-        Some(&mut self.slab[start..start + room])
+        let Layout { header_len, segment } = self.expected;
+        let (first, gap, count) = if segment == 0 {
+            (self.reach, 0, 1)
+        } else {
+            (header_len + segment, stride(header_len + segment) - segment, LONGEST.div_ceil(segment))
+        };
+        let mut rest = self.slab.get_mut(self.cursor + HEADROOM..)?;
+        let pieces = (0..count).map_while(move |index| {
+            let len = if index == 0 { first } else { segment };
+            let (piece, behind) = std::mem::take(&mut rest).split_at_mut_checked(len)?;
+            rest = behind.get_mut(gap..).unwrap_or_default();
+            Some(piece)
+        });
+        Some(pieces)
     }
 
-    /// All vacant slots in order, for a call that fills several at once; each is then taken by [`push`](Self::push).
+    fn vacant_up_to(&mut self, len: usize) -> Option<&mut [u8]> {
+        let start = self.cursor + HEADROOM;
+        if self.is_full() { None } else { self.slab.get_mut(start..start + len) }
+    }
+
+    /// Room for `count` packets of any length at equal distances, for a call that fills several at once; each is then
+    /// taken by [`push_slot`](Self::push_slot).
     pub fn vacant_slots(&mut self) -> impl Iterator<Item = &mut [u8]> {
-        let (taken, room) = (self.packets.len(), self.room());
-        self.slab.chunks_exact_mut(self.stride).skip(taken).map(move |slot| &mut slot[HEADROOM..HEADROOM + room])
+        let (left, room) = (self.slots - self.filled, self.room);
+        let slots = self.slab.get_mut(self.cursor..).unwrap_or_default().chunks_exact_mut(stride(room));
+        slots.take(left).map(move |slot| &mut slot[HEADROOM..HEADROOM + room])
     }
 
-    /// Takes the first `len` bytes of the vacant slot as a packet.
+    /// Takes the first `len` bytes of the vacant room as a packet.
     pub fn push(&mut self, len: usize, segment: u16, path: Option<Path>) {
-        debug_assert!(!self.is_full() && len <= self.room());
-        let start = self.filled * self.stride + HEADROOM;
-        self.packets.push(Packet { start, len, segment, path, done: false });
-        self.filled += 1;
+        self.take(len, segment, path, stride(len));
     }
 
-    /// Makes a packet of each segment of each train, in order; no byte is moved. For datagrams, which are whole as they
-    /// are. Allocates only until the largest batch has been seen.
+    /// Takes the first `len` bytes of the next of the [`vacant_slots`](Self::vacant_slots) as a packet.
+    pub fn push_slot(&mut self, len: usize, segment: u16, path: Option<Path>) {
+        self.take(len, segment, path, stride(self.room));
+    }
+
+    fn take(&mut self, len: usize, segment: u16, path: Option<Path>, distance: usize) {
+        debug_assert!(!self.is_full() && len <= self.reach);
+        let start = self.cursor + HEADROOM;
+        self.packets.push(Packet { start, len, segment, path, ..Packet::default() });
+        self.filled += 1;
+        self.cursor += distance;
+    }
+
+    /// Takes the first `len` bytes of the vacant room, or of its pieces, as a packet from the TUN device. One that is to be
+    /// cut is the last.
+    pub fn push_from_tun(&mut self, len: usize, offload: VnetHeader) {
+        let Layout { header_len, segment } = self.expected;
+        let start = self.cursor + HEADROOM;
+        let apart = segment > 0 && len > header_len + segment;
+        let as_expected = apart
+            && usize::from(offload.segment_len) == segment
+            && header_len_of(&self.slab[start..], &offload) == Some(header_len);
+        if apart && !as_expected {
+            self.join(start + header_len, len - header_len);
+        }
+        self.push(len, 0, None);
+        if let Some(packet) = self.packets.last_mut() {
+            packet.offload = offload;
+            packet.spread = as_expected;
+        }
+        self.closed = offload.segments != Segments::None || len > self.room;
+    }
+
+    /// Moves the pieces of `len` bytes of payload together, of which the first lies at `start`.
+    fn join(&mut self, start: usize, len: usize) {
+        let Layout { header_len, segment } = self.expected;
+        let distance = stride(header_len + segment);
+        for index in 1..len.div_ceil(segment) {
+            let (from, piece) = (start + index * distance, segment.min(len - index * segment));
+            self.slab.copy_within(from..from + piece, start + index * segment);
+        }
+    }
+
+    /// Makes a packet of each datagram of each train from a socket, in order; no byte is moved. Allocates only until the
+    /// largest batch has been seen.
     pub fn split_trains(&mut self) {
         let mut at = 0;
         while let Some(&packet) = self.packets.get(at) {
@@ -141,10 +315,82 @@ impl Batch {
         (&mut self.packets, &mut self.slab)
     }
 
+    /// Everything, for stages that cut trains and tie them.
+    pub(super) fn all_mut(&mut self) -> (&mut Vec<Packet>, &mut [u8], &mut Vec<Head>) {
+        (&mut self.packets, &mut self.slab, &mut self.heads)
+    }
+
     /// The bytes of packet `index`.
     #[must_use]
     pub fn bytes(&self, index: usize) -> &[u8] {
         let packet = &self.packets[index];
         &self.slab[packet.start..packet.start + packet.len]
+    }
+
+    /// The train that packet `index` leads: its head, and the payload of each of its packets. `None` if it leads none.
+    #[must_use]
+    pub fn train(&self, index: usize) -> Option<(&Head, impl Iterator<Item = &[u8]>)> {
+        let Role::Leads(head) = self.packets.get(index)?.role else { return None };
+        let head = self.heads.get(usize::from(head))?;
+        let headers = head.len - vnet::LEN;
+        let mut at = Some(index);
+        let payloads = std::iter::from_fn(move || {
+            let index = at?;
+            at = self.packets.get(index).map(|packet| packet.next as usize).filter(|next| *next > index);
+            self.bytes(index).get(headers..)
+        });
+        Some((head, payloads))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_lie_apart_whatever_their_lengths() {
+        let mut batch = Batch::new(4, 1500);
+        for len in [40, 1500, 0, 700] {
+            let slot = batch.vacant().unwrap();
+            assert_eq!(slot.len(), 1500);
+            slot[..len].fill(len as u8);
+            batch.push(len, 0, None);
+        }
+        assert!(batch.is_full() && batch.vacant().is_none());
+        for (index, len) in [40, 1500, 0, 700].into_iter().enumerate() {
+            assert_eq!(batch.bytes(index), vec![len as u8; len]);
+        }
+        for pair in batch.packets().windows(2) {
+            assert!(pair[1].start - (pair[0].start + pair[0].len) >= HEADROOM + TAILROOM);
+        }
+        assert!(batch.packets()[0].start >= HEADROOM);
+    }
+
+    #[test]
+    fn slots_are_taken_where_they_were_offered() {
+        let mut batch = Batch::new(3, 100);
+        batch.push(10, 0, None);
+        let places: Vec<*const u8> = batch.vacant_slots().map(|slot| slot.as_ptr()).collect();
+        assert_eq!(places.len(), 2);
+        for place in places {
+            batch.push_slot(5, 0, None);
+            let last = batch.packets().last().unwrap().start;
+            assert_eq!(&raw const batch.slab[last], place);
+        }
+        assert!(batch.is_full());
+    }
+
+    #[test]
+    fn a_packet_to_be_cut_is_the_last_and_has_room_for_every_segment() {
+        let mut batch = Batch::with_trains(4, 1500);
+        for _ in 0..3 {
+            batch.push_from_tun(1500, VnetHeader::default());
+        }
+        assert_eq!(batch.vacant_for_train().unwrap().len(), LONGEST);
+        let train = VnetHeader { segments: Segments::Tcp4, segment_len: 64, ..VnetHeader::default() };
+        batch.push_from_tun(LONGEST, train);
+        assert!(batch.is_full());
+        let start = batch.packets()[3].start;
+        assert!(start + MAX_SEGMENTS * stride(MAX_HEADERS + 64) < batch.slab.len());
     }
 }

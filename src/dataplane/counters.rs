@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use super::offload::Offloads;
 use crate::event::DropReason;
 use crate::ids::{RuleId, TunnelId};
 use crate::time::Instant;
@@ -54,14 +55,14 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    pub(super) fn count_out(&self, bytes: usize) {
-        self.packets_out.add(1);
-        self.bytes_out.add(bytes as u64);
+    pub(super) fn count_out(&self, packets: u64, bytes: u64) {
+        self.packets_out.add(packets);
+        self.bytes_out.add(bytes);
     }
 
-    pub(super) fn count_in(&self, bytes: usize) {
-        self.packets_in.add(1);
-        self.bytes_in.add(bytes as u64);
+    pub(super) fn count_in(&self, packets: u64, bytes: u64) {
+        self.packets_in.add(packets);
+        self.bytes_in.add(bytes);
     }
 
     /// When the last authenticated packet came, if one has.
@@ -85,6 +86,7 @@ pub struct Counters {
     pub replies: Tally,
     /// Refusals and opened flows that found no room in the table of records.
     pub unrecorded: Tally,
+    offloads: Tally,
 }
 
 impl Counters {
@@ -97,6 +99,12 @@ impl Counters {
     /// The reasons that occurred, with their counts.
     pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> {
         DropReason::ALL.iter().map(|&reason| (reason, self.dropped(reason))).filter(|&(_, count)| count > 0)
+    }
+
+    /// Which of the kernel's offloads are in use.
+    #[must_use]
+    pub fn offloads(&self) -> Offloads {
+        Offloads::unpack(self.offloads.get())
     }
 
     /// What a rule has carried; `None` before its first packet or policy.
@@ -130,12 +138,17 @@ impl CounterWriter {
             keepalives: Tally::default(),
             replies: Tally::default(),
             unrecorded: Tally::default(),
+            offloads: Tally::default(),
         });
         Self { shared, rules, tunnels }
     }
 
     pub(super) fn shared(&self) -> &Arc<Counters> {
         &self.shared
+    }
+
+    pub(super) fn offloads(&self, offloads: Offloads) {
+        self.shared.offloads.set(offloads.pack());
     }
 
     pub(super) fn drop(&self, reason: DropReason, count: u64) {
@@ -180,10 +193,10 @@ mod tests {
         let mut writer = CounterWriter::new();
         let shared = writer.shared().clone();
         assert!(shared.rule(RuleId(3)).is_none());
-        writer.rule(RuleId(3)).count_out(100);
+        writer.rule(RuleId(3)).count_out(1, 100);
         let held = shared.rule(RuleId(3)).unwrap();
-        writer.rule(RuleId(900)).count_in(7);
-        writer.rule(RuleId(3)).count_out(50);
+        writer.rule(RuleId(900)).count_in(1, 7);
+        writer.rule(RuleId(3)).count_out(1, 50);
         for row in [held, shared.rule(RuleId(3)).unwrap()] {
             assert_eq!((row.packets_out.get(), row.bytes_out.get()), (2, 150));
         }

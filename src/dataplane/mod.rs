@@ -1,6 +1,7 @@
 //! What happens to a packet end to end? No I/O, no lock, no allocation per packet (RFC 4301 §5).
 
 pub mod buffer;
+pub mod coalesce;
 pub mod counters;
 pub mod drop;
 mod events;
@@ -8,9 +9,11 @@ mod held;
 mod ike_queue;
 mod inbound;
 pub mod mtu;
+pub mod offload;
 mod outbound;
 mod paths;
 pub mod pipeline;
 mod replies;
 pub mod sad;
+pub mod segment;
 pub mod tunnel;

@@ -1,24 +1,26 @@
 //! The way out: a packet from the TUN device becomes an ESP packet for the underlay, where it lies (RFC 4301 §5.1).
 //!
-//! Left out: trains of segments (`Packet::segment`). The reading edge hands in single packets; a train would be judged
-//! once, take one range of sequence numbers, and be cut here into segments that are sealed one after the other.
+//! One long packet of many segments (`segment`) is judged once, takes one range of sequence numbers, and is cut here into
+//! segments that are sealed one after the other.
 
-use super::buffer::{Batch, Packet, Path};
+use super::buffer::{Batch, Layout, Packet, Path, stride};
 use super::drop::Refused;
 use super::mtu;
 use super::pipeline::{Pipeline, notice_event};
 use super::replies::Answer;
-use super::sad::NoWay;
+use super::sad::{NoWay, OutboundPlace};
+use super::segment::{self, Template, Train};
 use super::tunnel;
 use crate::event::{DropReason, FlowKey};
 use crate::ids::{RuleId, TunnelId};
-use crate::inspect::{Origin, Reply, Verdict};
+use crate::inspect::{Origin, Pass, Reply, Verdict};
 use crate::sa::child::Encapsulation;
 use crate::sa::event::SadEvent;
 use crate::time::Instant;
 use crate::wire::icmp::IcmpError;
 use crate::wire::ip::Inner;
 use crate::wire::tcp;
+use crate::wire::vnet::Segments;
 
 /// Why a packet goes no further, and who it was.
 #[derive(Clone, Copy, Debug)]
@@ -36,37 +38,135 @@ impl From<DropReason> for Refusal {
     }
 }
 
+/// A packet that may go, and how.
+struct Cleared {
+    pass: Pass,
+    sa: OutboundPlace,
+    path: Path,
+    /// The longest packet that fits.
+    fits: u16,
+    syn: bool,
+    v6: bool,
+    flow: FlowKey,
+}
+
+impl Cleared {
+    fn refusal(&self, reason: DropReason) -> Refusal {
+        Refusal { reason, tunnel: Some(self.pass.tunnel), rule: Some(self.pass.rule), flow: Some(self.flow) }
+    }
+}
+
 impl Pipeline {
     /// Seals what was read from the TUN device. Afterwards every packet that is not `done` is a datagram to send along
-    /// its `path`.
+    /// its `path`; a long one has become its segments.
     pub fn outbound(&mut self, now: Instant, batch: &mut Batch) {
         self.tick_if_due(now);
-        let (packets, slab) = batch.parts_mut();
-        for packet in packets.iter_mut().filter(|packet| !packet.done) {
-            if let Err(refusal) = self.send(now, packet, slab) {
-                packet.done = true;
-                self.refuse(now, true, refusal);
+        let (packets, slab, _) = batch.all_mut();
+        for index in 0..packets.len() {
+            let packet = packets[index];
+            if packet.done {
+                continue;
+            }
+            if packet.offload.segments != Segments::None {
+                debug_assert!(index + 1 == packets.len(), "what is to be cut is the last, and has the room behind it");
+                let layout = self.send_train(now, packets, slab);
+                if let Some(layout) = layout {
+                    batch.expect(layout);
+                }
+                return;
+            }
+            if let Err(refusal) = self.send(now, &mut packets[index], slab) {
+                packets[index].done = true;
+                self.refuse(now, true, refusal, 1);
             }
         }
     }
 
     fn send(&mut self, now: Instant, packet: &mut Packet, slab: &mut [u8]) -> Result<(), Refusal> {
-        debug_assert!(packet.segment == 0, "trains are cut before they come here");
         let place = packet.start..packet.start + packet.len;
+        segment::complete(&mut slab[place.clone()], &packet.offload)?;
+        let cleared = self.clear(now, &Inner::parse(&slab[place.clone()])?)?;
+        if cleared.syn {
+            tcp::clamp_mss(&mut slab[place.clone()], mtu::max_segment(cleared.fits, cleared.v6));
+        }
+        let sequence = self.reserve(now, &cleared, 1, packet.len as u64)?;
+        let sa = self.sad.outbound(cleared.sa).expect("its place was just found");
+        let sealed = sa.seal(sequence, slab, place);
+        packet.start = sealed.start;
+        packet.len = sealed.len();
+        packet.path = Some(cleared.path);
+        Ok(())
+    }
 
-        // What is it, and may it go?
-        let inner = Inner::parse(&slab[place.clone()])?;
+    /// Cuts the last packet into its segments and seals each: judged once, numbered by one range.
+    fn send_train(&mut self, now: Instant, packets: &mut Vec<Packet>, slab: &mut [u8]) -> Option<Layout> {
+        let packet = packets.last_mut()?;
+        let place = packet.start..packet.start + packet.len;
+        let train = match Train::plan(&slab[place.clone()], &packet.offload) {
+            Ok(train) => train,
+            Err(reason) => {
+                packet.done = true;
+                self.refuse(now, true, reason.into(), 1);
+                return None;
+            }
+        };
+        let count = train.count();
+        match self.clear_train(now, &train, &mut slab[place]) {
+            Ok((cleared, first)) => self.cut(&train, &cleared, first, packets, slab),
+            Err(refusal) => {
+                packet.done = true;
+                self.refuse(now, true, refusal, count as u64);
+            }
+        }
+        Some(Layout { header_len: train.header_len(), segment: train.segment() })
+    }
+
+    /// Whether a train may go, by what its first segment looks like; and the first of its sequence numbers.
+    fn clear_train(&mut self, now: Instant, train: &Train, bytes: &mut [u8]) -> Result<(Cleared, u64), Refusal> {
+        train.pretend_first(bytes);
+        let leader = bytes.get(..train.longest()).ok_or(DropReason::BadIpHeader)?;
+        let cleared = self.clear(now, &Inner::parse_leader(leader, train.rest() as u32)?)?;
+        let first = self.reserve(now, &cleared, train.count() as u64, train.bytes() as u64)?;
+        Ok((cleared, first))
+    }
+
+    /// From the last segment to the first: each moves into free room behind those that are still to be moved.
+    fn cut(&mut self, train: &Train, cleared: &Cleared, first: u64, packets: &mut Vec<Packet>, slab: &mut [u8]) {
+        let Some(long) = packets.pop() else { return };
+        let (count, header_len) = (train.count(), train.header_len());
+        let template = Template::new(train, &slab[long.start..long.start + header_len]);
+        let distance = stride(header_len + train.segment());
+        let begin = packets.len();
+        packets.resize(begin + count, Packet { path: Some(cleared.path), ..Packet::default() });
+        let sa = self.sad.outbound(cleared.sa).expect("its place was just found");
+        for index in (0..count).rev() {
+            let start = long.start + index * distance;
+            let (from, len) = train.payload(index);
+            if !long.spread {
+                let from = long.start + header_len + from;
+                slab.copy_within(from..from + len, start + header_len);
+            }
+            let place = start..start + header_len + len;
+            template.write(index, &mut slab[place.clone()]);
+            let sealed = sa.seal(first + index as u64, slab, place);
+            let packet = &mut packets[begin + index];
+            (packet.start, packet.len) = (sealed.start, sealed.len());
+        }
+    }
+
+    /// May it go, by which SA, and does it fit?
+    fn clear(&mut self, now: Instant, inner: &Inner<'_>) -> Result<Cleared, Refusal> {
         let flow = inner.flow();
         if inner.ttl() == 0 {
             return Err(Refusal { flow: Some(flow), ..DropReason::TtlExpired.into() });
         }
-        let pass = match self.flows.judge(now, Origin::Tun, &inner, &self.policy) {
+        let pass = match self.flows.judge(now, Origin::Tun, inner, &self.policy) {
             Verdict::Pass(pass) => pass,
             Verdict::Drop { reason, tunnel, rule, reply } => {
                 match reply {
                     Reply::None => {}
-                    Reply::Reset => self.answer(now, &inner, Answer::Reset),
-                    Reply::Unreachable => self.answer(now, &inner, Answer::Error(IcmpError::Prohibited)),
+                    Reply::Reset => self.answer(now, inner, Answer::Reset),
+                    Reply::Unreachable => self.answer(now, inner, Answer::Error(IcmpError::Prohibited)),
                 }
                 return Err(Refusal { reason, tunnel, rule, flow: Some(flow) });
             }
@@ -77,10 +177,10 @@ impl Pipeline {
         let refusal = |reason| Refusal { reason, tunnel: Some(pass.tunnel), rule: Some(pass.rule), flow: Some(flow) };
 
         // By which SA?
-        let way = match self.sad.find_outbound(pass.tunnel, pass.shape, &inner) {
-            Ok(way) => way,
+        let place = match self.sad.find_outbound(pass.tunnel, pass.shape, inner) {
+            Ok(place) => place,
             Err(NoWay::Narrowed) => {
-                self.answer(now, &inner, Answer::Error(IcmpError::Prohibited));
+                self.answer(now, inner, Answer::Error(IcmpError::Prohibited));
                 return Err(refusal(DropReason::Selector));
             }
             Err(NoWay::NoSa) => {
@@ -89,41 +189,37 @@ impl Pipeline {
                     self.events.push(SadEvent::Acquire { tunnel: pass.tunnel, shape: pass.shape });
                 }
                 if lacking.tell {
-                    self.answer(now, &inner, Answer::Error(IcmpError::Unreachable));
+                    self.answer(now, inner, Answer::Error(IcmpError::Unreachable));
                 }
                 return Err(refusal(DropReason::NoSa));
             }
         };
         let path_mtu = self.tunnels.path(pass.tunnel).get();
-        let sa = self.sad.outbound(way).expect("its place was just found");
+        let sa = self.sad.outbound(place).expect("its place was just found");
 
         // Does it fit?
         let encapsulation = sa.child().encapsulation;
         let fits = mtu::inner_mtu(path_mtu, mtu::Outer::of(&encapsulation), sa.shape());
-        if packet.len > usize::from(fits) {
-            self.answer(now, &inner, Answer::Error(IcmpError::TooBig { mtu: u32::from(fits) }));
+        if inner.bytes().len() > usize::from(fits) {
+            self.answer(now, inner, Answer::Error(IcmpError::TooBig { mtu: u32::from(fits) }));
             return Err(refusal(DropReason::TooBig));
         }
         let syn = inner.tcp().is_some_and(|segment| segment.flags() & tcp::SYN != 0);
-        let (v6, tos) = (inner.is_v6(), inner.tos());
-        if syn {
-            tcp::clamp_mss(&mut slab[place.clone()], mtu::max_segment(fits, v6));
-        }
+        let path = outer_path(&encapsulation, tunnel::encapsulate(inner.tos()));
+        Ok(Cleared { pass, sa: place, path, fits, syn, v6: inner.is_v6(), flow })
+    }
 
-        // Number it and seal it.
-        let reserved = sa.reserve(now, 1, packet.len as u64);
+    /// Numbers and counts what is about to be sealed.
+    fn reserve(&mut self, now: Instant, cleared: &Cleared, count: u64, bytes: u64) -> Result<u64, Refusal> {
+        let sa = self.sad.outbound(cleared.sa).expect("its place was just found");
+        let reserved = sa.reserve(now, count, bytes);
         while let Some(notice) = sa.poll_notice() {
             self.events.push(notice_event(notice, sa.inbound()));
         }
-        let sequence = reserved.map_err(refusal)?;
-        let sealed = sa.seal(sequence, slab, place);
-
-        self.counters.rule(pass.rule).count_out(packet.len);
-        self.counters.tunnel(pass.tunnel).count_out(packet.len);
-        packet.start = sealed.start;
-        packet.len = sealed.len();
-        packet.path = Some(outer_path(&encapsulation, tunnel::encapsulate(tos)));
-        Ok(())
+        let sequence = reserved.map_err(|reason| cleared.refusal(reason))?;
+        self.counters.rule(cleared.pass.rule).count_out(count, bytes);
+        self.counters.tunnel(cleared.pass.tunnel).count_out(count, bytes);
+        Ok(sequence)
     }
 
     fn answer(&mut self, now: Instant, offending: &Inner<'_>, answer: Answer) {
@@ -132,18 +228,18 @@ impl Pipeline {
         }
     }
 
-    /// Counts a packet that goes no further, and notes whose it was.
-    pub(super) fn refuse(&mut self, now: Instant, outbound: bool, refusal: Refusal) {
+    /// Counts packets that go no further, and notes whose they were.
+    pub(super) fn refuse(&mut self, now: Instant, outbound: bool, refusal: Refusal, count: u64) {
         let Refusal { reason, tunnel, rule, flow } = refusal;
-        self.counters.drop(reason, 1);
+        self.counters.drop(reason, count);
         if let Some(tunnel) = tunnel {
-            self.counters.tunnel(tunnel).refused.add(1);
+            self.counters.tunnel(tunnel).refused.add(count);
         }
         if let Some(rule) = rule {
-            self.counters.rule(rule).refused.add(1);
+            self.counters.rule(rule).refused.add(count);
         }
         if let Some(flow) = flow {
-            self.records.refused(now, Refused { tunnel, rule, reason, outbound, flow, count: 1 });
+            self.records.refused(now, Refused { tunnel, rule, reason, outbound, flow, count });
         }
     }
 

@@ -15,7 +15,9 @@ use super::drop::{Record, Records};
 use super::events::Events;
 use super::held::Held;
 use super::ike_queue::IkeQueue;
+use super::inbound::{Coalescing, Growing};
 use super::mtu::{self, Outer};
+use super::offload::Offloads;
 use super::paths::Tunnels;
 use super::replies::Replies;
 use super::sad::Sad;
@@ -56,6 +58,8 @@ pub struct Pipeline {
     pub(super) held: Held,
     pub(super) ike: IkeQueue,
     pub(super) replies: Replies,
+    pub(super) coalescing: Coalescing,
+    pub(super) growing: Growing,
     ticked: Instant,
 }
 
@@ -76,6 +80,8 @@ impl Pipeline {
             held: Held::default(),
             ike: IkeQueue::default(),
             replies: Replies::default(),
+            coalescing: Coalescing::default(),
+            growing: Growing::default(),
             ticked: Instant::ZERO,
         };
         pipeline.set_policy(policy);
@@ -93,6 +99,13 @@ impl Pipeline {
         }
         self.policy = policy;
         self.events.reserve(self.sad.len() + self.sad.shapes());
+    }
+
+    /// Which of the kernel's offloads the runtime uses from now on: packets are tied into trains as the TUN device takes
+    /// them.
+    pub fn set_offloads(&mut self, offloads: Offloads) {
+        self.coalescing = offloads.tun.coalescing();
+        self.counters.offloads(offloads);
     }
 
     /// Changes the SAD.

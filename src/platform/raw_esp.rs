@@ -9,6 +9,7 @@ use socket2::{Protocol, Type};
 use super::datagram::{Datagrams, Stripped};
 pub use super::datagram::{PathReport, Sent};
 use crate::dataplane::buffer::Batch;
+use crate::dataplane::offload::Sending;
 
 /// IANA's number of ESP.
 const ESP: i32 = 50;
@@ -38,6 +39,17 @@ impl RawEsp {
     /// Sends the packets of `batch` from `first` on that are not done and have a path without ports in its IP version.
     pub fn send_batch(&mut self, batch: &Batch, first: usize) -> Sent {
         self.inner.send(batch, first)
+    }
+
+    /// How datagrams are sent now: as far down as the kernel has refused what is better.
+    #[must_use]
+    pub fn sending(&self) -> Sending {
+        self.inner.sending()
+    }
+
+    /// Sends in no better way than this from now on.
+    pub fn limit_sending(&mut self, most: Sending) {
+        self.inner.limit_sending(most);
     }
 
     /// The next report about packets sent before, or none.

@@ -1,26 +1,48 @@
-//! The TUN device: one packet a read, no packet information in front, IPv4 and IPv6.
+//! The TUN device: IPv4 and IPv6, a header of VIRTIO in front of each packet (`IFF_VNET_HDR`), and behind it one packet or,
+//! where the kernel has the offloads, up to 64 KiB that are to be cut or were tied together.
 //!
-//! It lives as long as its descriptor. Leaves out the kernel's offloads (`IFF_VNET_HDR`): a batch knows trains of segments,
-//! this edge does not make them yet.
-#![allow(unsafe_code, reason = "the `tun` crate gives its descriptor away as a number")]
+//! It lives as long as its descriptor. A kernel that refuses an offload, or a train, gets packets one by one. Leaves out
+//! more than one queue.
+#![allow(unsafe_code, reason = "the `tun` crate gives its descriptor away as a number and does not know TUNSETOFFLOAD")]
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use tun::AbstractDevice;
 
 use super::namespace::{set_sysctl, sysctl};
 use super::netlink::Netlink;
-use crate::dataplane::buffer::Batch;
+use crate::dataplane::buffer::{Batch, MAX_PIECES, Role};
+use crate::dataplane::coalesce::MAX_PACKETS;
+use crate::dataplane::offload::TunOffload;
+use crate::wire::vnet::{self, VnetHeader};
 
 /// The kernel's word for a descriptor whose device was deleted.
 const EBADFD: i32 = libc::EBADFD;
+
+/// A head and the payloads of a train.
+const PIECES: usize = MAX_PACKETS + 1;
+
+/// `TUN_F_*` of linux/if_tun.h.
+mod offload {
+    pub(super) const CSUM: u32 = 0x01;
+    pub(super) const TSO4: u32 = 0x02;
+    pub(super) const TSO6: u32 = 0x04;
+    pub(super) const USO4: u32 = 0x20;
+    pub(super) const USO6: u32 = 0x40;
+}
+
+mod ioctl {
+    // TUNSETOFFLOAD takes its flags as the argument itself.
+    nix::ioctl_write_int_bad!(set_offload, nix::request_code_write!(b'T', 208, size_of::<libc::c_uint>()));
+}
 
 /// An open TUN device.
 pub struct Tun {
     file: File,
     name: String,
+    offload: TunOffload,
 }
 
 /// Whether this process may make TUN devices at all; the error says how to mend it.
@@ -40,10 +62,15 @@ pub fn available() -> io::Result<()> {
 impl Tun {
     /// Makes the device `name` (or takes up a persistent one of that name), gives it `mtu` and brings it up, silent: with
     /// no generated IPv6 address, so that the kernel sends nothing on it of its own accord.
-    pub fn open(name: &str, mtu: u16) -> io::Result<Self> {
+    ///
+    /// It is given as many of the kernel's offloads as there are, up to `offload`.
+    pub fn open(name: &str, mtu: u16, offload: TunOffload) -> io::Result<Self> {
         available()?;
         let mut configuration = tun::Configuration::default();
         configuration.tun_name(name).layer(tun::Layer::L3).mtu(mtu);
+        configuration.platform_config(|platform| {
+            platform.vnet_hdr(true);
+        });
         let device = tun::create(&configuration).map_err(|error| match error {
             tun::Error::Io(error) => error,
             other => io::Error::other(other),
@@ -52,11 +79,18 @@ impl Tun {
         device.set_nonblock()?;
         // SAFETY: `into_raw_fd` gives up the device's only descriptor, so this is its one owner.
         let descriptor = unsafe { OwnedFd::from_raw_fd(device.into_raw_fd()) };
+        let offload = set_offload(&descriptor, offload)?;
         let mut netlink = Netlink::open()?;
         let index = netlink.index_of(&name)?;
         quieten(&mut netlink, &name, index)?;
         netlink.set_up(index, true)?;
-        Ok(Self { file: File::from(descriptor), name })
+        Ok(Self { file: File::from(descriptor), name, offload })
+    }
+
+    /// What the kernel does for many packets at once.
+    #[must_use]
+    pub fn offload(&self) -> TunOffload {
+        self.offload
     }
 
     /// The device's name.
@@ -72,14 +106,14 @@ impl Tun {
         netlink.set_mtu(index, u32::from(mtu))
     }
 
-    /// Reads packets into the vacant slots of `batch` until there is none left to read or no slot; says how many.
+    /// Reads packets into `batch` until there is none left to read, no room, or one that is to be cut; says how many.
     /// An error that [`is_gone`] means that the device must be made anew.
     pub fn read_batch(&mut self, batch: &mut Batch) -> io::Result<usize> {
         let mut count = 0;
-        while let Some(slot) = batch.vacant() {
-            match self.file.read(slot) {
-                Ok(0) => break,
-                Ok(len) => batch.push(len, 0, None),
+        while !batch.is_full() {
+            match self.read_one(batch) {
+                Ok(None) => break,
+                Ok(Some((len, offload))) => batch.push_from_tun(len, offload),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // What was read before comes first; the error comes again.
@@ -90,26 +124,99 @@ impl Tun {
         Ok(count)
     }
 
-    /// Writes every packet of `batch` that is not done. One that the kernel refuses is counted and passed over.
+    /// Reads one packet into the room that `batch` offers: how long it is, and what the kernel says of it.
+    fn read_one(&mut self, batch: &mut Batch) -> io::Result<Option<(usize, VnetHeader)>> {
+        let mut header = [0; vnet::LEN];
+        let Some(room) = batch.vacant_pieces() else { return Ok(None) };
+        let mut pieces: [IoSliceMut<'_>; MAX_PIECES + 1] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+        let mut used = 0;
+        for (piece, room) in pieces.iter_mut().zip(std::iter::once(&mut header[..]).chain(room)) {
+            *piece = IoSliceMut::new(room);
+            used += 1;
+        }
+        let len = self.file.read_vectored(&mut pieces[..used])?;
+        let len = len.checked_sub(vnet::LEN).filter(|len| *len > 0);
+        Ok(len.map(|len| (len, VnetHeader::parse(&header))))
+    }
+
+    /// Writes every packet of `batch` that is not done, trains in one call each. What the kernel refuses is counted and
+    /// passed over; a train that it refuses goes packet by packet.
     pub fn write_batch(&mut self, batch: &Batch) -> io::Result<Written> {
         let mut written = Written::default();
         for (index, packet) in batch.packets().iter().enumerate() {
-            if packet.done {
+            if packet.done || packet.role == Role::Follows {
                 continue;
             }
-            loop {
-                match self.file.write(batch.bytes(index)) {
-                    Ok(_) => written.written += 1,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) if is_gone(&error) => return Err(error),
-                    // EIO: the device is down; EINVAL: not an IP packet; ENOBUFS, EAGAIN: no room.
-                    Err(_) => written.refused += 1,
+            let Some((head, payloads)) = batch.train(index) else {
+                self.write_one(batch.bytes(index), &mut written)?;
+                continue;
+            };
+            let mut pieces = [IoSlice::new(&[]); PIECES];
+            pieces[0] = IoSlice::new(head.bytes());
+            let mut count = 1;
+            for (piece, payload) in pieces[1..].iter_mut().zip(payloads) {
+                *piece = IoSlice::new(payload);
+                count += 1;
+            }
+            match self.write(&pieces[..count]) {
+                Ok(()) => written.written += count - 1,
+                Err(error) if is_gone(&error) => return Err(error),
+                Err(error) => {
+                    let before = written.written;
+                    let mut at = index;
+                    while let Some(packet) = batch.packets().get(at) {
+                        self.write_one(batch.bytes(at), &mut written)?;
+                        if (packet.next as usize) <= at {
+                            break;
+                        }
+                        at = packet.next as usize;
+                    }
+                    // Packets go, their train does not: then it is the offload that the kernel does not have.
+                    if error.raw_os_error() == Some(libc::EINVAL) && written.written > before {
+                        written.trains_refused += 1;
+                    }
                 }
-                break;
             }
         }
         Ok(written)
     }
+
+    fn write_one(&mut self, packet: &[u8], written: &mut Written) -> io::Result<()> {
+        match self.write(&[IoSlice::new(&[0; vnet::LEN]), IoSlice::new(packet)]) {
+            Ok(()) => written.written += 1,
+            Err(error) if is_gone(&error) => return Err(error),
+            // EIO: the device is down; EINVAL: not an IP packet; ENOBUFS, EAGAIN: no room.
+            Err(_) => written.refused += 1,
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<()> {
+        loop {
+            match self.file.write_vectored(pieces) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Asks for offloads, and for fewer when they are refused. They belong to the device, not to the descriptor, and outlive
+/// it where the device does: so "none" is asked for, too.
+fn set_offload(descriptor: &OwnedFd, wanted: TunOffload) -> io::Result<TunOffload> {
+    let tcp = offload::CSUM | offload::TSO4 | offload::TSO6;
+    let steps =
+        [(TunOffload::TcpAndUdp, tcp | offload::USO4 | offload::USO6), (TunOffload::Tcp, tcp), (TunOffload::None, 0)];
+    let mut refusal = None;
+    for (step, flags) in steps.into_iter().filter(|(step, _)| *step <= wanted) {
+        // SAFETY: the call passes a number and touches no memory of ours.
+        match unsafe { ioctl::set_offload(descriptor.as_raw_fd(), flags.cast_signed()) } {
+            Ok(_) => return Ok(step),
+            Err(error) => refusal = Some(error),
+        }
+    }
+    Err(refusal.map_or_else(|| io::ErrorKind::Unsupported.into(), io::Error::from))
 }
 
 /// How the packets of a batch fared at the TUN.
@@ -119,6 +226,8 @@ pub struct Written {
     pub written: usize,
     /// Refused by the kernel.
     pub refused: usize,
+    /// Trains that were refused as such, while their packets were not.
+    pub trains_refused: usize,
 }
 
 /// Whether an error of [`Tun::read_batch`] or [`Tun::write_batch`] says that the device was deleted.

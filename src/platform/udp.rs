@@ -13,6 +13,7 @@ use socket2::{Protocol, Type};
 use super::datagram::{Datagrams, Stripped};
 pub use super::datagram::{Origin, PathReport, QUOTED, Sent};
 use crate::dataplane::buffer::Batch;
+use crate::dataplane::offload::Sending;
 
 /// A non-blocking UDP socket of one IP version.
 pub struct UdpSocket {
@@ -41,9 +42,37 @@ impl UdpSocket {
         self.inner.receive(batch, |_| Some(Stripped::default()))
     }
 
+    /// Whether the last [`recv_batch`](Self::recv_batch) stopped before nothing was left.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.inner.has_more()
+    }
+
     /// Sends the packets of `batch` from `first` on that are not done and have a path from this socket's port in its IP version.
     pub fn send_batch(&mut self, batch: &Batch, first: usize) -> Sent {
         self.inner.send(batch, first)
+    }
+
+    /// How datagrams are sent now: as far down as the kernel has refused what is better.
+    #[must_use]
+    pub fn sending(&self) -> Sending {
+        self.inner.sending()
+    }
+
+    /// Sends in no better way than this from now on.
+    pub fn limit_sending(&mut self, most: Sending) {
+        self.inner.limit_sending(most);
+    }
+
+    /// Whether the kernel puts together what arrives at once.
+    #[must_use]
+    pub fn gro(&self) -> bool {
+        self.inner.gro()
+    }
+
+    /// Asks the kernel to do so, if it can; the slots of a batch must then take 65,535 bytes.
+    pub fn enable_gro(&mut self) {
+        self.inner.enable_gro();
     }
 
     /// The next report about datagrams sent before, or none. The socket polls as in error while there are some.

@@ -127,6 +127,7 @@ mod tests {
             uptime_s: 1,
             policy: String::new(),
             tun: String::new(),
+            offloads: BTreeMap::new(),
             tunnels: vec![tunnel],
             rules: BTreeMap::new(),
             drops: BTreeMap::new(),

@@ -122,6 +122,7 @@ mod tests {
             uptime_s: 1,
             policy: String::new(),
             tun: String::new(),
+            offloads: BTreeMap::default(),
             tunnels: vec![tunnel, down],
             rules: BTreeMap::new(),
             drops: BTreeMap::new(),

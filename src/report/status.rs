@@ -21,6 +21,14 @@ pub fn status(status: &Status, width: usize) -> String {
         duration(status.uptime_s),
         super::plain(&status.tun),
     );
+    let offload = |what: &str| status.offloads.get(what).map_or("-", String::as_str);
+    let _ = writeln!(
+        out,
+        "offloads: TUN {}, sending by {}, UDP GRO {}",
+        super::plain(offload("tun")),
+        super::plain(offload("udp_send")),
+        super::plain(offload("udp_gro")),
+    );
     let tunnels: Vec<_> = status.tunnels.iter().map(tunnel_row).collect();
     section(
         &mut out,
@@ -133,6 +141,9 @@ mod tests {
             uptime_s: 3700,
             policy: "ab".repeat(32),
             tun: "portcullis0".into(),
+            offloads: [("tun", "tso"), ("udp_send", "gso"), ("udp_gro", "on")]
+                .map(|(a, b)| (a.into(), b.into()))
+                .into(),
             tunnels: vec![
                 json!({
                     "name": "cbp", "agreement": "cbp", "kind": "agreement", "state": "up", "why": null, "missing": [],
@@ -155,6 +166,7 @@ mod tests {
     fn every_tunnel_is_shown_also_the_one_that_is_down_and_why() {
         let text = status(&example(), 200);
         assert!(text.contains("up 1 h 1 min"), "{text}");
+        assert!(text.contains("TUN tso, sending by gso, UDP GRO on"), "{text}");
         let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
         let cbp = line("cbp ");
         assert!(

@@ -36,7 +36,7 @@ impl Host {
             dirty: false,
         };
         host.protect(loaded)?;
-        let tun = Tun::open(&host.tun_name, DEVICE_MTU)?;
+        let tun = Tun::open(&host.tun_name, DEVICE_MTU, loaded.gateway.offloads.tun)?;
         host.tun_missing = false;
         host.protect(loaded)?;
         Ok((host, tun))
@@ -90,7 +90,11 @@ impl Host {
         if !self.tun_missing && !self.dirty {
             return Ok(None);
         }
-        let tun = if self.tun_missing { Some(Tun::open(&self.tun_name, DEVICE_MTU)?) } else { None };
+        let tun = if self.tun_missing {
+            Some(Tun::open(&self.tun_name, DEVICE_MTU, loaded.gateway.offloads.tun)?)
+        } else {
+            None
+        };
         self.tun_missing = false;
         // A refusal must not cost the device that was just made: the routes are tried again at the next look.
         let refused =

@@ -21,6 +21,7 @@ pub use admin_socket::{MAX_LINE, parse_request};
 
 use crate::config::{self, ConfigError};
 use crate::crypto::self_test::{self, SelfTestFailed};
+use crate::dataplane::offload::Offloads;
 use crate::dataplane::pipeline::{Pipeline, PipelineConfig};
 use crate::entropy::Entropy;
 use crate::ike::endpoint::Endpoint;
@@ -105,7 +106,10 @@ pub fn run(options: Options) -> Result<(), RunError> {
     }
     let stats = stats::Stats::new(pipeline.counters().clone());
     let (control, link) = link::link().map_err(RunError::io("event descriptors"))?;
-    let worker = worker::Worker { link, pipeline, tun: Some(tun), sockets: data, tun_gone: false, truncated: 0 };
+    let offloads = Offloads { tun: tun.offload(), ..Offloads::default() };
+    pipeline.set_offloads(offloads);
+    let tun = Some(tun);
+    let worker = worker::Worker { link, pipeline, tun, sockets: data, tun_gone: false, truncated: 0, offloads };
     let thread = std::thread::Builder::new()
         .name("packets".into())
         .spawn(|| worker.run())

@@ -69,6 +69,10 @@ pub struct Status {
     pub policy: String,
     /// The TUN device.
     pub tun: String,
+    /// What the kernel does for many packets at once: `tun` (`tso+uso`, `tso`, `off`), `udp_send` (`gso`, `sendmmsg`,
+    /// `sendto`) and `udp_gro` (`on`, `off`).
+    #[serde(default)]
+    pub offloads: BTreeMap<String, String>,
     /// The tunnels, `ike::status::TunnelStatus` with `agreement`, `kind` and `counters` beside it.
     pub tunnels: Vec<serde_json::Value>,
     /// Packets and bytes by rule: `{"mq": {"packets_out": 1, ...}}`.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::config::Loaded;
 use crate::dataplane::buffer::{Batch, Path};
+use crate::dataplane::offload::Sending;
 use crate::platform::raw_esp::RawEsp;
 use crate::platform::udp::{PathReport, Sent, UdpSocket};
 
@@ -53,10 +54,16 @@ pub(super) fn open(loaded: &Loaded) -> io::Result<(DataSockets, ControlSockets)>
         }
         let bind = |port| UdpSocket::bind(any, port).map_err(|error| in_words(&error, port));
         ports.push(bind(IKE)?);
-        let socket = bind(NAT_T)?;
+        let mut socket = bind(NAT_T)?;
         nat_t.push(socket.try_clone()?);
+        socket.limit_sending(loaded.gateway.offloads.sending);
+        if loaded.gateway.offloads.gro {
+            socket.enable_gro();
+        }
         data.push(DataSocket::Udp(socket));
-        data.push(DataSocket::Raw(RawEsp::bind(any)?));
+        let mut raw = RawEsp::bind(any)?;
+        raw.limit_sending(loaded.gateway.offloads.sending);
+        data.push(DataSocket::Raw(raw));
     }
     Ok((DataSockets(data), ControlSockets { ports, nat_t, out: Batch::new(1, usize::from(u16::MAX)) }))
 }
@@ -113,13 +120,27 @@ impl DataSockets {
                 first = fate.next;
                 // ENOBUFS comes from a full queue of the device, where the socket itself has room: so the bound.
                 if patience == 0 || !has_room(socket.fd()) {
-                    failed += 1;
-                    first += 1;
+                    failed += fate.stuck as u64;
+                    first = fate.beyond;
                     patience = PATIENCE;
                 }
             }
         }
         failed
+    }
+
+    /// How datagrams in UDP are sent now, and whether they are received together: the least of all sockets.
+    pub(super) fn in_use(&self) -> (Sending, bool) {
+        let each = self.0.iter().filter_map(|socket| match socket {
+            DataSocket::Udp(socket) => Some((socket.sending(), socket.gro())),
+            DataSocket::Raw(_) => None,
+        });
+        each.fold((Sending::Segments, true), |least, this| (least.0.min(this.0), least.1 && this.1))
+    }
+
+    /// Whether one socket has probably more than it has given.
+    pub(super) fn has_more(&self, index: usize) -> bool {
+        matches!(self.0.get(index), Some(DataSocket::Udp(socket)) if socket.has_more())
     }
 
     /// Datagrams that were longer than any slot, since start.

@@ -9,6 +9,7 @@ use super::protocol::Status;
 use crate::config::Loaded;
 use crate::dataplane::counters::{Counters, Traffic};
 use crate::dataplane::drop::Record;
+use crate::dataplane::offload::Offloads;
 use crate::event::Event;
 use crate::ids::{RuleId, TunnelId};
 use crate::ike::endpoint::Endpoint;
@@ -50,6 +51,7 @@ impl Stats {
             uptime_s: clock::now().since(self.started).as_secs(),
             policy: hex::encode(loaded.policy.digest()),
             tun: loaded.gateway.tun.clone(),
+            offloads: offloads(self.counters.offloads()),
             tunnels: endpoint.status().iter().map(|tunnel| self.tunnel(loaded, tunnel)).collect(),
             rules: loaded
                 .policy
@@ -77,6 +79,13 @@ impl Stats {
         }
         value
     }
+}
+
+fn offloads(in_use: Offloads) -> BTreeMap<String, String> {
+    let gro = if in_use.gro { "on" } else { "off" };
+    [("tun", in_use.tun.name()), ("udp_send", in_use.sending.name()), ("udp_gro", gro)]
+        .map(|(what, how)| (what.to_owned(), how.to_owned()))
+        .into()
 }
 
 fn amounts(traffic: &Traffic) -> BTreeMap<String, u64> {

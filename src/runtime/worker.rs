@@ -11,6 +11,7 @@ use super::link::{ControlEnd, WorkerEnd};
 use super::sockets::DataSockets;
 use crate::dataplane::buffer::{Batch, Path};
 use crate::dataplane::drop::Record;
+use crate::dataplane::offload::{Offloads, TunOffload};
 use crate::dataplane::pipeline::Pipeline;
 use crate::event::DropReason;
 use crate::ids::TunnelId;
@@ -22,8 +23,10 @@ use crate::sa::event::SadEvent;
 
 /// Packets a batch: what one wake-up moves before it looks elsewhere.
 const BATCH: usize = 64;
-/// Largest packet on either side: an IKE message or a jumbo frame.
+/// Largest single packet from the TUN: a jumbo frame.
 const ROOM: usize = 9728;
+/// Largest datagram from the underlay, or train of datagrams that the kernel has put together.
+const DATAGRAM_ROOM: usize = 65_535;
 /// Batches from one source before the others get their turn.
 const TURNS: usize = 4;
 /// Longest sleep: flows expire and refusals are written down also when nothing moves.
@@ -76,6 +79,8 @@ pub(super) struct Worker {
     pub(super) tun_gone: bool,
     /// How many truncated datagrams have been counted.
     pub(super) truncated: u64,
+    /// Which of the kernel's offloads are in use.
+    pub(super) offloads: Offloads,
 }
 
 /// What `epoll` says is ready.
@@ -94,7 +99,9 @@ impl Worker {
         for (index, fd) in self.sockets.descriptors().enumerate() {
             watch(&epoll, fd, SOCKETS + index as u64)?;
         }
-        let mut batch = Batch::new(BATCH, ROOM);
+        let mut out = Batch::with_trains(BATCH, ROOM);
+        let mut incoming = Batch::new(BATCH, DATAGRAM_ROOM);
+        self.see_offloads();
         let mut ready = [EpollEvent::empty(); 8];
         loop {
             let count = match epoll.wait(&mut ready, NAP_MS) {
@@ -108,15 +115,15 @@ impl Worker {
                         if !self.obey(&epoll)? {
                             return Ok(());
                         }
-                        self.release_held(&mut batch);
+                        self.release_held(&mut incoming);
                     }
-                    TUN => self.outbound(&epoll, &mut batch),
+                    TUN => self.outbound(&epoll, &mut out),
                     socket => {
                         let index = usize::try_from(socket - SOCKETS).unwrap_or(usize::MAX);
                         if event.events().contains(EpollFlags::EPOLLERR) {
                             self.path_errors(index);
                         }
-                        self.inbound(index, &mut batch);
+                        self.inbound(index, &mut incoming);
                     }
                 }
             }
@@ -137,7 +144,9 @@ impl Worker {
                 Command::Policy(policy) => self.pipeline.set_policy(policy),
                 Command::Tun(tun) => {
                     watch(epoll, tun.as_fd(), TUN)?;
+                    self.offloads.tun = tun.offload();
                     self.tun = Some(tun);
+                    self.pipeline.set_offloads(self.offloads);
                 }
                 Command::LinkMtu(tunnel, mtu) => self.pipeline.set_link_mtu(tunnel, mtu),
                 Command::Stop => {}
@@ -171,6 +180,7 @@ impl Worker {
             let unsent = self.sockets.send(batch);
             self.pipeline.count_drops(DropReason::SendFailed, unsent);
             self.write_replies(epoll);
+            self.see_offloads();
             if !batch.is_full() {
                 return;
             }
@@ -192,7 +202,7 @@ impl Worker {
             while let Some((path, bytes)) = self.pipeline.poll_ike() {
                 self.link.datagram(Datagram { path, bytes: bytes.into() });
             }
-            if !batch.is_full() {
+            if !self.sockets.has_more(index) && !batch.is_full() {
                 return;
             }
         }
@@ -202,8 +212,21 @@ impl Worker {
     fn deliver(&mut self, batch: &mut Batch) {
         self.pipeline.inbound(clock::now(), batch);
         // A TUN that is gone is noticed, and replaced, where it is read.
-        if let Some(Ok(written)) = self.tun.as_mut().map(|tun| tun.write_batch(batch)) {
-            self.pipeline.count_drops(DropReason::SendFailed, written.refused as u64);
+        let Some(Ok(written)) = self.tun.as_mut().map(|tun| tun.write_batch(batch)) else { return };
+        self.pipeline.count_drops(DropReason::SendFailed, written.refused as u64);
+        if written.trains_refused > 0 {
+            // The packets went one by one; the next ones are not tied together.
+            self.offloads.tun = TunOffload::None;
+            self.pipeline.set_offloads(self.offloads);
+        }
+    }
+
+    /// Notes how datagrams are sent and received now: the kernel may have refused something.
+    fn see_offloads(&mut self) {
+        let (sending, gro) = self.sockets.in_use();
+        if (sending, gro) != (self.offloads.sending, self.offloads.gro) {
+            (self.offloads.sending, self.offloads.gro) = (sending, gro);
+            self.pipeline.set_offloads(self.offloads);
         }
     }
 

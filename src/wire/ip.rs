@@ -64,6 +64,16 @@ impl<'a> Inner<'a> {
         if inner.bytes.len() == bytes.len() { Ok(inner) } else { Err(DropReason::BadIpHeader) }
     }
 
+    /// The first packet of a train, which fills `bytes` exactly. The others have the same headers but for what counts
+    /// up, and carry `rest` bytes of payload altogether.
+    pub fn parse_leader(bytes: &'a [u8], rest: u32) -> Result<Self, DropReason> {
+        let mut inner = Self::parse(bytes)?;
+        if let Transport::Tcp(segment) = &mut inner.transport {
+            segment.rest = rest;
+        }
+        Ok(inner)
+    }
+
     /// A packet at the start of `bytes`; what follows it is padding for traffic flow confidentiality
     /// (RFC 4303 §2.7) and is left out of the view.
     pub fn parse_padded(bytes: &'a [u8]) -> Result<Self, DropReason> {

@@ -11,4 +11,5 @@ pub mod natt;
 pub mod reader;
 pub mod tcp;
 pub mod udp;
+pub mod vnet;
 pub mod writer;

@@ -16,6 +16,8 @@ pub const PSH: u8 = 0x08;
 pub const ACK: u8 = 0x10;
 /// URG.
 pub const URG: u8 = 0x20;
+/// CWR (RFC 3168 §6.1).
+pub const CWR: u8 = 0x80;
 
 /// A TCP segment whose header has been checked.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,8 @@ pub struct TcpView<'a> {
     header: &'a [u8; 20],
     options: &'a [u8],
     payload: &'a [u8],
+    /// Bytes of payload that follow in the rest of a train.
+    pub(super) rest: u32,
 }
 
 impl<'a> TcpView<'a> {
@@ -31,7 +35,7 @@ impl<'a> TcpView<'a> {
         let (header, rest) = bytes.split_first_chunk::<20>()?;
         let options = usize::from(header[12] >> 4).checked_mul(4)?.checked_sub(20)?;
         let (options, payload) = rest.split_at_checked(options)?;
-        let view = Self { header, options, payload };
+        let view = Self { header, options, payload, rest: 0 };
         // Reserved bits are zero; the fourth of them is AE (RFC 9768).
         (header[12] & 0x0e == 0 && view.source_port() != 0 && view.destination_port() != 0).then_some(view)
     }
@@ -84,11 +88,12 @@ impl<'a> TcpView<'a> {
         self.payload
     }
 
-    /// How much of the sequence space it takes: its payload, and one each for SYN and FIN (RFC 9293 §3.4).
+    /// How much of the sequence space it takes, with the rest of its train if it leads one: its payload, and one each for
+    /// SYN and FIN (RFC 9293 §3.4).
     #[must_use]
     pub fn sequence_len(&self) -> u32 {
         let flags = self.flags();
-        self.payload.len() as u32 + u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0)
+        self.payload.len() as u32 + self.rest + u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0)
     }
 }
 

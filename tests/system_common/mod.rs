@@ -53,6 +53,8 @@ pub struct Setup {
     pub outer: Addresses,
     /// Addresses of the hosts: a rule for each.
     pub inner: Vec<Addresses>,
+    /// Further lines of `[gateway]`.
+    pub gateway: [String; 2],
     /// Further lines of `[tunnel.t]`.
     pub tunnel: [String; 2],
     /// Further rules, or anything else at the end of the file.
@@ -73,6 +75,7 @@ impl Default for Setup {
         Self {
             outer: V4,
             inner: vec![V4],
+            gateway: [String::new(), String::new()],
             tunnel: [String::new(), String::new()],
             end: [String::new(), String::new()],
             peers: [V4.gateway_b, V4.gateway_a],
@@ -101,10 +104,12 @@ impl Setup {
         let at = side as usize;
         let local = [self.outer.gateway_a, self.outer.gateway_b][at];
         let (peer, tunnel, key) = (self.peers[at], &self.tunnel[at], self.keys[at]);
+        let gateway = &self.gateway[at];
         let mut text = format!(
             r#"[gateway]
 state_dir = "@FOLDER@/state"
 control_socket = "@FOLDER@/control.sock"
+{gateway}
 
 [agreement.lab]
 kind = "lab"

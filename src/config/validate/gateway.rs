@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use crate::config::GatewaySettings;
 use crate::config::problem::Problems;
 use crate::config::raw::{self, At, bounded};
+use crate::config::validate::choice;
+use crate::dataplane::offload::{Offloads, Sending, TunOffload};
 
 /// Checks the section; it may be left out as a whole.
 pub(super) fn check(raw: &raw::Gateway, problems: &mut Problems) -> Option<GatewaySettings> {
@@ -24,7 +26,30 @@ pub(super) fn check(raw: &raw::Gateway, problems: &mut Problems) -> Option<Gatew
         Some(mtu) => Some(bounded("mtu", mtu, 576..=9000, problems)?),
         None => None,
     };
-    Some(GatewaySettings { state_dir: state_dir?, control_socket: control_socket?, tun: tun?, mtu })
+    let offloads = offloads(raw, problems);
+    Some(GatewaySettings {
+        state_dir: state_dir?,
+        control_socket: control_socket?,
+        tun: tun?,
+        mtu,
+        offloads: offloads?,
+    })
+}
+
+/// What the kernel may do for many packets at once: all that it can, unless something is switched off.
+fn offloads(raw: &raw::Gateway, problems: &mut Problems) -> Option<Offloads> {
+    let mut offloads = Offloads::ALL;
+    if let Some(word) = &raw.tun_offload {
+        offloads.tun = choice("tun_offload", word, &[("auto", offloads.tun), ("off", TunOffload::None)], problems)?;
+    }
+    if let Some(word) = &raw.udp_send {
+        let steps = [Sending::Segments, Sending::Many, Sending::Single].map(|step| (step.name(), step));
+        offloads.sending = choice("udp_send", word, &steps, problems)?;
+    }
+    if let Some(word) = &raw.udp_gro {
+        offloads.gro = choice("udp_gro", word, &[("auto", true), ("off", false)], problems)?;
+    }
+    Some(offloads)
 }
 
 fn path(key: &str, value: Option<&At<String>>, default: &str, problems: &mut Problems) -> Option<PathBuf> {

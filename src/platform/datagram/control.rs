@@ -70,6 +70,8 @@ pub(super) struct Beside {
     pub(super) local: Option<IpAddr>,
     /// Its TOS or traffic class.
     pub(super) tos: u8,
+    /// The length of each datagram but the last, if the kernel has put several together (UDP_GRO).
+    pub(super) segment: u16,
 }
 
 /// Reads what came beside a datagram.
@@ -89,6 +91,10 @@ pub(super) fn read(bytes: &[u8]) -> Beside {
                 let class = data.first_chunk().map_or(0, |class| i32::from_ne_bytes(*class));
                 beside.tos = u8::try_from(class).unwrap_or(0);
             }
+            (libc::SOL_UDP, libc::UDP_GRO) => {
+                let segment = data.first_chunk().map_or(0, |segment| i32::from_ne_bytes(*segment));
+                beside.segment = u16::try_from(segment).unwrap_or(0);
+            }
             _ => {}
         }
     }
@@ -106,7 +112,7 @@ mod tests {
             let mut bytes = [0; ROOM];
             let source: IpAddr = source.parse().unwrap();
             let end = write(&mut bytes, source, 0xb9, 1400);
-            assert_eq!(read(&bytes[..end]), Beside { local: Some(source), tos: 0xb9 });
+            assert_eq!(read(&bytes[..end]), Beside { local: Some(source), tos: 0xb9, segment: 0 });
             let last = each(&bytes[..end]).last().unwrap();
             assert_eq!(last, (libc::SOL_UDP, libc::UDP_SEGMENT, &1400_u16.to_ne_bytes()[..]));
             assert!(end <= ROOM);

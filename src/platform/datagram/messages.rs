@@ -1,18 +1,26 @@
-//! Many datagrams in one system call: `recvmmsg` into the slots of a batch, `sendmmsg` out of them.
+//! Many datagrams in one system call: `recvmmsg` into the slots of a batch, `sendmmsg` out of them; and many of those in one
+//! message, which the kernel cuts again (`UDP_SEGMENT`), gathered from where they lie.
 //!
 //! All headers are allocated once. The pointers in them are set right before a call and mean nothing after it.
 #![allow(unsafe_code, reason = "neither nix nor socket2 sends many messages with control data of their own each")]
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use super::{address, control};
-use crate::dataplane::buffer::Batch;
+use crate::dataplane::buffer::{Batch, Path};
+use crate::dataplane::offload::Sending;
 
-/// How many datagrams one call moves at most.
+/// How many messages one call moves at most.
 pub(super) const AT_ONCE: usize = 64;
+/// How many datagrams one call sends at most.
+pub(super) const DATAGRAMS: usize = 512;
+/// Datagrams in one message: what every kernel with `UDP_SEGMENT` takes (`UDP_MAX_SEGMENTS` before Linux 6.9).
+const SEGMENTS: usize = 64;
+/// Bytes in one message: what is left of an IPv4 packet behind its UDP header.
+const BYTES: usize = 65_507;
 
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
@@ -24,6 +32,8 @@ pub(super) struct Messages {
     vectors: Box<[libc::iovec]>,
     names: Box<[[u8; address::ROOM]]>,
     controls: Box<[Control]>,
+    /// How many datagrams there are in each message that is sent.
+    sizes: Box<[usize]>,
 }
 
 // SAFETY: the pointers in `headers` and `vectors` are written and used within one call of a method that holds `&mut self`;
@@ -31,12 +41,14 @@ pub(super) struct Messages {
 unsafe impl Send for Messages {}
 
 /// A datagram to be sent.
+#[derive(Clone, Copy)]
 pub(super) struct Outgoing<'a> {
     pub(super) bytes: &'a [u8],
-    pub(super) to: SocketAddr,
-    pub(super) from: IpAddr,
-    pub(super) tos: u8,
+    pub(super) path: Path,
+    /// Length of each but the last of those that lie here one behind the other.
     pub(super) segment: u16,
+    /// Whether it may share a message with the one before it.
+    pub(super) joins: bool,
 }
 
 /// What is known about a received datagram beside its bytes.
@@ -54,18 +66,26 @@ impl Messages {
         let header: libc::mmsghdr = unsafe { std::mem::zeroed() };
         Self {
             headers: vec![header; AT_ONCE].into(),
-            vectors: vec![none; AT_ONCE].into(),
+            vectors: vec![none; DATAGRAMS].into(),
             names: vec![[0; address::ROOM]; AT_ONCE].into(),
             controls: vec![Control([0; control::ROOM]); AT_ONCE].into(),
+            sizes: vec![0; AT_ONCE].into(),
         }
     }
 
-    /// Receives into the first vacant slots of `batch`, without waiting; says how many came. The caller pushes each of them.
-    pub(super) fn receive(&mut self, socket: BorrowedFd<'_>, batch: &mut Batch, flags: i32) -> io::Result<usize> {
+    /// Receives into the first vacant slots of `batch`, no more than `most`, without waiting; says how many came. The
+    /// caller pushes each of them.
+    pub(super) fn receive(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        batch: &mut Batch,
+        most: usize,
+        flags: i32,
+    ) -> io::Result<usize> {
         let mut count = 0;
-        for slot in batch.vacant_slots().take(AT_ONCE) {
+        for slot in batch.vacant_slots().take(most.min(AT_ONCE)) {
             self.vectors[count] = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
-            self.prepare(count, address::ROOM, control::ROOM);
+            self.prepare(count, count, 1, address::ROOM, control::ROOM);
             count += 1;
         }
         if count == 0 {
@@ -92,42 +112,119 @@ impl Messages {
         }
     }
 
-    /// Sends up to [`AT_ONCE`] datagrams without waiting; says how many the kernel took. An error is the first one's.
+    /// Sends the first of `datagrams`, as many as go in one call, without waiting; says how many the kernel took. An error
+    /// is the first message's, of which [`first`](Self::first) says how many datagrams it had.
     pub(super) fn send<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
+        how: Sending,
         datagrams: impl Iterator<Item = Outgoing<'a>>,
     ) -> io::Result<usize> {
-        let mut count = 0;
-        for datagram in datagrams.take(AT_ONCE) {
+        let most = if how == Sending::Single { 1 } else { AT_ONCE };
+        let (mut messages, mut vectors) = (0, 0);
+        let mut open: Option<Group> = None;
+        for datagram in datagrams.take(DATAGRAMS) {
+            let joins = how == Sending::Segments && datagram.joins;
+            let begins = !(joins && open.as_mut().is_some_and(|group| group.take(&datagram)));
+            if begins {
+                self.close(open.take(), messages, vectors);
+                if messages == most {
+                    break;
+                }
+                messages += 1;
+                open = Some(Group::of(&datagram, vectors));
+            }
             // The kernel only reads what a sent vector points at.
             let base = datagram.bytes.as_ptr().cast_mut().cast();
-            self.vectors[count] = libc::iovec { iov_base: base, iov_len: datagram.bytes.len() };
-            let name = address::encode(datagram.to, &mut self.names[count]);
-            let control = control::write(&mut self.controls[count].0, datagram.from, datagram.tos, datagram.segment);
-            self.prepare(count, name, control);
-            count += 1;
+            self.vectors[vectors] = libc::iovec { iov_base: base, iov_len: datagram.bytes.len() };
+            vectors += 1;
         }
-        if count == 0 {
+        self.close(open.take(), messages, vectors);
+        if messages == 0 {
             return Ok(0);
         }
-        let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _;
-        // SAFETY: the first `count` headers point at bytes that `'a` keeps borrowed, and at names and controls of `self`, all
-        // with their true lengths; the kernel writes nothing but `msg_len`.
-        let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), count as u32, flags) };
-        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY (both calls): the first `messages` headers point at vectors, names and controls of `self`, all with their true
+        // lengths, and the vectors at bytes that `'a` keeps borrowed; the kernel writes nothing but `msg_len`.
+        let sent = if how == Sending::Single {
+            let header = &raw const self.headers[0].msg_hdr;
+            unsafe { libc::sendmsg(socket.as_raw_fd(), header, flags) }.min(1)
+        } else {
+            let headers = self.headers.as_mut_ptr();
+            (unsafe { libc::sendmmsg(socket.as_raw_fd(), headers, messages as u32, flags as _) }) as isize
+        };
+        match usize::try_from(sent) {
+            // A message without a byte is one, too.
+            Ok(0) if how == Sending::Single => Ok(1),
+            Ok(sent) => Ok(self.sizes.iter().take(sent).sum()),
+            Err(_) => Err(io::Error::last_os_error()),
+        }
     }
 
-    fn prepare(&mut self, index: usize, name: usize, control: usize) {
+    /// How many datagrams the first message of the last [`send`](Self::send) had.
+    pub(super) fn first(&self) -> usize {
+        self.sizes[0]
+    }
+
+    /// Makes a group the message before number `messages`; its vectors end before `vectors`.
+    fn close(&mut self, group: Option<Group>, messages: usize, vectors: usize) {
+        let Some(group) = group else { return };
+        let (at, count) = (messages - 1, vectors - group.first_vector);
+        let segment = if count > 1 { group.len as u16 } else { group.segment };
+        let name = address::encode(group.path.remote, &mut self.names[at]);
+        let control = control::write(&mut self.controls[at].0, group.path.local.ip(), group.path.tos, segment);
+        self.sizes[at] = count;
+        self.prepare(at, group.first_vector, count, name, control);
+    }
+
+    fn prepare(&mut self, index: usize, first_vector: usize, vectors: usize, name: usize, control: usize) {
         let header = &mut self.headers[index].msg_hdr;
         header.msg_name = self.names[index].as_mut_ptr().cast();
         header.msg_namelen = name as u32;
-        header.msg_iov = &raw mut self.vectors[index];
-        header.msg_iovlen = 1;
+        header.msg_iov = self.vectors[first_vector..].as_mut_ptr();
+        header.msg_iovlen = vectors as _;
         header.msg_control = self.controls[index].0.as_mut_ptr().cast();
         header.msg_controllen = control as _;
         header.msg_flags = 0;
         self.headers[index].msg_len = 0;
+    }
+}
+
+/// Datagrams that go in one message: all by one path and with one TOS, all of one length but the last.
+struct Group {
+    path: Path,
+    /// Length of each.
+    len: usize,
+    /// As given with the first one.
+    segment: u16,
+    first_vector: usize,
+    count: usize,
+    bytes: usize,
+    /// A shorter one ends it.
+    ended: bool,
+}
+
+impl Group {
+    fn of(first: &Outgoing<'_>, first_vector: usize) -> Self {
+        let len = first.bytes.len();
+        let ended = first.segment > 0 || len == 0;
+        Self { path: first.path, len, segment: first.segment, first_vector, count: 1, bytes: len, ended }
+    }
+
+    fn take(&mut self, next: &Outgoing<'_>) -> bool {
+        let len = next.bytes.len();
+        let fits = !self.ended
+            && next.segment == 0
+            && self.count < SEGMENTS
+            && (1..=self.len).contains(&len)
+            && self.bytes + len <= BYTES
+            && next.path == self.path;
+        if fits {
+            self.count += 1;
+            self.bytes += len;
+            self.ended = len < self.len;
+        }
+        fits
     }
 }
 

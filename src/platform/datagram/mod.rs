@@ -12,14 +12,18 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use self::messages::{AT_ONCE, Messages, Outgoing, set_option};
+use self::messages::{AT_ONCE, DATAGRAMS, Messages, Outgoing, set_option};
 pub use self::report::{Origin, PathReport, QUOTED};
 use crate::dataplane::buffer::{Batch, Path};
+use crate::dataplane::offload::Sending;
 
 /// Wanted socket buffers: bursts of a few thousand datagrams.
 const BUFFER: i32 = 8 << 20;
 /// An ICMP error waits on a socket and is told by its next call, whichever that is: so often is a call repeated.
 const PATIENCE: usize = 4;
+
+/// Messages that are received at once while each holds many datagrams: so many stay in the cache until they are opened.
+const TRAINS_AT_ONCE: usize = 4;
 
 /// How the datagrams of a batch fared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +36,10 @@ pub struct Sent {
     pub errno: Option<i32>,
     /// The packet to go on from: the batch's length when all are through, less when the kernel has no room now.
     pub next: usize,
+    /// How many packets were to go in the message for which there was no room, and the packet behind them.
+    pub stuck: usize,
+    /// See `stuck`.
+    pub beyond: usize,
 }
 
 impl Sent {
@@ -51,6 +59,11 @@ pub(super) struct Datagrams {
     sent_indices: Box<[usize]>,
     errors: Batch,
     truncated: u64,
+    sending: Sending,
+    gro: bool,
+    /// The last messages held many datagrams each.
+    trains: bool,
+    more: bool,
 }
 
 impl Datagrams {
@@ -95,23 +108,29 @@ impl Datagrams {
             Type::RAW => local,
             _ => socket.local_addr()?.as_socket().unwrap_or(local),
         };
-        Ok(Self::over(socket, local))
+        // A raw socket takes UDP_SEGMENT for nothing at all.
+        let sending = if kind == Type::DGRAM { Sending::Segments } else { Sending::Many };
+        Ok(Self::over(socket, local, sending))
     }
 
     /// A second handle on the same socket.
     pub(super) fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self::over(self.socket.try_clone()?, self.local))
+        Ok(Self::over(self.socket.try_clone()?, self.local, Sending::Many))
     }
 
-    fn over(socket: Socket, local: SocketAddr) -> Self {
+    fn over(socket: Socket, local: SocketAddr, sending: Sending) -> Self {
         Self {
             socket,
             local,
             incoming: Messages::new(),
             outgoing: Messages::new(),
-            sent_indices: vec![0; AT_ONCE].into(),
+            sent_indices: vec![0; DATAGRAMS].into(),
             errors: Batch::new(1, 1024),
             truncated: 0,
+            sending,
+            gro: false,
+            trains: false,
+            more: false,
         }
     }
 
@@ -129,6 +148,32 @@ impl Datagrams {
         self.socket.as_fd()
     }
 
+    /// How datagrams are sent now.
+    pub(super) fn sending(&self) -> Sending {
+        self.sending
+    }
+
+    /// Sends in no better way than this from now on.
+    pub(super) fn limit_sending(&mut self, most: Sending) {
+        self.sending = self.sending.min(most);
+    }
+
+    /// Whether the kernel puts datagrams together.
+    pub(super) fn gro(&self) -> bool {
+        self.gro
+    }
+
+    /// Asks the kernel to put together what arrives at once (`UDP_GRO`, since Linux 5.0); slots must take 65,535 bytes.
+    /// A kernel that does not know it gives every datagram by itself.
+    pub(super) fn enable_gro(&mut self) {
+        self.gro = set_option(self.socket.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
+    }
+
+    /// Whether the last `receive` stopped before nothing was left.
+    pub(super) fn has_more(&self) -> bool {
+        self.more
+    }
+
     /// Receives until nothing is left or `batch` is full; `stripped` looks at each packet and says how many bytes in front
     /// do not belong to it, which address it was sent to and with which TOS, where the kernel does not say it beside.
     pub(super) fn receive(
@@ -138,8 +183,10 @@ impl Datagrams {
     ) -> io::Result<usize> {
         let mut total = 0;
         let mut patience = PATIENCE;
+        self.more = false;
         while !batch.is_full() {
-            let count = match self.incoming.receive(self.socket.as_fd(), batch, 0) {
+            let most = if self.trains { TRAINS_AT_ONCE } else { AT_ONCE };
+            let count = match self.incoming.receive(self.socket.as_fd(), batch, most, 0) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if patience == 0 => return if total > 0 { Ok(total) } else { Err(error) },
@@ -148,10 +195,12 @@ impl Datagrams {
                     continue;
                 }
             };
+            let mut trains = false;
             for index in 0..count {
                 let message = self.incoming.received(index);
                 let beside = control::read(message.control);
-                batch.push(message.len.min(batch.room()), 0, None);
+                batch.push_slot(message.len.min(batch.room()), beside.segment, None);
+                trains |= beside.segment > 0;
                 let front = stripped(batch.bytes(batch.len() - 1));
                 let (packets, _) = batch.parts_mut();
                 let packet = packets.last_mut().expect("one was pushed");
@@ -168,7 +217,12 @@ impl Datagrams {
                 }
             }
             total += count;
-            if count < AT_ONCE {
+            if count > 0 {
+                self.trains = trains;
+            }
+            self.more = count == most;
+            // What trains hold is worked off before more are read.
+            if count < most || trains {
                 break;
             }
         }
@@ -176,9 +230,15 @@ impl Datagrams {
     }
 
     /// Sends the packets of `batch` from `first` on that are not done and have a path from this socket's port in its IP version.
+    ///
+    /// A message of many that the kernel refuses is taken apart and goes on datagram by datagram; if those pass, it was the
+    /// segmentation that the kernel, or the network card behind it, does not have, and it is not asked for again.
     pub(super) fn send(&mut self, batch: &Batch, first: usize) -> Sent {
         let mut fate = Sent { next: first, ..Sent::default() };
         let mut patience = PATIENCE;
+        // Packets before this one go each in a message of its own.
+        let mut apart = first;
+        let mut suspected = false;
         let (v4, port) = (self.local.is_ipv4(), self.local.port());
         loop {
             let indices = &mut self.sent_indices;
@@ -190,11 +250,9 @@ impl Datagrams {
                 }
                 *indices.get_mut(count)? = index;
                 count += 1;
-                let from = path.local.ip();
-                let bytes = batch.bytes(index);
-                Some(Outgoing { bytes, to: path.remote, from, tos: path.tos, segment: packet.segment })
+                Some(Outgoing { bytes: batch.bytes(index), path, segment: packet.segment, joins: index > apart })
             });
-            match self.outgoing.send(self.socket.as_fd(), datagrams) {
+            match self.outgoing.send(self.socket.as_fd(), self.sending, datagrams) {
                 Ok(0) => {
                     fate.next = batch.len();
                     return fate;
@@ -203,18 +261,34 @@ impl Datagrams {
                     fate.sent += sent;
                     fate.next = self.sent_indices[sent - 1] + 1;
                     patience = PATIENCE;
+                    if suspected {
+                        self.sending = self.sending.min(Sending::Many);
+                        suspected = false;
+                    }
                 }
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS)) => {
                     fate.next = self.sent_indices[0];
+                    fate.stuck = self.outgoing.first();
+                    fate.beyond = self.sent_indices[fate.stuck - 1] + 1;
                     return fate;
                 }
                 // The error may belong to an earlier datagram: only one that comes again and again is this one's.
                 Err(_) if patience > 0 => patience -= 1,
+                Err(error) if error.raw_os_error() == Some(libc::ENOSYS) && self.sending > Sending::Single => {
+                    self.sending = Sending::Single;
+                    patience = PATIENCE;
+                }
+                Err(_) if self.outgoing.first() > 1 => {
+                    apart = self.sent_indices[self.outgoing.first() - 1];
+                    suspected = true;
+                    patience = PATIENCE;
+                }
                 Err(error) => {
                     fate.failed += 1;
                     fate.errno = error.raw_os_error();
                     fate.next = self.sent_indices[0] + 1;
                     patience = PATIENCE;
+                    suspected = false;
                 }
             }
         }
@@ -224,7 +298,7 @@ impl Datagrams {
     pub(super) fn report(&mut self) -> io::Result<Option<PathReport>> {
         loop {
             self.errors.clear();
-            match self.incoming.receive(self.socket.as_fd(), &mut self.errors, libc::MSG_ERRQUEUE) {
+            match self.incoming.receive(self.socket.as_fd(), &mut self.errors, 1, libc::MSG_ERRQUEUE) {
                 Ok(0) => return Ok(None),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),

@@ -1,0 +1,116 @@
+//! What the kernel does for many packets at once: what is wanted of it, and what is in use.
+//!
+//! Each way of sending is a step of a ladder that is only ever gone down: what the kernel has refused is not asked for
+//! again. The steps are ordered from the least up.
+
+use super::inbound::Coalescing;
+
+/// At the TUN device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum TunOffload {
+    /// One packet a system call.
+    #[default]
+    None,
+    /// TCP segments (TSO).
+    Tcp,
+    /// TCP segments and UDP datagrams (USO, since Linux 6.2).
+    TcpAndUdp,
+}
+
+/// How datagrams are handed to the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Sending {
+    /// One datagram a call (`sendmsg`).
+    #[default]
+    Single,
+    /// Many datagrams a call (`sendmmsg`).
+    Many,
+    /// Many datagrams a message, cut by the kernel or the network card (`UDP_SEGMENT`).
+    Segments,
+}
+
+/// All of them: as the operator allows it, or as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offloads {
+    /// At the TUN device.
+    pub tun: TunOffload,
+    /// Towards the peers, in UDP.
+    pub sending: Sending,
+    /// Whether the kernel puts together the datagrams that come from them (`UDP_GRO`).
+    pub gro: bool,
+}
+
+impl Offloads {
+    /// Everything that a kernel may have.
+    pub const ALL: Self = Self { tun: TunOffload::TcpAndUdp, sending: Sending::Segments, gro: true };
+}
+
+impl TunOffload {
+    /// Its name in configuration and status.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "off",
+            Self::Tcp => "tso",
+            Self::TcpAndUdp => "tso+uso",
+        }
+    }
+
+    /// Which packets it takes as trains.
+    #[must_use]
+    pub const fn coalescing(self) -> Coalescing {
+        Coalescing { tcp: !matches!(self, Self::None), udp: matches!(self, Self::TcpAndUdp) }
+    }
+}
+
+impl Sending {
+    /// Its name in configuration and status.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Single => "sendto",
+            Self::Many => "sendmmsg",
+            Self::Segments => "gso",
+        }
+    }
+}
+
+impl Offloads {
+    /// As one number, for a reader in another thread.
+    pub(super) fn pack(self) -> u64 {
+        u64::from(self.tun as u8) | u64::from(self.sending as u8) << 8 | u64::from(self.gro) << 16
+    }
+
+    pub(super) fn unpack(number: u64) -> Self {
+        let tun = match number & 0xff {
+            0 => TunOffload::None,
+            1 => TunOffload::Tcp,
+            _ => TunOffload::TcpAndUdp,
+        };
+        let sending = match number >> 8 & 0xff {
+            0 => Sending::Single,
+            1 => Sending::Many,
+            _ => Sending::Segments,
+        };
+        Self { tun, sending, gro: number >> 16 != 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_use_reaches_another_thread_whole() {
+        for tun in [TunOffload::None, TunOffload::Tcp, TunOffload::TcpAndUdp] {
+            for sending in [Sending::Single, Sending::Many, Sending::Segments] {
+                for gro in [false, true] {
+                    let offloads = Offloads { tun, sending, gro };
+                    assert_eq!(Offloads::unpack(offloads.pack()), offloads);
+                }
+            }
+        }
+    }
+}
