@@ -1,5 +1,6 @@
-//! The whole data path in memory, a packet at a time within batches of 64: header checks, flow table, SAD, replay window,
-//! AES-256-GCM, counters. `cargo bench --bench path`.
+//! The whole data path in memory, a packet at a time within batches of 64 and in trains of 46: header checks, flow table,
+//! SAD, replay window, AES-256-GCM, counters; with trains also cutting, checksums and tying together.
+//! `cargo bench --bench path`.
 
 #[path = "../tests/esp_support/mod.rs"]
 mod esp_support;
@@ -7,8 +8,10 @@ mod esp_support;
 use std::time::{Duration, Instant as Clock};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use esp_support::{NOW, Options, Pair, TUNNEL, across, udp};
+use esp_support::{NOW, Options, Pair, TUNNEL, across, tcp, udp};
 use portcullis::dataplane::buffer::Batch;
+use portcullis::dataplane::offload::Offloads;
+use portcullis::wire::vnet::{Segments, VnetHeader};
 
 const BATCH: usize = 64;
 /// Lengths of inner packets.
@@ -68,6 +71,60 @@ fn path(criterion: &mut Criterion) {
     }
 }
 
+/// One TCP packet of 64 KiB, as the kernel hands it over, becomes 46 ESP packets, and they become one again. What the
+/// kernel does before and behind is not timed: it has the bytes lie in one piece, or where the segments will lie.
+fn trains(_: &mut Criterion) {
+    const SEGMENT: usize = 1398;
+    const SEGMENTS: usize = 46;
+    const ROUNDS: usize = 4_000;
+    let mut pair = Pair::new(Options::default());
+    for side in [&mut pair.left, &mut pair.right] {
+        side.set_offloads(Offloads::ALL);
+    }
+    pair.connect(5000);
+    let long = tcp(5000, true, 0x10, 101, 501, &[], &vec![0x33; SEGMENT * SEGMENTS]);
+    let said = VnetHeader {
+        needs_checksum: true,
+        segments: Segments::Tcp4,
+        header_len: 40,
+        segment_len: SEGMENT as u16,
+        checksum_start: 20,
+        checksum_offset: 16,
+    };
+    let (mut out, mut inn) = (Batch::with_trains(64, 9728), Batch::new(SEGMENTS, 2048));
+    let mut best = [Duration::MAX; 3];
+    for round in 0..ROUNDS {
+        let apart = round % 2;
+        out.clear();
+        if apart == 0 {
+            out.vacant_for_train().expect("room")[..long.len()].copy_from_slice(&long);
+        } else {
+            let mut rest = &long[..];
+            for room in out.vacant_pieces().expect("room") {
+                let (piece, behind) = rest.split_at(room.len().min(rest.len()));
+                room[..piece.len()].copy_from_slice(piece);
+                rest = behind;
+            }
+        }
+        out.push_from_tun(long.len(), said);
+        let start = Clock::now();
+        pair.left.outbound(NOW, &mut out);
+        best[apart] = best[apart].min(start.elapsed());
+        assert_eq!(out.len(), SEGMENTS);
+        inn.clear();
+        for (at, packet) in out.packets().iter().enumerate() {
+            inn.vacant().expect("room")[..packet.len].copy_from_slice(out.bytes(at));
+            inn.push(packet.len, 0, packet.path.map(across));
+        }
+        let start = Clock::now();
+        pair.right.inbound(NOW, &mut inn);
+        best[2] = best[2].min(start.elapsed());
+        assert!(inn.train(0).is_some_and(|(_, payloads)| payloads.count() == SEGMENTS));
+    }
+    let [together, apart, inwards] = best.map(|best| best.as_nanos() / SEGMENTS as u128);
+    println!("train of {SEGMENTS} segments, best, ns a segment: outbound {together}, read apart {apart}; inbound {inwards}");
+}
+
 /// One worker for both directions, against a worker for each. The second is an upper bound: the two share nothing here,
 /// where in earnest each half of a flow would have to read the other's state through atomics.
 fn workers(_: &mut Criterion) {
@@ -108,6 +165,6 @@ fn workers(_: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(30).measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(300));
-    targets = path, workers
+    targets = trains, path, workers
 }
 criterion_main!(benches);
