@@ -122,7 +122,9 @@ fn trains(_: &mut Criterion) {
         assert!(inn.train(0).is_some_and(|(_, payloads)| payloads.count() == SEGMENTS));
     }
     let [together, apart, inwards] = best.map(|best| best.as_nanos() / SEGMENTS as u128);
-    println!("train of {SEGMENTS} segments, best, ns a segment: outbound {together}, read apart {apart}; inbound {inwards}");
+    println!(
+        "train of {SEGMENTS} segments, best, ns a segment: outbound {together}, read apart {apart}; inbound {inwards}"
+    );
 }
 
 /// One worker for both directions, against a worker for each. The second is an upper bound: the two share nothing here,

@@ -28,6 +28,7 @@ const TARGETS: &[(&str, Body, Changes)] = &[
     ("ike_message", bodies::ike::message, Changes::Steps(bodies::ike::BEHIND_HEADER)),
     ("ike_inner_chain", bodies::ike::inner_chain, Changes::Steps(bodies::ike::BARE)),
     ("inner_ip", bodies::inner_ip::packet, Changes::Blind),
+    ("segment", bodies::segment::packet, Changes::Blind),
     ("esp_open", bodies::esp_open::packets, Changes::Steps(bodies::esp_open::LIST)),
     ("responder", bodies::responder::things, Changes::Steps(bodies::responder::LIST)),
     ("config_file", bodies::config_file::file, Changes::Lines),

@@ -10,4 +10,5 @@ pub mod ike;
 pub mod inner_ip;
 pub mod responder;
 pub mod seeds;
+pub mod segment;
 pub mod steps;

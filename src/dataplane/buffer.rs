@@ -344,6 +344,21 @@ impl Batch {
 }
 
 #[cfg(test)]
+impl Batch {
+    /// Ties all packets together under a head of these bytes.
+    pub(crate) fn tie(&mut self, bytes: &[u8]) {
+        let mut head = Head { bytes: [0; vnet::LEN + MAX_HEADERS], len: bytes.len() };
+        head.bytes[..bytes.len()].copy_from_slice(bytes);
+        self.heads.push(head);
+        let last = self.packets.len() - 1;
+        for (index, packet) in self.packets.iter_mut().enumerate() {
+            packet.role = if index == 0 { Role::Leads(0) } else { Role::Follows };
+            packet.next = if index == last { 0 } else { index as u32 + 1 };
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -263,3 +263,53 @@ impl AsFd for Tun {
         self.file.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::namespace::Namespace;
+    use crate::wire::vnet::Segments;
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    #[test]
+    fn a_train_that_the_kernel_refuses_goes_packet_by_packet() {
+        let Ok(place) = Namespace::new() else {
+            println!("NOT RUN: a_train_that_the_kernel_refuses_goes_packet_by_packet: no network namespaces");
+            return;
+        };
+        place
+            .run(|| {
+                let mut tun = Tun::open("pc0", 1438, TunOffload::TcpAndUdp).unwrap();
+                let mut netlink = Netlink::open().unwrap();
+                let index = netlink.index_of("pc0").unwrap();
+                netlink.add_address(index, "192.0.2.1/24".parse().unwrap()).unwrap();
+                let socket = UdpSocket::bind("192.0.2.1:7000").unwrap();
+                socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+                let mut batch = Batch::new(4, 1500);
+                for number in 0..3_u8 {
+                    let builder = etherparse::PacketBuilder::ipv4([192, 0, 2, 2], [192, 0, 2, 1], 64).udp(9000, 7000);
+                    let mut packet = Vec::new();
+                    builder.write(&mut packet, &[number; 100]).unwrap();
+                    batch.vacant().unwrap()[..packet.len()].copy_from_slice(&packet);
+                    batch.push(packet.len(), 0, None);
+                }
+                // No kernel knows what this is to be cut into.
+                let lie = VnetHeader { segments: Segments::Unknown(2), segment_len: 100, ..VnetHeader::default() };
+                let head = [&lie.encode()[..], &batch.bytes(0)[..28]].concat();
+                batch.tie(&head);
+                let written = tun.write_batch(&batch).unwrap();
+                assert_eq!(written, Written { written: 3, refused: 0, trains_refused: 1 });
+                for number in 0..3_u8 {
+                    let mut bytes = [0; 200];
+                    assert_eq!(socket.recv(&mut bytes).unwrap(), 100);
+                    assert_eq!(bytes[..100], [number; 100]);
+                }
+                // A device that is down refuses all of it: that is not the train's fault.
+                netlink.set_up(index, false).unwrap();
+                let written = tun.write_batch(&batch).unwrap();
+                assert_eq!(written, Written { written: 0, refused: 3, trains_refused: 0 });
+            })
+            .unwrap();
+    }
+}

@@ -17,6 +17,7 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("ike_message", ike::ike_message()),
         ("ike_inner_chain", ike::ike_inner_chain()),
         ("inner_ip", packets::inner_ip()),
+        ("segment", packets::segment()),
         ("esp_open", packets::esp_open()),
         ("responder", responder::responder()),
         ("control_socket", control_socket()),
@@ -105,6 +106,9 @@ pub const EVERY: &str = r#"
 [gateway]
 tun = "tun0"
 mtu = 1400
+tun_offload = "auto"
+udp_send = "sendmmsg"
+udp_gro = "off"
 
 [agreement.lab]
 kind = "lab"

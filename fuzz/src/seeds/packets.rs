@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use portcullis::wire::checksum::{Sum, checksum};
 use portcullis::wire::ip::{ICMP, ICMPV6, TCP, UDP};
+use portcullis::wire::vnet::{Segments, VnetHeader};
 use portcullis::wire::{ipv4, ipv6};
 
 use super::Seed;
@@ -70,6 +71,36 @@ fn icmp(from_us: bool, v6: bool, kind: u8, code: u8, rest: &[u8]) -> Vec<u8> {
 
 fn mq_syn() -> Vec<u8> {
     tcp(true, false, [40000, 1414], SYN, [1000, 0], &[2, 4, 5, 0xb4, 1, 1, 4, 2], &[])
+}
+
+pub(super) fn segment() -> Vec<Seed> {
+    let said = |segments, segment_len, start, offset, packet: &[u8]| {
+        let header = VnetHeader {
+            needs_checksum: true,
+            segments,
+            header_len: 66,
+            segment_len,
+            checksum_start: start,
+            checksum_offset: offset,
+        };
+        [&header.encode()[..], packet].concat()
+    };
+    let data: Vec<u8> = (0..700_u16).map(|at| at as u8).collect();
+    let time = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
+    let segment = |v6, flags| tcp(true, v6, [40000, 1414], flags, [u32::MAX - 200, 501], &time, &data);
+    let datagrams = |v6| udp(true, v6, [1000, 2000], &data);
+    vec![
+        ("tcp", said(Segments::Tcp4, 100, 20, 16, &segment(false, ACK | 0x08))),
+        ("tcp_v6", said(Segments::Tcp6, 300, 40, 16, &segment(true, ACK))),
+        ("tcp_cwr_fin", said(Segments::Tcp4, 200, 20, 16, &segment(false, FIN_ACK | 0x80))),
+        ("tcp_even", said(Segments::Tcp4, 350, 20, 16, &segment(false, ACK))),
+        ("udp", said(Segments::Udp, 99, 20, 6, &datagrams(false))),
+        ("udp_v6", said(Segments::Udp, 699, 40, 6, &datagrams(true))),
+        ("size_zero", said(Segments::Tcp4, 0, 20, 16, &segment(false, ACK))),
+        ("size_one", said(Segments::Udp, 1, 20, 6, &datagrams(false))),
+        ("single", said(Segments::None, 0, 20, 16, &mq_syn())),
+        ("lie", said(Segments::Tcp6, 100, 60_000, 60_000, &segment(false, ACK))),
+    ]
 }
 
 pub(super) fn inner_ip() -> Vec<Seed> {
