@@ -23,6 +23,9 @@ use crate::wire::ip::{self, Inner};
 use crate::wire::natt::{self, Natt};
 use crate::wire::tcp;
 
+/// No datagram of a tunnel is longer: a jumbo frame, and what ESP adds. The sockets have room for more, for trains.
+const LONGEST_DATAGRAM: usize = 9_728;
+
 /// Trains that grow at a time: flows whose packets come mixed.
 const OPEN: usize = 8;
 
@@ -117,6 +120,9 @@ impl Pipeline {
     /// Opens one datagram and leaves `packet` on the inner packet; `None` if it was no ESP and is consumed.
     fn open(&mut self, now: Instant, packet: &mut Packet, slab: &mut [u8]) -> Result<Option<Arrival>, Refusal> {
         let Some(path) = packet.path else { return Err(DropReason::NotIke.into()) };
+        if packet.len > LONGEST_DATAGRAM {
+            return Err(DropReason::TooLongDatagram.into());
+        }
         let udp = path.local.port() != 0;
         let datagram = &mut slab[packet.start..packet.start + packet.len];
 

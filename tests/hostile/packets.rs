@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use portcullis::lab::topology::{V4, V6};
 use portcullis::wire::checksum::{Sum, checksum};
 use portcullis::wire::tcp::{ACK, FIN, PSH, RST, SYN, URG};
+use portcullis::wire::vnet::{Segments, VnetHeader};
 
 /// A port of host A that the peer may open.
 pub const OPEN: u16 = 9;
@@ -301,4 +302,19 @@ pub fn outwards_for_a_reason(dice: &mut Dice, which: usize) -> Vec<u8> {
         13 => Ends::outwards(FIXED, ECHO).udp(&vec![0x77; dice.below(1300)]),
         _ => mutated(dice, false),
     }
+}
+
+/// A packet from inside that is to be cut, and must not be; `which` chooses the reason.
+pub fn long_for_a_reason(which: usize) -> (VnetHeader, Vec<u8>) {
+    // A connection that opens with many segments; segments of one byte.
+    let (flags, segment_len) = if which.is_multiple_of(8) { (SYN, 1000) } else { (ACK, 1) };
+    let header = VnetHeader {
+        needs_checksum: true,
+        segments: Segments::Tcp4,
+        header_len: 40,
+        segment_len,
+        checksum_start: 20,
+        checksum_offset: 16,
+    };
+    (header, Ends::outwards(43_100, 1414).tcp(flags, 1, 1, &[0x77; 3000]))
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use portcullis::dataplane::buffer::{Batch, Path};
+use portcullis::dataplane::offload::Sending;
 use portcullis::lab::topology::V4;
 use portcullis::platform::namespace::Namespace;
 use portcullis::platform::raw_esp::RawEsp;
@@ -15,7 +16,7 @@ pub const AT_ONCE: usize = 64;
 const ROOM: usize = 1472;
 
 /// What the daemon takes at once; anything longer is too long.
-const SLOT: usize = 9_760;
+const SLOT: usize = 9_728;
 
 /// By which socket a datagram leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +70,10 @@ impl Wire {
         place.run(|| {
             let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
             let port = |number| {
-                Ok::<_, io::Error>(Port { socket: UdpSocket::bind(any, number)?, out: Batch::new(AT_ONCE, ROOM) })
+                let mut socket = UdpSocket::bind(any, number)?;
+                // The kernel counts datagrams one by one only if they were sent like that.
+                socket.limit_sending(Sending::Many);
+                Ok::<_, io::Error>(Port { socket, out: Batch::new(AT_ONCE, ROOM) })
             };
             Ok(Self {
                 ports: [port(4500)?, port(500)?, port(0)?],

@@ -160,6 +160,8 @@ impl World {
                 self.inside.send(&packet);
                 self.turn_inside += 1;
             }
+            let (header, packet) = packets::long_for_a_reason(self.turn_inside);
+            self.inside.send_as(header, &packet);
             self.wait(WAITING);
             if self.hostile.garbage > GARBAGE {
                 self.hostile = Peer::start(self.hostile_config.clone(), HOSTILE);
