@@ -1,25 +1,20 @@
-//! Child SAs: what is offered, what is agreed, and what is told to the data path. Shared by IKE_AUTH (RFC 7296 §1.2) and
-//! CREATE_CHILD_SA (§1.3.1, §1.3.3).
+//! Child SAs: what is offered and what is agreed (RFC 7296 §2.7, §2.9). Shared by IKE_AUTH (§1.2) and CREATE_CHILD_SA
+//! (§1.3.1, §1.3.3). What becomes of it: `child_sa`.
 
-use super::api::KeyLog;
-use super::config::{ChildConfig, TunnelConfig};
+use super::config::ChildConfig;
 use super::describe;
 use super::error::Refusal;
 use super::ike_sa::Core;
-use super::keylog;
-use super::keymat::ChildKeys;
 use super::negotiate::{self, Place};
 use super::payloads::Sorted;
-use super::step::{Notice, Step};
-use crate::crypto::suite::{EspSuite, Group};
-use crate::event::{Event, IkeReason};
+use super::step::Step;
+use crate::crypto::suite::EspSuite;
+use crate::event::IkeReason;
 use crate::ids::ShapeId;
 use crate::policy::narrow;
 use crate::policy::selector::TrafficSelector;
-use crate::sa::child::{ChildSpec, Encapsulation, InboundSpec, OutboundSpec};
 use crate::sa::command::SadCommand;
 use crate::sa::spi::Spi;
-use crate::time::Instant;
 use crate::wire::ike::numbers::{NotifyType, PayloadType};
 use crate::wire::ike::payload::{Notify, Payload, Proposal, Sa, Ts};
 
@@ -55,45 +50,6 @@ pub struct Agreed {
     pub local: Vec<TrafficSelector>,
     /// The peer's side, narrowed.
     pub remote: Vec<TrafficSelector>,
-}
-
-/// A child SA that was installed.
-#[derive(Debug)]
-pub struct ChildSa {
-    /// What was agreed.
-    pub agreed: Agreed,
-    /// The group of its own key exchange, if it had one.
-    pub pfs: Option<Group>,
-    /// How it travels.
-    pub encapsulation: Encapsulation,
-    /// Since when.
-    pub installed_at: Instant,
-    /// It is to go: our delete is queued.
-    pub leaving: bool,
-    /// The child SA that it was made in place of.
-    pub replaces: Option<Spi>,
-    /// The child SA that was made in its place.
-    pub replaced_by: Option<Spi>,
-    /// Both sides have rekeyed at the same time, and this is the one that goes.
-    pub redundant: bool,
-    /// When we delete it, if the peer, whose part it is, has not.
-    pub patience_ends: Option<Instant>,
-    /// When it is rekeyed.
-    pub rekey_at: Instant,
-    /// When it is over.
-    pub expires_at: Instant,
-    outbound: Outbound,
-}
-
-/// The outbound half of a child SA.
-#[derive(Debug)]
-enum Outbound {
-    /// Packets go by it.
-    Installed,
-    /// Packets go by the child SA that it replaces until the peer shows that it has the new one.
-    Waits(Box<OutboundSpec>),
-    /// Nothing goes by it.
-    Never,
 }
 
 /// A child SA that is not made. The IKE SA stays (RFC 7296 §1.2, §1.3).
@@ -300,190 +256,6 @@ impl Agreed {
     pub fn payloads(&self, proposal: Proposal) -> [Payload; 3] {
         [Payload::Sa(Sa { proposals: vec![proposal] }), Payload::TsI(ts(&self.remote)), Payload::TsR(ts(&self.local))]
     }
-
-    /// The two halves of the SA for the data path. `initiator`: whether we began the exchange that made it; `pfs`: the
-    /// group of that exchange, if it had one.
-    pub fn specs(
-        self,
-        core: &Core,
-        step: &mut Step<'_>,
-        keys: ChildKeys,
-        initiator: bool,
-        pfs: Option<Group>,
-    ) -> NewChild {
-        let encapsulation = core.encapsulation();
-        let mut lifetime = core.tunnel.lifetime;
-        if !self.suite.esn {
-            // RFC 4303 §3.3.3: without ESN the sequence number has 32 bits and never wraps.
-            lifetime = lifetime.capped(u64::from(u32::MAX));
-        }
-        let lifetime = lifetime.brought_forward(core.tunnel.haste(step.entropy));
-        let spec = ChildSpec {
-            tunnel: core.tunnel.id,
-            shape: self.shape,
-            cipher: self.suite.cipher,
-            mac: self.suite.mac,
-            esn: self.suite.esn,
-            local: self.local.clone(),
-            remote: self.remote.clone(),
-            encapsulation,
-            lifetime,
-        };
-        let (to_peer, from_peer) =
-            if initiator { (keys.initiator, keys.responder) } else { (keys.responder, keys.initiator) };
-        let (here, there) = (core.path.local.ip(), core.path.remote.ip());
-        let log = |source, destination, spi, keys| -> Option<KeyLog> {
-            keylog::esp(self.suite, source, destination, spi, keys)
-        };
-        step.out.key_log(|| log(there, here, self.inbound, &from_peer));
-        step.out.key_log(|| log(here, there, self.outbound, &to_peer));
-        NewChild {
-            inbound: InboundSpec {
-                spi: self.inbound,
-                keys: from_peer,
-                child: spec.clone(),
-                replay_window: core.tunnel.replay_window,
-            },
-            outbound: OutboundSpec { spi: self.outbound, inbound: self.inbound, keys: to_peer, child: spec },
-            child: ChildSa {
-                agreed: self,
-                pfs,
-                encapsulation,
-                installed_at: step.now,
-                leaving: false,
-                replaces: None,
-                replaced_by: None,
-                redundant: false,
-                patience_ends: None,
-                rekey_at: step.now + lifetime.soft_time,
-                expires_at: step.now + lifetime.hard_time,
-                outbound: Outbound::Never,
-            },
-        }
-    }
-}
-
-/// A child SA with its keys, on its way to the data path. RFC 7296 §2.8 and design: the inbound half is there before
-/// the peer can use it, the outbound half after.
-pub struct NewChild {
-    inbound: InboundSpec,
-    outbound: OutboundSpec,
-    child: ChildSa,
-}
-
-impl NewChild {
-    /// Receives from now on. What is sent after this waits until the data path has confirmed.
-    pub fn install_inbound(self, step: &mut Step<'_>) -> HalfInstalled {
-        step.out.sad(SadCommand::InstallInbound(Box::new(self.inbound)));
-        HalfInstalled { outbound: self.outbound, child: self.child }
-    }
-}
-
-/// A child SA that receives and does not send yet.
-pub struct HalfInstalled {
-    outbound: OutboundSpec,
-    child: ChildSa,
-}
-
-impl HalfInstalled {
-    /// Sends from now on, unless `receive_only`: the child of an IKE SA that is about to go must not take the traffic.
-    pub fn install_outbound(mut self, core: &Core, step: &mut Step<'_>, receive_only: bool) -> ChildSa {
-        if !receive_only {
-            self.child.outbound = Outbound::Installed;
-            step.out.sad(SadCommand::InstallOutbound(Box::new(self.outbound)));
-        }
-        let Agreed { shape, suite, local, remote, .. } = &self.child.agreed;
-        step.out.event(Event::ChildUp {
-            tunnel: core.tunnel.name.clone(),
-            spis: self.child.spis(),
-            suite: suite.to_string(),
-            local: describe::selectors(local),
-            remote: describe::selectors(remote),
-            encapsulation: self.child.encapsulation_name().to_owned(),
-        });
-        step.notices.push(Notice::ChildUp { shape: *shape });
-        self.child
-    }
-
-    /// Takes the place of `old`, as far as receiving goes. It sends once it is told to.
-    pub fn in_place_of(mut self, core: &Core, step: &mut Step<'_>, old: Spi) -> ChildSa {
-        self.child.outbound = Outbound::Waits(Box::new(self.outbound));
-        self.child.replaces = Some(old);
-        let Agreed { shape, suite, .. } = &self.child.agreed;
-        step.out.event(Event::ChildRekeyed {
-            tunnel: core.tunnel.name.clone(),
-            spis: self.child.spis(),
-            replaced: old.to_string(),
-            suite: suite.to_string(),
-            pfs: self.child.pfs.map(|group| group.to_string()),
-        });
-        step.notices.push(Notice::ChildUp { shape: *shape });
-        step.notices.push(Notice::ChildRekeyed);
-        self.child
-    }
-}
-
-impl ChildSa {
-    /// Our SPI and the peer's.
-    pub fn spis(&self) -> [String; 2] {
-        [self.agreed.inbound.to_string(), self.agreed.outbound.to_string()]
-    }
-
-    /// Whether it carries exactly the same traffic.
-    pub fn is_twin(&self, other: &Self) -> bool {
-        let of = |child: &Self| (child.agreed.shape, child.agreed.local.clone(), child.agreed.remote.clone());
-        of(self) == of(other)
-    }
-
-    /// Whether it is neither on its way out nor replaced.
-    pub fn is_current(&self) -> bool {
-        !self.leaving && !self.redundant && self.replaced_by.is_none()
-    }
-
-    /// `udp` or `raw`.
-    pub fn encapsulation_name(&self) -> &'static str {
-        match self.encapsulation {
-            Encapsulation::Raw { .. } => "raw",
-            Encapsulation::Udp { .. } => "udp",
-        }
-    }
-
-    /// The peer is elsewhere.
-    pub fn redirect(&mut self, encapsulation: Encapsulation) {
-        self.encapsulation = encapsulation;
-        if let Outbound::Waits(spec) = &mut self.outbound {
-            spec.child.encapsulation = encapsulation;
-        }
-    }
-
-    /// Sends from now on, if it waited for that.
-    pub fn send(&mut self, step: &mut Step<'_>) {
-        if self.redundant || !matches!(self.outbound, Outbound::Waits(_)) {
-            return;
-        }
-        if let Outbound::Waits(spec) = std::mem::replace(&mut self.outbound, Outbound::Installed) {
-            step.out.sad(SadCommand::InstallOutbound(spec));
-        }
-    }
-
-    /// Nothing goes out by it any more, and its SPI is not in the table of child SAs. What is still under way to us is
-    /// received until [`receives_no_more`] is called with the SPI that this gives.
-    pub fn retire(self, tunnel: &TunnelConfig, step: &mut Step<'_>, reason: &str) -> Spi {
-        let inbound = self.agreed.inbound;
-        if matches!(self.outbound, Outbound::Installed) {
-            step.out.sad(SadCommand::RemoveOutbound { inbound });
-        }
-        let reason = reason.to_owned();
-        step.out.event(Event::ChildDown { tunnel: tunnel.name.clone(), spis: self.spis(), reason });
-        step.notices.push(Notice::ChildDown { shape: self.agreed.shape });
-        inbound
-    }
-}
-
-/// Takes the inbound half of a child SA out of the data path.
-pub fn receives_no_more(step: &mut Step<'_>, inbound: Spi) {
-    step.out.sad(SadCommand::RemoveInbound(inbound));
-    step.esp.release(inbound);
 }
 
 /// What a request for a child SA must carry, beside what the place asks for.

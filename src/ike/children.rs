@@ -1,7 +1,7 @@
 //! The child SAs of one IKE SA: which take whose place, which may send, which only receive until the last packets on
 //! their way have come in (RFC 7296 §2.8).
 
-use super::child::{self, ChildSa};
+use super::child_sa::{ChildSa, receives_no_more};
 use super::config::TunnelConfig;
 use super::limits;
 use super::step::Step;
@@ -109,7 +109,7 @@ impl Children {
         if lingers {
             self.lingering.push((step.now + limits::LINGER, inbound));
         } else {
-            child::receives_no_more(step, inbound);
+            receives_no_more(step, inbound);
         }
     }
 
@@ -117,10 +117,10 @@ impl Children {
     pub fn dissolve(&mut self, tunnel: &TunnelConfig, step: &mut Step<'_>, reason: &str) {
         for child in std::mem::take(&mut self.all) {
             let inbound = child.retire(tunnel, step, reason);
-            child::receives_no_more(step, inbound);
+            receives_no_more(step, inbound);
         }
         for (_, inbound) in std::mem::take(&mut self.lingering) {
-            child::receives_no_more(step, inbound);
+            receives_no_more(step, inbound);
         }
     }
 
@@ -135,7 +135,7 @@ impl Children {
         self.lingering = left;
         let over: Vec<(Instant, Spi)> = over;
         for (_, inbound) in over {
-            child::receives_no_more(step, inbound);
+            receives_no_more(step, inbound);
         }
     }
 

@@ -6,6 +6,7 @@
 pub mod api;
 mod auth;
 mod child;
+mod child_sa;
 mod children;
 mod collision;
 pub mod config;

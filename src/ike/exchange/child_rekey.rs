@@ -14,7 +14,8 @@
 use super::create::{self, Requested};
 use crate::crypto::suite::Group;
 use crate::ids::ShapeId;
-use crate::ike::child::{self, Declined, NewChild, Offer};
+use crate::ike::child::{self, Declined, Offer};
+use crate::ike::child_sa::NewChild;
 use crate::ike::collision::Lowest;
 use crate::ike::error::Refusal;
 use crate::ike::ike_sa::{Core, Incoming};
@@ -41,6 +42,13 @@ pub struct Rekeying {
 struct Rival {
     inbound: Spi,
     lowest: Lowest,
+}
+
+impl Rekeying {
+    /// For which selectors.
+    pub fn shape(&self) -> ShapeId {
+        self.requested.offer.shape
+    }
 }
 
 // Initiator.
@@ -143,6 +151,8 @@ fn refused(
         if not_found {
             state.remove_child(core, step, old, "the peer has it no more");
         }
+        // If the peer has deleted it meanwhile and nothing takes its place, it is missing from now on.
+        step.notices.push(Notice::ChildDown { shape });
         return;
     };
     match notify.kind {

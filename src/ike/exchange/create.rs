@@ -4,7 +4,8 @@
 use crate::crypto::kex::KeyPair;
 use crate::crypto::suite::{EspSuite, Group};
 use crate::event::IkeReason;
-use crate::ike::child::{Agreed, Declined, NewChild, Offer};
+use crate::ike::child::{Agreed, Declined, Offer};
+use crate::ike::child_sa::NewChild;
 use crate::ike::error::Refusal;
 use crate::ike::exchange::{child_create, child_rekey, ike_rekey};
 use crate::ike::ike_sa::{Core, Incoming};
@@ -57,9 +58,14 @@ pub fn request(
     let mut payloads: Vec<_> = rekeyed.map(Payload::Notify).into_iter().collect();
     payloads.extend([sa, Payload::Nonce(Nonce(nonce.clone()))]);
     payloads.extend(keypair.as_ref().map(ke));
-    payloads.extend([ts_i, ts_r]);
+    payloads.extend([ts_i, ts_r, no_padding()]);
     core.request(step, &mut state.protection, ExchangeType::CREATE_CHILD_SA, &payloads)?;
     Some(Requested { offer, nonce, keypair, retried })
+}
+
+/// Inner packets are checked against their length, so padding behind them would be refused (RFC 4303 §2.7).
+fn no_padding() -> Payload {
+    Payload::Notify(Notify::error(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED))
 }
 
 /// The KE payload of a key pair.
@@ -210,7 +216,7 @@ pub fn make(
     let [sa, ts_i, ts_r] = agreed.payloads(proposal);
     let mut payloads = vec![sa, Payload::Nonce(Nonce(nonce.clone()))];
     payloads.extend(public);
-    payloads.extend([ts_i, ts_r]);
+    payloads.extend([ts_i, ts_r, no_padding()]);
     Ok((agreed.specs(core, step, keys, false, group), payloads, nonce))
 }
 

@@ -12,4 +12,5 @@ mod lifetimes;
 mod nat;
 mod pair;
 mod table;
+mod traffic;
 mod twins;

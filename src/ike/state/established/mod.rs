@@ -1,8 +1,9 @@
 //! The peer has authenticated: child SAs come and go, one exchange at a time in each direction. `time` is what the clock
-//! brings, `end` what becomes of it and of what hangs on it.
+//! brings, `wishes` what is to be done with the SAs, `end` what becomes of them.
 
 mod end;
 mod time;
+mod wishes;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,12 +13,10 @@ use crate::crypto::suite::{Group, IkeSuite};
 use crate::event::{Event, IkeReason, Millis};
 use crate::ids::ShapeId;
 use crate::ike::auth::PeerAuthenticated;
-use crate::ike::child::{ChildSa, Declined};
 use crate::ike::children::Children;
 use crate::ike::error::Refusal;
 use crate::ike::exchange::{child_create, child_rekey, create, delete, ike_rekey, informational};
 use crate::ike::ike_sa::{Arrival, Core, Incoming};
-use crate::ike::limits;
 use crate::ike::path::Path;
 use crate::ike::payloads::Sorted;
 use crate::ike::protect::Protection;
@@ -281,148 +280,6 @@ impl Established {
                 Task::DeleteChild(inbound) => delete::begin(self, core, step, inbound),
             };
         }
-    }
-
-    /// A child SA for these selectors is wanted.
-    pub fn want_child(&mut self, core: &mut Core, step: &mut Step<'_>, shape: ShapeId) {
-        self.tasks.push_back(Task::CreateChild { shape, group: None });
-        self.proceed(core, step);
-    }
-
-    /// Whether there is a child SA for these selectors, or one on its way.
-    pub fn has_child(&self, shape: ShapeId) -> bool {
-        let wants = |task: &Task| matches!(task, Task::CreateChild { shape: of, .. } if *of == shape);
-        let asked = matches!(&self.ongoing, Some(Ongoing::ChildCreate(requested)) if requested.offer.shape == shape);
-        asked || self.children.covered().contains(&shape) || self.tasks.iter().any(wants)
-    }
-
-    /// A child SA comes near a limit, or the operator wishes so: another one takes its place.
-    pub fn rekey_child(&mut self, core: &mut Core, step: &mut Step<'_>, inbound: Spi) {
-        let Some(child) = self.children.get_mut(inbound).filter(|child| child.is_current()) else { return };
-        // Not again before this attempt has come to its end, whatever that is.
-        child.rekey_at = step.now + limits::REKEY_RETRY;
-        let queued = |task: &Task| matches!(task, Task::RekeyChild { inbound: of, .. } if *of == inbound);
-        if !self.is_rekeying(inbound) && !self.tasks.iter().any(queued) {
-            self.tasks.push_back(Task::RekeyChild { inbound, group: None });
-            self.proceed(core, step);
-        }
-    }
-
-    /// Every child SA is to be replaced.
-    pub fn rekey_children(&mut self, core: &mut Core, step: &mut Step<'_>) {
-        let current: Vec<_> =
-            self.children.iter().filter(|child| child.is_current()).map(|child| child.agreed.inbound).collect();
-        for inbound in current {
-            self.rekey_child(core, step, inbound);
-        }
-    }
-
-    /// This IKE SA is to be replaced.
-    pub fn rekey_ike(&mut self, core: &mut Core, step: &mut Step<'_>) {
-        self.rekey_at = step.now + limits::REKEY_RETRY;
-        let under_way = matches!(self.ongoing, Some(Ongoing::IkeRekey(_)));
-        if !under_way && !self.tasks.iter().any(|task| matches!(task, Task::RekeyIke { .. })) {
-            self.tasks.push_back(Task::RekeyIke { group: None });
-            self.proceed(core, step);
-        }
-    }
-
-    /// Whether our request to replace this child SA is under way.
-    pub fn is_rekeying(&self, inbound: Spi) -> bool {
-        matches!(&self.ongoing, Some(Ongoing::ChildRekey(rekeying)) if rekeying.old == inbound)
-    }
-
-    /// A child SA has come to its end without a successor: another one takes its place, then it goes.
-    pub fn replace_child(&mut self, core: &mut Core, step: &mut Step<'_>, inbound: Spi) {
-        let under_way = self.is_rekeying(inbound);
-        let Some(child) = self.children.get_mut(inbound).filter(|child| !child.leaving) else { return };
-        if under_way {
-            // The answer to our rekeying decides, if it still comes.
-            child.expires_at = step.now + limits::NEGOTIATION_TIME;
-            return;
-        }
-        child.leaving = true;
-        let (shape, alone) = (child.agreed.shape, child.replaced_by.is_none() && !child.redundant);
-        if alone && !self.has_child(shape) {
-            self.tasks.push_back(Task::CreateChild { shape, group: None });
-        }
-        self.delete_child(inbound);
-        self.proceed(core, step);
-    }
-
-    /// A delete of this child SA waits for the window from now on.
-    pub fn delete_child(&mut self, inbound: Spi) {
-        if let Some(child) = self.children.get_mut(inbound) {
-            child.leaving = true;
-            self.tasks.push_back(Task::DeleteChild(inbound));
-        }
-    }
-
-    /// Child SAs whose selectors are no longer configured go.
-    pub fn drop_children(&mut self, core: &mut Core, step: &mut Step<'_>, keep: impl Fn(&ChildSa) -> bool) {
-        let gone = self.children.iter().filter(|child| !child.leaving && !keep(child));
-        for inbound in gone.map(|child| child.agreed.inbound).collect::<Vec<_>>() {
-            self.delete_child(inbound);
-        }
-        self.proceed(core, step);
-    }
-
-    /// A child SA was installed. If both sides have asked for the same one, the initiator of the IKE SA deletes the
-    /// older of the two.
-    pub fn add_child(&mut self, core: &Core, child: ChildSa) {
-        if core.initiator {
-            let twins = self.children.iter().filter(|other| other.is_current() && other.is_twin(&child));
-            for inbound in twins.map(|twin| twin.agreed.inbound).collect::<Vec<_>>() {
-                self.delete_child(inbound);
-            }
-        }
-        self.children.push(child);
-    }
-
-    /// A child SA that we asked for was not made. If the peer `installed` it all the same, it is told to forget it.
-    pub fn child_failed(
-        &mut self,
-        step: &mut Step<'_>,
-        shape: ShapeId,
-        inbound: Spi,
-        exchange: ExchangeType,
-        declined: Declined,
-        installed: bool,
-    ) {
-        if installed {
-            self.tasks.push_back(Task::DeleteChild(inbound));
-        } else {
-            step.esp.release(inbound);
-        }
-        let Declined { reason, notify, detail } = declined;
-        let pause = (notify.kind == NotifyType::TEMPORARY_FAILURE).then_some(limits::TEMPORARY_FAILURE_PAUSE);
-        step.notices.push(Notice::ChildFailed { shape, exchange, reason, detail, pause });
-    }
-
-    /// A child SA leaves the table.
-    pub fn remove_child(&mut self, core: &Core, step: &mut Step<'_>, inbound: Spi, reason: &str) {
-        self.children.remove(&core.tunnel, step, inbound, reason);
-        self.tasks.retain(|task| *task != Task::DeleteChild(inbound));
-    }
-
-    /// The peer deletes an SPI that is not known. It may be that of a child SA whose CREATE_CHILD_SA response is late
-    /// or lost (RFC 7296 §2.25: exchanges in both directions overtake each other).
-    pub fn note_unknown_delete(&mut self, spi: u32) {
-        let creates = matches!(self.ongoing, Some(Ongoing::ChildCreate(_) | Ongoing::ChildRekey(_)));
-        if creates && self.deleted_early.len() < limits::SPARE_CHILDREN {
-            self.deleted_early.push(spi);
-        }
-    }
-
-    /// Whether the peer has deleted this SPI already.
-    pub fn was_deleted(&self, spi: Spi) -> bool {
-        self.deleted_early.contains(&spi.get())
-    }
-
-    /// The first packet has come in on a child SA.
-    pub fn first_inbound(&mut self, step: &mut Step<'_>, inbound: Spi) {
-        self.last_inbound = step.now;
-        self.children.seen(step, inbound);
     }
 }
 
