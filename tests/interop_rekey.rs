@@ -103,7 +103,8 @@ fn rekey_under_traffic(name: &str, opener: Opener) {
             // charon may have nothing left to rekey.
             let _ = theirs.join().unwrap();
         });
-        assert!(rekeys(&gateway.status().unwrap(), what) > before);
+        let status = gateway.status().unwrap();
+        assert!(rekeys(&status, what) > before, "{what}: {status}\n{}\n{}", gateway.log(), charon.log());
     }
     settled(&mut gateway, &charon);
     let status = gateway.status().unwrap();

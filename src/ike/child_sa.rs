@@ -8,6 +8,7 @@ use super::describe;
 use super::ike_sa::Core;
 use super::keylog;
 use super::keymat::ChildKeys;
+use super::limits;
 use super::step::{Notice, Step};
 use crate::crypto::suite::Group;
 use crate::event::Event;
@@ -209,6 +210,12 @@ impl ChildSa {
         if let Outbound::Waits(spec) = &mut self.outbound {
             spec.child.encapsulation = encapsulation;
         }
+    }
+
+    /// Whether the peer may not have the answer that makes it, although it asked for it: there is no use in rekeying what
+    /// it does not know, and "not found" would be no reason to forget it.
+    pub fn is_unproven(&self, now: Instant) -> bool {
+        matches!(self.outbound, Outbound::Waits(_)) && now.since(self.installed_at) < limits::NEGOTIATION_TIME
     }
 
     /// Sends from now on, if it waited for that.

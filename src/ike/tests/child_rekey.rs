@@ -246,6 +246,35 @@ fn a_lost_request_or_answer_makes_no_second_child_sa() {
     }
 }
 
+/// The answer is lost: B does not know the new child SA yet, and A does not rekey it.
+///
+/// ```text
+/// A                                                B
+///                                              <-- HDR, SK {N(REKEY_SA), SA, Ni, KEi, TSi, TSr}
+/// HDR, SK {SA, Nr, KEr, TSi, TSr}              --X
+///                                              <-- HDR, SK {N(REKEY_SA), ..}    again
+/// HDR, SK {SA, Nr, KEr, TSi, TSr}              -->
+///                                              <-- HDR, SK {D(old)}
+/// HDR, SK {N(REKEY_SA), SA, Ni, KEi, TSi, TSr} -->                              only now
+/// ```
+#[test]
+fn what_the_peer_may_not_have_yet_is_not_rekeyed() {
+    let mut pair = up(ESP, ESP);
+    pair.rekey(B, true, false);
+    pair.pass_next(A);
+    let _ = pair.take(B);
+    let sent = pair.sides[A].sent;
+    pair.rekey(A, true, false);
+    assert_eq!(pair.sides[A].sent, sent, "not now");
+    pair.talk(Duration::from_secs(15));
+    pair.assert_up(1);
+    pair.assert_no_loss();
+    for side in [A, B] {
+        let status = pair.status(side);
+        assert_eq!((status.rekeys.child, status.failures), (2, 0), "later");
+    }
+}
+
 /// A retransmitted request and a doubled answer.
 #[test]
 fn doubled_messages_of_a_rekeying_change_nothing() {
