@@ -116,7 +116,10 @@ fn rekey_under_traffic(name: &str, opener: Opener) {
     scene.transfer().unwrap();
     assert!(gateway.stop().unwrap().success());
     assert!(scene.seen().packets(Seen::Esp) > 1000);
-    scene.tshark_reads_everything();
+    // tshark looks at every key for every packet: a long run would never end.
+    if rounds() <= ROUNDS {
+        scene.tshark_reads_everything();
+    }
 }
 
 #[test]
