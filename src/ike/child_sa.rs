@@ -38,6 +38,8 @@ pub struct ChildSa {
     pub redundant: bool,
     /// When we delete it, if the peer, whose part it is, has not.
     pub patience_ends: Option<Instant>,
+    /// Until when the peer may ask again for the answer that makes it.
+    pub unproven_until: Instant,
     /// When it is rekeyed.
     pub rekey_at: Instant,
     /// When it is over.
@@ -111,6 +113,7 @@ impl Agreed {
                 replaced_by: None,
                 redundant: false,
                 patience_ends: None,
+                unproven_until: step.now + limits::NEGOTIATION_TIME,
                 rekey_at: step.now + lifetime.soft_time,
                 expires_at: step.now + lifetime.hard_time,
                 outbound: Outbound::Never,
@@ -215,12 +218,17 @@ impl ChildSa {
     /// Whether the peer may not have the answer that makes it, although it asked for it: there is no use in rekeying what
     /// it does not know, and "not found" would be no reason to forget it.
     pub fn is_unproven(&self, now: Instant) -> bool {
-        matches!(self.outbound, Outbound::Waits(_)) && now.since(self.installed_at) < limits::NEGOTIATION_TIME
+        self.waits() && now < self.unproven_until
+    }
+
+    /// Whether nothing has shown yet that the peer has it.
+    pub fn waits(&self) -> bool {
+        matches!(self.outbound, Outbound::Waits(_))
     }
 
     /// Sends from now on, if it waited for that.
     pub fn send(&mut self, step: &mut Step<'_>) {
-        if self.redundant || !matches!(self.outbound, Outbound::Waits(_)) {
+        if self.redundant || !self.waits() {
             return;
         }
         if let Outbound::Waits(spec) = std::mem::replace(&mut self.outbound, Outbound::Installed) {

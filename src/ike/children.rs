@@ -75,6 +75,32 @@ impl Children {
         }
     }
 
+    /// `old` ought to be gone by now. Gives what is to be deleted: the old one or, if the peer has never shown that it has
+    /// the new one, that; nothing as long as the peer may still ask for it.
+    pub fn patience_ends(&mut self, now: Instant, old: Spi) -> Option<Spi> {
+        let successor = self.get(old).and_then(|child| child.replaced_by);
+        let Some(new) = successor.and_then(|new| self.get(new)).filter(|new| new.waits() && !new.redundant) else {
+            return Some(old);
+        };
+        let (inbound, until) = (new.agreed.inbound, new.unproven_until);
+        if now >= until {
+            return Some(inbound);
+        }
+        self.get_mut(old)?.patience_ends = Some(until);
+        None
+    }
+
+    /// The IKE SA in which they were made is gone. If the peer has not got an answer, it never will.
+    pub fn inherited(&mut self, now: Instant) {
+        let until = now + limits::INHERITED_GRACE;
+        for child in self.all.iter_mut().filter(|child| child.waits()) {
+            child.unproven_until = child.unproven_until.min(until);
+        }
+        for child in &mut self.all {
+            child.patience_ends = child.patience_ends.map(|at| at.min(until));
+        }
+    }
+
     /// It has lost against its twin, and the peer, which made it, is to delete it.
     pub fn redundant(&mut self, inbound: Spi, patience_ends: Instant) {
         if let Some(child) = self.get_mut(inbound) {
@@ -103,6 +129,8 @@ impl Children {
         for predecessor in self.all.iter_mut().filter(|child| child.replaced_by == Some(inbound)) {
             predecessor.replaced_by = None;
             predecessor.patience_ends = None;
+            // It was to be replaced, and still is.
+            predecessor.rekey_at = predecessor.rekey_at.min(step.now + limits::TEMPORARY_FAILURE_PAUSE);
         }
         let lingers = gone.replaced_by.is_some() || gone.redundant;
         let inbound = gone.retire(tunnel, step, reason);

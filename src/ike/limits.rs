@@ -87,6 +87,9 @@ pub const LINGER: Duration = Duration::from_secs(5);
 /// it). Then we do.
 pub const REPLACED_GRACE: Duration = Duration::from_secs(30);
 
+/// The same for what was replaced in an IKE SA that was replaced itself meanwhile.
+pub const INHERITED_GRACE: Duration = Duration::from_secs(10);
+
 /// Message IDs from which on the IKE SA is rekeyed: half of what there is.
 pub const MANY_MESSAGES: u32 = 1 << 31;
 

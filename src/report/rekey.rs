@@ -45,9 +45,10 @@ pub fn judge(tunnel: &str, wish: Wish, before: &Status, now: &Status) -> Word {
         let why = now["why"].as_str().unwrap_or("it is down");
         return Word::Refused(plain(&format!("tunnel {tunnel} went down meanwhile: {why}")));
     }
-    let (old, new) = (current(&before), current(&now));
-    let still = |child: &Value| old.iter().any(|old| old["spis"] == child["spis"]);
-    if wish.children && (new.iter().any(still) || new.len() < old.len())
+    let new = current(&now);
+    let known = before["children"].as_array().into_iter().flatten();
+    let still = |child: &Value| known.clone().any(|old| old["spis"] == child["spis"]);
+    if wish.children && (new.iter().any(still) || new.len() < current(&before).len())
         || wish.ike && now["ike"]["spis"] == before["ike"]["spis"]
     {
         return Word::NotYet;

@@ -40,6 +40,16 @@ impl Endpoint {
         self.sas.values_mut().next().expect("an IKE SA").core.window.skip_to(next, expected);
     }
 
+    /// As if the request that waits had never been made.
+    pub(in crate::ike) fn forget_request(&mut self) {
+        for sa in self.sas.values_mut() {
+            sa.core.window.complete();
+            if let State::Established(state) = &mut sa.state {
+                state.ongoing = None;
+            }
+        }
+    }
+
     /// A child SA is deleted, for whatever reason.
     pub(in crate::ike) fn delete_child(&mut self, inbound: crate::sa::spi::Spi) {
         self.with_child(inbound, |state, core, step| {

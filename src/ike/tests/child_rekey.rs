@@ -328,21 +328,29 @@ fn what_the_peer_has_lost_is_made_from_scratch_without_a_delete() {
     assert_eq!(pair.failed(A), []);
 }
 
-/// The peer rekeys and never deletes what it has replaced.
+/// The peer rekeys, and never deletes what it has replaced. What shows that it has the new one decides which one goes.
 #[test]
 fn the_responder_deletes_the_old_one_when_the_initiator_does_not() {
-    let mut pair = up(EspSuite { group: None, ..ESP }, EspSuite { group: None, ..ESP });
-    let old = only(&pair, A).get();
-    let request = rekey_request(old, 0x00AB_CDEF, "10.0.0.1/32", "10.1.0.1/32");
-    let answer = answer_to(&mut pair, &request);
-    assert!(answer.iter().any(|payload| payload.kind() == PayloadType::SA));
-    assert_eq!(pair.sides[B].inbound.len(), 2);
-    pair.sides[A].endpoint.skip_request();
-    pair.run(limits::REPLACED_GRACE.saturating_sub(Duration::from_secs(1)));
-    assert_eq!(pair.sides[B].outbound.len(), 1);
-    assert!(pair.sides[B].outbound.values().any(|out| out.spi.get() == old), "still on the old one");
-    pair.run_secs(3);
-    assert!(pair.sides[B].outbound.values().all(|out| out.spi.get() != old));
+    for used in [true, false] {
+        let mut pair = up(EspSuite { group: None, ..ESP }, EspSuite { group: None, ..ESP });
+        let old = only(&pair, B);
+        let request = rekey_request(only(&pair, A).get(), 0x00AB_CDEF, "10.0.0.1/32", "10.1.0.1/32");
+        let answer = answer_to(&mut pair, &request);
+        assert!(answer.iter().any(|payload| payload.kind() == PayloadType::SA));
+        let new = *pair.sides[B].inbound.keys().find(|spi| **spi != old).unwrap();
+        pair.sides[A].endpoint.skip_request();
+        pair.run_secs(1);
+        assert_eq!(sends_on(&pair, B), old);
+        if used {
+            pair.input(B, Input::Sad(SadEvent::FirstInbound { inbound: new }));
+        }
+        let grace = if used { limits::REPLACED_GRACE } else { limits::NEGOTIATION_TIME };
+        pair.run(grace.saturating_sub(Duration::from_secs(2)));
+        let sends = |pair: &Pair, spi| pair.sides[B].outbound.contains_key(spi);
+        assert_eq!((sends(&pair, &old), sends(&pair, &new)), (true, used));
+        pair.run_secs(2);
+        assert_eq!((sends(&pair, &old), sends(&pair, &new)), (!used, used));
+    }
 }
 
 /// The initiator of a rekeying ought to delete the old one; here the responder is faster.

@@ -349,6 +349,26 @@ fn a_lost_message_of_an_ike_rekeying_ends_with_one_ike_sa() {
     }
 }
 
+/// B's answer to a child rekeying is lost, and before A asks again B rekeys the IKE SA. A peer that follows RFC 7296 §2.25.1
+/// says TEMPORARY_FAILURE; one that agrees has forgotten its request, and the child SA that only B has must not be used.
+#[test]
+fn a_child_sa_whose_answer_was_lost_with_its_ike_sa_is_not_used() {
+    let mut pair = Pair::new(tunnel(A), tunnel(B));
+    pair.run_secs(1);
+    let old = pair.sides[B].inbound.keys().copied().collect::<Vec<_>>();
+    pair.rekey(A, true, false);
+    pair.pass_next(B);
+    let _ = pair.take(A);
+    pair.sides[A].endpoint.forget_request();
+    pair.rekey(B, false, true);
+    pair.talk(Duration::from_secs(1));
+    let ways = |pair: &Pair| pair.sides[B].ways.values().map(|ways| *ways.last().unwrap()).collect::<Vec<_>>();
+    assert!(ways(&pair).iter().all(|spi| old.contains(spi)), "on the old ones");
+    pair.talk(Duration::from_secs(40));
+    pair.assert_up(1);
+    pair.assert_no_loss();
+}
+
 /// A request for a child SA that meets the rekeying of its IKE SA is tried again in the new one.
 #[test]
 fn a_child_sa_wanted_during_the_rekeying_is_made_in_the_new_ike_sa() {

@@ -45,6 +45,7 @@ impl Established {
     /// RFC 7296 §2.8: the new IKE SA inherits the child SAs of the old one.
     pub fn inherit(&mut self, core: &mut Core, step: &mut Step<'_>, estate: Estate) {
         self.children = estate.children;
+        self.children.inherited(step.now);
         self.tasks.extend(estate.tasks);
         step.notices.push(Notice::IkeRekeyed);
         self.proceed(core, step);

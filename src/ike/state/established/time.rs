@@ -54,8 +54,10 @@ impl Established {
                 Due::Rekey => self.rekey_child(core, step, inbound),
                 Due::Expired => self.replace_child(core, step, inbound),
                 Due::Patience => {
-                    self.delete_child(inbound);
-                    self.proceed(core, step);
+                    if let Some(inbound) = self.children.patience_ends(step.now, inbound) {
+                        self.delete_child(inbound);
+                        self.proceed(core, step);
+                    }
                 }
             }
         }
