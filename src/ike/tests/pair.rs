@@ -127,6 +127,8 @@ pub(super) struct Side {
     pub key_log: Vec<String>,
     pub timeout: Option<Instant>,
     pub sent: usize,
+    /// How many inbound SAs there were when each datagram left.
+    pub inbound_then: Vec<usize>,
     /// Inbound SAs on which a packet has come.
     pub seen: BTreeSet<Spi>,
     /// Packets that came before their SA.
@@ -171,6 +173,7 @@ impl Pair {
             key_log: Vec::new(),
             timeout: None,
             sent: 0,
+            inbound_then: Vec::new(),
             seen: BTreeSet::new(),
             held: Vec::new(),
             received: 0,
@@ -215,6 +218,7 @@ impl Pair {
                 }
                 Output::Transmit { local, remote, bytes } => {
                     this.sent += 1;
+                    this.inbound_then.push(this.inbound.len());
                     assert_eq!(local.ip(), address(side), "it leaves from our address");
                     self.number += 1;
                     let to = 1 - side;
