@@ -83,11 +83,9 @@ impl Children {
             return Some(old);
         };
         let (inbound, until) = (new.agreed.inbound, new.unproven_until);
-        if now >= until {
-            return Some(inbound);
-        }
-        self.get_mut(old)?.patience_ends = Some(until);
-        None
+        let over = now >= until;
+        self.get_mut(old)?.patience_ends = if over { None } else { Some(until) };
+        over.then_some(inbound)
     }
 
     /// The IKE SA in which they were made is gone. If the peer has not got an answer, it never will.

@@ -78,21 +78,27 @@ impl Established {
             child.expires_at = step.now + limits::NEGOTIATION_TIME;
             return;
         }
-        child.leaving = true;
         let (shape, alone) = (child.agreed.shape, child.replaced_by.is_none() && !child.redundant);
+        // The new one is asked for first, so that it is there when the old one goes.
+        let delete = self.mark_leaving(inbound);
         if alone && !self.has_child(shape) {
             self.tasks.push_back(Task::CreateChild { shape, group: None });
         }
-        self.delete_child(inbound);
+        self.tasks.extend(delete);
         self.proceed(core, step);
     }
 
     /// A delete of this child SA waits for the window from now on.
     pub fn delete_child(&mut self, inbound: Spi) {
-        if let Some(child) = self.children.get_mut(inbound) {
-            child.leaving = true;
-            self.tasks.push_back(Task::DeleteChild(inbound));
-        }
+        let delete = self.mark_leaving(inbound);
+        self.tasks.extend(delete);
+    }
+
+    /// It goes; the task that does it, once.
+    fn mark_leaving(&mut self, inbound: Spi) -> Option<Task> {
+        let child = self.children.get_mut(inbound).filter(|child| !child.leaving)?;
+        child.leaving = true;
+        Some(Task::DeleteChild(inbound))
     }
 
     /// Child SAs whose selectors are no longer configured go.
