@@ -1,15 +1,19 @@
-//! Reading a long packet from a TUN device, root only: in one piece, which then has to be moved apart, or in pieces right
-//! to where its segments will be sealed. Both in turn, each timed until every segment lies apart. `cargo bench --bench tun`.
+//! Reading a long packet from a TUN device, root only: in one piece, which is then moved apart, or in pieces right to where
+//! its segments are sealed. Both in turn, each timed until every segment lies apart. `cargo bench --bench tun`.
 
+use std::fs::File;
+use std::io::{self, IoSliceMut, Read};
 use std::net::UdpSocket as StdUdp;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant as Clock};
 
-use portcullis::dataplane::buffer::{Batch, Layout, Path};
+use portcullis::dataplane::buffer::{Batch, Path};
 use portcullis::dataplane::offload::TunOffload;
 use portcullis::platform::namespace::Namespace;
 use portcullis::platform::netlink::Netlink;
 use portcullis::platform::tun::Tun;
 use portcullis::platform::udp::UdpSocket;
+use portcullis::wire::vnet;
 
 const SEGMENT: usize = 1398;
 const SEGMENTS: usize = 44;
@@ -27,8 +31,9 @@ fn main() {
     assert!(matches!(result, Ok(Ok(()))), "{result:?}");
 }
 
-fn measure() -> std::io::Result<()> {
-    let mut tun = Tun::open("bench0", 1438, TunOffload::TcpAndUdp)?;
+fn measure() -> io::Result<()> {
+    let tun = Tun::open("bench0", 1438, TunOffload::TcpAndUdp)?;
+    let mut file = File::from(tun.as_fd().try_clone_to_owned()?);
     let mut netlink = Netlink::open()?;
     let index = netlink.index_of("bench0")?;
     netlink.add_address(index, "192.0.2.1/24".parse().expect("a network"))?;
@@ -44,26 +49,34 @@ fn measure() -> std::io::Result<()> {
         sent.vacant().expect("room").fill(0x33);
         sent.push(SEGMENT, 0, Some(path));
     }
-    let mut batch = Batch::with_trains(64, 9728);
+    let mut slab = vec![0_u8; DISTANCE * (SEGMENTS + 1)];
+    let mut header = [0; vnet::LEN];
     let mut times: [Vec<Duration>; 2] = [Vec::new(), Vec::new()];
     for round in 0..ROUNDS {
-        let apart = round % 2;
         assert_eq!(socket.send_batch(&sent, 0).sent, SEGMENTS);
-        batch.clear();
-        let segment = if apart == 1 { SEGMENT } else { 0 };
-        batch.expect(Layout { header_len: HEADERS, segment });
         let start = Clock::now();
-        let count = tun.read_batch(&mut batch)?;
-        if apart == 0 {
-            let (packets, slab) = batch.parts_mut();
-            let from = packets[0].start + HEADERS;
+        let len = if round % 2 == 0 {
+            let len = file.read_vectored(&mut [IoSliceMut::new(&mut header), IoSliceMut::new(&mut slab)])?;
             for index in (0..SEGMENTS).rev() {
-                let piece = from + index * SEGMENT;
-                slab.copy_within(piece..piece + SEGMENT, from + index * DISTANCE);
+                let from = HEADERS + index * SEGMENT;
+                slab.copy_within(from..from + SEGMENT, HEADERS + index * DISTANCE);
             }
-        }
-        times[apart].push(start.elapsed());
-        assert_eq!((count, batch.packets()[0].spread), (1, apart == 1));
+            len
+        } else {
+            let mut pieces: [IoSliceMut<'_>; SEGMENTS + 1] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+            pieces[0] = IoSliceMut::new(&mut header);
+            for (index, (piece, slot)) in pieces[1..].iter_mut().zip(slab.chunks_mut(DISTANCE)).enumerate() {
+                *piece = IoSliceMut::new(if index == 0 {
+                    &mut slot[..HEADERS + SEGMENT]
+                } else {
+                    &mut slot[HEADERS..][..SEGMENT]
+                });
+            }
+            file.read_vectored(&mut pieces)?
+        };
+        times[round % 2].push(start.elapsed());
+        assert_eq!(len, vnet::LEN + HEADERS + SEGMENTS * SEGMENT);
+        assert_eq!(slab[HEADERS + (SEGMENTS - 1) * DISTANCE..][..SEGMENT], [0x33; SEGMENT]);
     }
     let [together, apart] = times.map(|mut times| {
         times.sort_unstable();

@@ -46,27 +46,12 @@ fn pair() -> Pair {
     pair
 }
 
-/// Reads a packet as the TUN device does.
-fn read(batch: &mut Batch, packet: &[u8], said: VnetHeader) {
-    let mut rest = packet;
-    for room in batch.vacant_pieces().unwrap() {
-        let (piece, behind) = rest.split_at(room.len().min(rest.len()));
-        room[..piece.len()].copy_from_slice(piece);
-        rest = behind;
-    }
-    assert!(rest.is_empty(), "there is room for it");
-    batch.push_from_tun(packet.len(), said);
-}
-
 /// Seals a long packet: the datagrams.
 fn seal_long(pair: &mut Pair, packet: &[u8], said: VnetHeader) -> Vec<(Vec<u8>, Path)> {
-    seal_in(&mut Batch::with_trains(4, 9216), pair, packet, said)
-}
-
-fn seal_in(batch: &mut Batch, pair: &mut Pair, packet: &[u8], said: VnetHeader) -> Vec<(Vec<u8>, Path)> {
-    batch.clear();
-    read(batch, packet, said);
-    pair.left.outbound(pair.now, batch);
+    let mut batch = Batch::with_trains(4, 9216);
+    batch.vacant_for_train().unwrap()[..packet.len()].copy_from_slice(packet);
+    batch.push_from_tun(packet.len(), said);
+    pair.left.outbound(pair.now, &mut batch);
     let sent = batch.packets().iter().enumerate().filter(|(_, packet)| !packet.done);
     sent.map(|(at, packet)| (batch.bytes(at).to_vec(), across(packet.path.unwrap()))).collect()
 }
@@ -174,45 +159,6 @@ fn ipv6_and_udp_cross_the_same_way() {
     let datagrams = seal_long(&mut pair, &long, offload(&long, 1000));
     let arrived = open_all(&mut pair, &datagrams);
     assert_eq!((arrived.len(), arrived[0].0.segments), (1, Segments::Tcp6));
-}
-
-#[test]
-fn a_packet_is_the_same_whether_it_was_read_as_expected_or_not() {
-    let mut pair = pair();
-    pair.left.set_link_mtu(TUNNEL, 9216);
-    let mut batch = Batch::with_trains(4, 9216);
-    let v4 = |len: usize| udp(("192.0.2.10", 1000), ("203.0.113.20", 2000), 0, &numbers(len));
-    let v6 = |len: usize| udp(("2001:db8::10", 1000), ("2001:db8:1::20", 2000), 0, &numbers(len));
-    // The same again, another size, another family, the same length with another cut, one segment; each then once more.
-    let shapes = [
-        (false, 60_000, 1400),
-        (false, 60_000, 1200),
-        (true, 50_000, 1200),
-        (false, 1000, 1200),
-        (false, 65_000, 1100),
-    ];
-    for (is_v6, len, segment) in shapes.into_iter().flat_map(|shape| [shape; 3]) {
-        let long = if is_v6 { v6(len) } else { v4(len) };
-        let datagrams = seal_in(&mut batch, &mut pair, &long, offload(&long, segment));
-        let spread = batch.packets().len() > 1;
-        assert_eq!((datagrams.len(), spread), (len.div_ceil(segment), len > segment));
-        let mut got = Vec::new();
-        for (_, bytes) in open_all(&mut pair, &datagrams) {
-            got.extend_from_slice(&bytes[if is_v6 { 48 } else { 28 }..]);
-        }
-        assert!(got == numbers(len), "{is_v6} {len} {segment}");
-        // In between packets that are not to be cut, shorter and longer than the first piece.
-        for single in [v4(10), v6(1300), v4(8000)] {
-            let sealed = seal_in(&mut batch, &mut pair, &single, VnetHeader::default());
-            assert_eq!(sealed.len(), 1);
-            pair.now = pair.now + std::time::Duration::from_secs(1);
-            let mut wide = Batch::new(1, 9216);
-            wide.vacant().unwrap()[..sealed[0].0.len()].copy_from_slice(&sealed[0].0);
-            wide.push(sealed[0].0.len(), 0, Some(sealed[0].1));
-            pair.right.inbound(pair.now, &mut wide);
-            assert_eq!(written(&wide), [(VnetHeader::default(), single)]);
-        }
-    }
 }
 
 #[test]

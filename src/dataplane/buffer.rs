@@ -6,7 +6,6 @@
 
 use std::net::SocketAddr;
 
-use super::segment::header_len_of;
 use crate::wire::vnet::{self, Segments, VnetHeader};
 
 /// Room in front of each packet: outer headers, ESP header and IV are written there without moving the packet.
@@ -19,8 +18,6 @@ pub const LONGEST: usize = 65_535;
 pub const MAX_SEGMENTS: usize = 1024;
 /// IPv6 and the longest TCP header.
 pub const MAX_HEADERS: usize = 40 + 60;
-/// Pieces that one long packet is read in.
-pub const MAX_PIECES: usize = 64;
 
 const LINE: usize = 64;
 
@@ -33,15 +30,6 @@ pub struct Path {
     pub remote: SocketAddr,
     /// The outer TOS or traffic class byte.
     pub tos: u8,
-}
-
-/// How the next long packet is expected to be made up: its pieces are then read to where they will be needed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Layout {
-    /// Length of all headers.
-    pub header_len: usize,
-    /// Payload of each segment; 0 if nothing is expected.
-    pub segment: usize,
 }
 
 /// How a packet leaves by the TUN device.
@@ -67,8 +55,6 @@ pub struct Packet {
     pub segment: u16,
     /// What the kernel said about a packet from the TUN device.
     pub offload: VnetHeader,
-    /// Its segments lie apart already.
-    pub spread: bool,
     /// Outer path, for datagrams of the underlay.
     pub path: Option<Path>,
     /// Set when a stage has dropped or consumed the packet; later stages pass it over.
@@ -110,7 +96,6 @@ pub struct Batch {
     cursor: usize,
     /// A packet that is to be cut takes all that is left.
     closed: bool,
-    expected: Layout,
 }
 
 /// The distance from one packet to the next: an odd number of cache lines, so that they do not meet in the same sets.
@@ -143,7 +128,6 @@ impl Batch {
             filled: 0,
             cursor: 0,
             closed: false,
-            expected: Layout::default(),
         }
     }
 
@@ -188,36 +172,8 @@ impl Batch {
 
     /// Likewise for a packet that may be one to be cut.
     pub fn vacant_for_train(&mut self) -> Option<&mut [u8]> {
-        self.expected = Layout::default();
         let reach = self.reach;
         self.vacant_up_to(reach)
-    }
-
-    /// Expects the next long packets to be made up like this one.
-    pub fn expect(&mut self, layout: Layout) {
-        let fits = self.reach == LONGEST && layout.segment * (MAX_PIECES - 1) >= LONGEST;
-        self.expected = if fits { layout } else { Layout::default() };
-    }
-
-    /// The room for the next packet, or train, in the pieces that it is expected to have; `None` when full.
-    pub fn vacant_pieces(&mut self) -> Option<impl Iterator<Item = &mut [u8]>> {
-        if self.is_full() {
-            return None;
-        }
-        let Layout { header_len, segment } = self.expected;
-        let (first, gap, count) = if segment == 0 {
-            (self.reach, 0, 1)
-        } else {
-            (header_len + segment, stride(header_len + segment) - segment, LONGEST.div_ceil(segment))
-        };
-        let mut rest = self.slab.get_mut(self.cursor + HEADROOM..)?;
-        let pieces = (0..count).map_while(move |index| {
-            let len = if index == 0 { first } else { segment };
-            let (piece, behind) = std::mem::take(&mut rest).split_at_mut_checked(len)?;
-            rest = behind.get_mut(gap..).unwrap_or_default();
-            Some(piece)
-        });
-        Some(pieces)
     }
 
     fn vacant_up_to(&mut self, len: usize) -> Option<&mut [u8]> {
@@ -251,34 +207,13 @@ impl Batch {
         self.cursor += distance;
     }
 
-    /// Takes the first `len` bytes of the vacant room, or of its pieces, as a packet from the TUN device. One that is to be
-    /// cut is the last.
+    /// Takes the first `len` bytes of the vacant room as a packet from the TUN device. One that is to be cut is the last.
     pub fn push_from_tun(&mut self, len: usize, offload: VnetHeader) {
-        let Layout { header_len, segment } = self.expected;
-        let start = self.cursor + HEADROOM;
-        let apart = segment > 0 && len > header_len + segment;
-        let as_expected = apart
-            && usize::from(offload.segment_len) == segment
-            && header_len_of(&self.slab[start..], &offload) == Some(header_len);
-        if apart && !as_expected {
-            self.join(start + header_len, len - header_len);
-        }
         self.push(len, 0, None);
         if let Some(packet) = self.packets.last_mut() {
             packet.offload = offload;
-            packet.spread = as_expected;
         }
         self.closed = offload.segments != Segments::None || len > self.room;
-    }
-
-    /// Moves the pieces of `len` bytes of payload together, of which the first lies at `start`.
-    fn join(&mut self, start: usize, len: usize) {
-        let Layout { header_len, segment } = self.expected;
-        let distance = stride(header_len + segment);
-        for index in 1..len.div_ceil(segment) {
-            let (from, piece) = (start + index * distance, segment.min(len - index * segment));
-            self.slab.copy_within(from..from + piece, start + index * segment);
-        }
     }
 
     /// Makes a packet of each datagram of each train from a socket, in order; no byte is moved. Allocates only until the

@@ -3,7 +3,7 @@
 //! One long packet of many segments (`segment`) is judged once, takes one range of sequence numbers, and is cut here into
 //! segments that are sealed one after the other.
 
-use super::buffer::{Batch, Layout, Packet, Path, stride};
+use super::buffer::{Batch, Packet, Path, stride};
 use super::drop::Refused;
 use super::mtu;
 use super::pipeline::{Pipeline, notice_event};
@@ -69,10 +69,7 @@ impl Pipeline {
             }
             if packet.offload.segments != Segments::None {
                 debug_assert!(index + 1 == packets.len(), "what is to be cut is the last, and has the room behind it");
-                let layout = self.send_train(now, packets, slab);
-                if let Some(layout) = layout {
-                    batch.expect(layout);
-                }
+                self.send_train(now, packets, slab);
                 return;
             }
             if let Err(refusal) = self.send(now, &mut packets[index], slab) {
@@ -99,15 +96,14 @@ impl Pipeline {
     }
 
     /// Cuts the last packet into its segments and seals each: judged once, numbered by one range.
-    fn send_train(&mut self, now: Instant, packets: &mut Vec<Packet>, slab: &mut [u8]) -> Option<Layout> {
-        let packet = packets.last_mut()?;
+    fn send_train(&mut self, now: Instant, packets: &mut Vec<Packet>, slab: &mut [u8]) {
+        let Some(packet) = packets.last_mut() else { return };
         let place = packet.start..packet.start + packet.len;
         let train = match Train::plan(&slab[place.clone()], &packet.offload) {
             Ok(train) => train,
             Err(reason) => {
                 packet.done = true;
-                self.refuse(now, true, reason.into(), 1);
-                return None;
+                return self.refuse(now, true, reason.into(), 1);
             }
         };
         let count = train.count();
@@ -118,7 +114,6 @@ impl Pipeline {
                 self.refuse(now, true, refusal, count as u64);
             }
         }
-        Some(Layout { header_len: train.header_len(), segment: train.segment() })
     }
 
     /// Whether a train may go, by what its first segment looks like; and the first of its sequence numbers.
@@ -135,17 +130,15 @@ impl Pipeline {
         let Some(long) = packets.pop() else { return };
         let (count, header_len) = (train.count(), train.header_len());
         let template = Template::new(train, &slab[long.start..long.start + header_len]);
-        let distance = stride(header_len + train.segment());
+        let distance = stride(train.longest());
         let begin = packets.len();
         packets.resize(begin + count, Packet { path: Some(cleared.path), ..Packet::default() });
         let sa = self.sad.outbound(cleared.sa).expect("its place was just found");
         for index in (0..count).rev() {
             let start = long.start + index * distance;
             let (from, len) = train.payload(index);
-            if !long.spread {
-                let from = long.start + header_len + from;
-                slab.copy_within(from..from + len, start + header_len);
-            }
+            let from = long.start + header_len + from;
+            slab.copy_within(from..from + len, start + header_len);
             let place = start..start + header_len + len;
             template.write(index, &mut slab[place.clone()]);
             let sealed = sa.seal(first + index as u64, slab, place);

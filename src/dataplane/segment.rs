@@ -94,12 +94,6 @@ impl Train {
         self.header_len
     }
 
-    /// Payload of each but the last.
-    #[must_use]
-    pub fn segment(&self) -> usize {
-        self.segment
-    }
-
     /// Length of the longest, headers included.
     #[must_use]
     pub fn longest(&self) -> usize {
@@ -129,16 +123,6 @@ impl Train {
     /// those of all segments together, and the transport checksum is not one.
     pub fn pretend_first(&self, packet: &mut [u8]) {
         set_lengths(packet, self.ip_len, self.longest(), self.udp);
-    }
-}
-
-/// Length of all headers of a packet of the kind that `offload` says, as far as can be told.
-pub(super) fn header_len_of(packet: &[u8], offload: &VnetHeader) -> Option<usize> {
-    let ip_len = if packet.first()? >> 4 == 4 { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN };
-    match offload.segments {
-        Segments::Tcp4 | Segments::Tcp6 => Some(ip_len + usize::from(packet.get(ip_len + 12)? >> 4) * 4),
-        Segments::Udp => Some(ip_len + 8),
-        Segments::None | Segments::Unknown(_) => None,
     }
 }
 

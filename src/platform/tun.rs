@@ -13,7 +13,7 @@ use tun::AbstractDevice;
 
 use super::namespace::{set_sysctl, sysctl};
 use super::netlink::Netlink;
-use crate::dataplane::buffer::{Batch, MAX_PIECES, Role};
+use crate::dataplane::buffer::{Batch, Role};
 use crate::dataplane::coalesce::MAX_PACKETS;
 use crate::dataplane::offload::TunOffload;
 use crate::wire::vnet::{self, VnetHeader};
@@ -127,14 +127,8 @@ impl Tun {
     /// Reads one packet into the room that `batch` offers: how long it is, and what the kernel says of it.
     fn read_one(&mut self, batch: &mut Batch) -> io::Result<Option<(usize, VnetHeader)>> {
         let mut header = [0; vnet::LEN];
-        let Some(room) = batch.vacant_pieces() else { return Ok(None) };
-        let mut pieces: [IoSliceMut<'_>; MAX_PIECES + 1] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
-        let mut used = 0;
-        for (piece, room) in pieces.iter_mut().zip(std::iter::once(&mut header[..]).chain(room)) {
-            *piece = IoSliceMut::new(room);
-            used += 1;
-        }
-        let len = self.file.read_vectored(&mut pieces[..used])?;
+        let Some(room) = batch.vacant_for_train() else { return Ok(None) };
+        let len = self.file.read_vectored(&mut [IoSliceMut::new(&mut header), IoSliceMut::new(room)])?;
         let len = len.checked_sub(vnet::LEN).filter(|len| *len > 0);
         Ok(len.map(|len| (len, VnetHeader::parse(&header))))
     }
