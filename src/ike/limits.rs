@@ -102,6 +102,13 @@ pub const TWIN_GRACE: Duration = Duration::from_secs(2);
 /// Child SAs of one IKE SA beyond two for each shape (old and new). An authenticated peer cannot fill the SAD.
 pub const SPARE_CHILDREN: usize = 4;
 
+/// Child SAs beyond that which were replaced, or lost against their twins, and whose delete is still to come. They carry
+/// nothing, and each goes after some seconds.
+pub const SPARE_REKEYED: usize = 64;
+
+/// How long the peer has for deleting what it made itself and what has lost against ours.
+pub const REDUNDANT_GRACE: Duration = Duration::from_secs(10);
+
 /// IKE SAs of one tunnel that are established at the same time; more are an authenticated peer gone wrong.
 pub const MAX_ESTABLISHED_PER_TUNNEL: usize = 4;
 

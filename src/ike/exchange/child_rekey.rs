@@ -126,7 +126,7 @@ fn install(
     }
     state.children.push(child);
     if let Some(rival) = rival {
-        state.children.redundant(rival.inbound, step.now + limits::REPLACED_GRACE);
+        state.children.redundant(rival.inbound, step.now + limits::REDUNDANT_GRACE);
     }
     if state.children.get(old).is_some_and(|old| !old.leaving) {
         state.children.replaced(old, inbound, None);

@@ -141,14 +141,18 @@ pub fn answer(
     if rekeys_ike {
         return ike_rekey::answer(state, core, step, incoming, sorted);
     }
+    let named = sorted.notify(NotifyType::REKEY_SA).filter(|notify| notify.protocol != ProtocolId::IKE);
     let most = core.tunnel.children.len() * 2 + limits::SPARE_CHILDREN;
-    if state.children.len() >= most {
+    let current = state.children.iter().filter(|child| child.is_current()).count();
+    // A rekeying is answered as usual even while what it replaces, or lost against it, waits for its end.
+    let full = if named.is_some() { state.children.len() >= most + limits::SPARE_REKEYED } else { current >= most };
+    if full {
         // RFC 7296 §1.3: "If the responder rejects the CREATE_CHILD_SA request with a NO_ADDITIONAL_SAS notification",
         // it takes no more child SAs in this IKE SA.
         decline(state, core, step, incoming, Notify::error(NotifyType::NO_ADDITIONAL_SAS));
         return Ok(Next::Stay);
     }
-    match sorted.notify(NotifyType::REKEY_SA).filter(|notify| notify.protocol != ProtocolId::IKE) {
+    match named {
         Some(notify) => child_rekey::answer(state, core, step, incoming, sorted, notify)?,
         None => child_create::answer(state, core, step, incoming, sorted)?,
     }

@@ -408,7 +408,7 @@ fn a_peer_that_takes_no_more_sas_is_believed_and_the_old_one_lives_on() {
     let mut pair = up(EspSuite { group: None, ..ESP }, EspSuite { group: None, ..ESP });
     // Whoever rekeys again and again, and deletes nothing, comes to an end.
     let mut known = only(&pair, A).get();
-    for own in (0x00AB_0000..).take(limits::SPARE_CHILDREN + 1) {
+    for own in (0x00AB_0000..).take(limits::SPARE_CHILDREN + limits::SPARE_REKEYED + 1) {
         let request = rekey_request(known, own, "10.0.0.1/32", "10.1.0.1/32");
         let answer = answer_to(&mut pair, &request);
         assert!(answer.iter().any(|payload| payload.kind() == PayloadType::SA), "{answer:?}");
