@@ -49,13 +49,14 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let pcap = folder.path().join("underlay.pcap");
         let capture = Capture::start(topology.watch_underlay().unwrap(), inner_networks(), Some(&pcap)).unwrap();
-        let start = |side, place, local, peer, direction| {
+        // One of them opens: two that open make two IKE SAs, and the table would have keys of both.
+        let start = |side, place, local, peer, direction, begin| {
             let config = format!(
                 "[gateway]\nstate_dir = \"@FOLDER@/state\"\ncontrol_socket = \"@FOLDER@/control.sock\"\n\n\
                  [agreement.lab]\nkind = \"lab\"\n\n\
                  [tunnel.peer]\nagreement = \"lab\"\nlocal = \"{local}\"\npeer = \"{peer}\"\n\
                  auth = {{ method = \"psk\", secret = \"hex:{}\" }}\n\
-                 ike = [\"aes256gcm16-prfsha384-ecp384\"]\nesp = [\"aes256gcm16-ecp384-esn\"]\n\n\
+                 ike = [\"aes256gcm16-prfsha384-ecp384\"]\nesp = [\"aes256gcm16-ecp384-esn\"]\nstart = \"{begin}\"\n\n\
                  [[rule]]\nname = \"mq\"\ntunnel = \"peer\"\nclause = \"lab\"\nfrom = [\"{}\"]\nto = [\"{}\"]\n\
                  service = \"mq\"\ndirection = \"{direction}\"\n",
                 interop::PSK,
@@ -66,8 +67,8 @@ impl Scene {
             let keys = folder.path().join("keys").join(side);
             Gateway::start(program, place, &folder.path().join(side), &config, Some(&keys)).unwrap()
         };
-        let mut a = start("a", &topology.gateway_a, V4.gateway_a, V4.gateway_b, "outbound");
-        let mut b = start("b", &topology.gateway_b, V4.gateway_b, V4.gateway_a, "inbound");
+        let mut a = start("a", &topology.gateway_a, V4.gateway_a, V4.gateway_b, "outbound", "always");
+        let mut b = start("b", &topology.gateway_b, V4.gateway_b, V4.gateway_a, "inbound", "manual");
         for gateway in [&mut a, &mut b] {
             let status = gateway.wait_until_up(Duration::from_secs(15));
             let status = status.unwrap_or_else(|| panic!("no tunnel:\n{}", gateway.log()));
