@@ -13,10 +13,10 @@ use crate::time::Instant;
 
 /// SPIs announced at a time; the oldest gives way. One exchange of each tunnel is under way at most.
 const EXPECTED: usize = 1024;
-/// Packets held at a time.
-const PACKETS: usize = 256;
-/// Their bytes.
-const BYTES: usize = 512 << 10;
+/// Packets held at a time: ten milliseconds of the fastest tunnel, far more than an answer of IKE takes to be worked on.
+const PACKETS: usize = 4096;
+/// Their bytes. Only what has been used once is memory.
+const BYTES: usize = 6 << 20;
 /// As long as an IKE request is repeated for.
 const EXPECTED_FOR: Duration = Duration::from_mins(1);
 /// What is older is of no use to those who sent it.
@@ -156,7 +156,7 @@ mod tests {
         let (now, mut held) = (Instant::ZERO, Held::default());
         held.expect(now, spi(1000));
         let hold = |held: &mut Held, len: usize| {
-            (0..1000).filter(|_| held.hold(now, spi(1000), path(), &vec![0; len]) == Holding::Held).count()
+            (0..2 * PACKETS).filter(|_| held.hold(now, spi(1000), path(), &vec![0; len]) == Holding::Held).count()
         };
         assert_eq!(hold(&mut held, 100), PACKETS);
         assert_eq!(held.hold(now, spi(1000), path(), &[0]), Holding::Full);
