@@ -9,7 +9,7 @@ use portcullis::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
 use portcullis::entropy::SeededEntropy;
 use portcullis::ids::{ShapeId, TunnelId};
 use portcullis::ike::api::{Input, Output};
-use portcullis::ike::config::{ChildConfig, Config, IkeLifetime, Start, TunnelConfig};
+use portcullis::ike::config::{ChildConfig, Config, IkeLifetime, LocalAuth, PeerAuth, Secrets, Start, TunnelConfig};
 use portcullis::ike::endpoint::Endpoint;
 use portcullis::policy::selector::TrafficSelector;
 use portcullis::sa::lifetime::Lifetime;
@@ -20,6 +20,10 @@ use portcullis::wire::ike::payload::Id;
 
 fn address(side: u8) -> IpAddr {
     Ipv4Addr::new(192, 0, 2, side).into()
+}
+
+fn psk() -> Secrets {
+    Secrets::one(Secret::copy_of(b"thirty-two bytes known to both.."))
 }
 
 fn endpoint(side: u8, suite: IkeSuite) -> Endpoint {
@@ -38,7 +42,8 @@ fn endpoint(side: u8, suite: IkeSuite) -> Endpoint {
         peer: address(other),
         local_id: id(side),
         peer_id: id(other),
-        psk: Secret::copy_of(b"thirty-two bytes known to both.."),
+        local_auth: LocalAuth::Psk(psk()),
+        peer_auth: PeerAuth::Psk(psk()),
         ike: vec![suite],
         esp: vec![EspSuite { cipher: Cipher::Aes256Gcm16, mac: None, group: None, esn: true }],
         lab: true,

@@ -34,7 +34,7 @@ fn the_example_loads() {
     assert_eq!((tunnel.replay_window, tunnel.force_encapsulation), (4096, false));
     assert_eq!(identity::text(&tunnel.local_id), "198.51.100.10");
     assert_eq!(identity::text(&tunnel.peer_id), "203.0.113.5");
-    assert_eq!(tunnel.psk.expose(), PSK.trim_end().as_bytes());
+    assert_eq!(tunnel.local_auth.psk().unwrap().expose(), PSK.trim_end().as_bytes());
     assert_eq!(
         tunnel.ike.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["aes256gcm16-prfsha384-ecp384", "aes256-sha384-ecp384"]

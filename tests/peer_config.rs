@@ -160,7 +160,8 @@ fn what_strongswan_is_told_comes_back_as_the_same_tunnel_from_the_other_side() {
         assert_eq!((back.local, back.peer), (original.peer, original.local));
         assert_eq!((&back.local_id, &back.peer_id), (&original.peer_id, &original.local_id));
         assert_eq!((&back.ike, &back.esp), (&original.ike, &original.esp));
-        assert_eq!(back.psk.expose(), original.psk.expose());
+        assert_eq!(back.local_auth, original.local_auth);
+        assert_eq!(back.peer_auth, original.peer_auth);
         let settings = |tunnel: &portcullis::ike::config::TunnelConfig| {
             let (child, ike) = (tunnel.lifetime, tunnel.ike_lifetime);
             (tunnel.force_encapsulation, tunnel.liveness, tunnel.replay_window, child, ike)

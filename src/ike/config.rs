@@ -9,8 +9,9 @@ use crate::entropy::Entropy;
 use crate::ids::{ShapeId, TunnelId};
 use crate::policy::selector::TrafficSelector;
 use crate::sa::lifetime::Lifetime;
-use crate::secret::Secret;
 use crate::wire::ike::payload::Id;
+
+pub use crate::ike::auth::{LocalAuth, PeerAuth, Secrets};
 
 /// All tunnels.
 #[derive(Clone, Debug, Default)]
@@ -36,8 +37,10 @@ pub struct TunnelConfig {
     pub local_id: Id,
     /// Who the peer must prove to be.
     pub peer_id: Id,
-    /// The pre-shared key.
-    pub psk: Secret,
+    /// What we prove ourselves with.
+    pub local_auth: LocalAuth,
+    /// What the peer has to prove itself with.
+    pub peer_auth: PeerAuth,
     /// IKE proposals in order of preference.
     pub ike: Vec<IkeSuite>,
     /// ESP proposals in order of preference.
@@ -71,7 +74,8 @@ impl TunnelConfig {
             name: self.name.clone(),
             local_id: self.local_id.clone(),
             peer_id: self.peer_id.clone(),
-            psk: Secret::copy_of(self.psk.expose()),
+            local_auth: self.local_auth.clone(),
+            peer_auth: self.peer_auth.clone(),
             ike: self.ike.clone(),
             esp: self.esp.clone(),
             children: self.children.clone(),

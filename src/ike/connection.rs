@@ -316,8 +316,9 @@ impl Connection {
 /// Whether two configurations lead to the same negotiation, so that an IKE SA made under one may live under the other.
 /// Lifetimes are not negotiated: other ones hold from the next keys on.
 pub fn same_negotiation(a: &TunnelConfig, b: &TunnelConfig) -> bool {
-    (a.local, a.peer, &a.local_id, &a.peer_id, &a.psk, &a.ike, &a.esp, a.lab, a.force_encapsulation)
-        == (b.local, b.peer, &b.local_id, &b.peer_id, &b.psk, &b.ike, &b.esp, b.lab, b.force_encapsulation)
+    (a.local, a.peer, &a.local_id, &a.peer_id, &a.ike, &a.esp, a.lab, a.force_encapsulation)
+        == (b.local, b.peer, &b.local_id, &b.peer_id, &b.ike, &b.esp, b.lab, b.force_encapsulation)
+        && (&a.local_auth, &a.peer_auth) == (&b.local_auth, &b.peer_auth)
         && a.replay_window == b.replay_window
         && (a.start == Start::Disabled) == (b.start == Start::Disabled)
 }

@@ -44,6 +44,8 @@ pub struct Core {
     pub nat: Nat,
     /// The tunnel it belongs to.
     pub tunnel: Arc<TunnelConfig>,
+    /// Which of our pre-shared keys this attempt of ours signs with, if there are several.
+    pub turn: usize,
     /// When its first message was sent or received.
     pub opened_at: Instant,
     /// Message IDs.

@@ -1,6 +1,16 @@
-//! How a peer proves who it is (RFC 7296 §2.15). One file per method; each ends in a [`PeerAuthenticated`].
+//! How we prove who we are and how a peer does (RFC 7296 §2.15). `prove` is the one place where our proof is made,
+//! `check` the one place where a peer's becomes a [`PeerAuthenticated`]; one file per method beside them.
 
+pub mod check;
+pub mod method;
+pub mod octets;
+pub mod prove;
 pub mod psk;
+
+pub use check::{Failure, Shown, check};
+pub use method::{LocalAuth, Means, PeerAuth, Secrets};
+pub use octets::SignedOctets;
+pub use prove::{Circumstances, prove};
 
 use crate::wire::ike::payload::Id;
 
@@ -8,6 +18,7 @@ use crate::wire::ike::payload::Id;
 #[derive(Debug)]
 pub struct PeerAuthenticated {
     id: Id,
+    means: Means,
 }
 
 impl PeerAuthenticated {
@@ -16,9 +27,14 @@ impl PeerAuthenticated {
         &self.id
     }
 
+    /// By what it was proved.
+    pub fn means(&self) -> Means {
+        self.means
+    }
+
     /// For the IKE SA that takes the place of this one. RFC 7296 §2.8.3: rekeying does not authenticate anew; who holds
     /// the old keys makes the new ones.
     pub fn inherited(&self) -> Self {
-        Self { id: self.id.clone() }
+        Self { id: self.id.clone(), means: self.means }
     }
 }

@@ -8,14 +8,17 @@
 //!                                               or  <--  HDR, SK {IDr, AUTH, N(why no child SA)}
 //!                                               or  <--  HDR, SK {N(AUTHENTICATION_FAILED)}
 //! ```
-//! Left out: certificates, EAP, configuration payloads (passed over), IPComp, transport mode (passed over: without our
-//! own USE_TRANSPORT_MODE the child SA is in tunnel mode, §1.3.1).
+//! What a proof is made of and how it is checked is not known here, but in `ike::auth`. [`establish_opened`] and
+//! [`establish_answered`] come after the proofs of both sides, in however many rounds those were made.
+//!
+//! Left out: EAP, configuration payloads (passed over), IPComp, transport mode (passed over: without our own
+//! USE_TRANSPORT_MODE the child SA is in tunnel mode, §1.3.1).
 
 use subtle::ConstantTimeEq;
 
 use crate::event::IkeReason;
 use crate::ids::ShapeId;
-use crate::ike::auth::psk::{self, SignedOctets};
+use crate::ike::auth::{Circumstances, Failure, Means, PeerAuthenticated, Shown, SignedOctets, check, prove};
 use crate::ike::child::{self, Declined, Offer};
 use crate::ike::collision;
 use crate::ike::describe;
@@ -28,7 +31,7 @@ use crate::ike::payloads::{Required, Sorted};
 use crate::ike::state::{AuthRequested, Closing, Established, Handshake, InitAnswered, State};
 use crate::ike::step::{Notice, Step};
 use crate::wire::ike::numbers::{ExchangeType, NotifyType, PayloadType};
-use crate::wire::ike::payload::{Auth, Id, Notify, Payload};
+use crate::wire::ike::payload::{Id, Notify, Payload};
 
 /// With PSK both sides show identity and proof in their first message.
 const REQUEST: Required =
@@ -38,13 +41,17 @@ const RESPONSE: Required = Required(&[PayloadType::IDR, PayloadType::AUTH]);
 
 impl Handshake {
     /// What the initiator signs.
-    fn initiator_octets<'a>(&'a self, id: &'a Id) -> SignedOctets<'a> {
-        SignedOctets { message: &self.init_request, nonce: &self.responder_nonce, sk_p: &self.keys.sk_pi, id }
+    pub(in crate::ike) fn initiator_octets<'a>(&'a self, id: &'a Id) -> SignedOctets<'a> {
+        let (prf, int_auth) = (self.suite.prf, &self.int_auth);
+        let (message, nonce, sk_p) = (&self.init_request, &self.responder_nonce, &self.keys.sk_pi);
+        SignedOctets { prf, message, nonce, sk_p, id, int_auth }
     }
 
     /// What the responder signs.
-    fn responder_octets<'a>(&'a self, id: &'a Id) -> SignedOctets<'a> {
-        SignedOctets { message: &self.init_response, nonce: &self.initiator_nonce, sk_p: &self.keys.sk_pr, id }
+    pub(in crate::ike) fn responder_octets<'a>(&'a self, id: &'a Id) -> SignedOctets<'a> {
+        let (prf, int_auth) = (self.suite.prf, &self.int_auth);
+        let (message, nonce, sk_p) = (&self.init_response, &self.initiator_nonce, &self.keys.sk_pr);
+        SignedOctets { prf, message, nonce, sk_p, id, int_auth }
     }
 
     fn nonces(&self) -> Nonces<'_> {
@@ -57,8 +64,9 @@ impl Handshake {
 /// Sends the request, with the child SA `first` (or the first configured one).
 pub fn request(mut handshake: Handshake, core: &mut Core, step: &mut Step<'_>, first: Option<ShapeId>) -> State {
     let tunnel = core.tunnel.clone();
-    let auth = psk::sign(handshake.suite.prf, &tunnel.psk, handshake.initiator_octets(&tunnel.local_id));
-    let own_auth = auth.data.clone();
+    let circumstances = Circumstances { turn: core.turn };
+    let own = prove(&tunnel.local_auth, handshake.initiator_octets(&tunnel.local_id), circumstances);
+    let own_auth = own.auth.data.clone();
     let mut payloads = vec![Payload::IdI(tunnel.local_id.clone())];
     if step.rivals.is_empty() {
         // RFC 7296 §2.4: "asserts that this IKE SA is the only IKE SA currently active between the authenticated
@@ -66,7 +74,7 @@ pub fn request(mut handshake: Handshake, core: &mut Core, step: &mut Step<'_>, f
         payloads.push(Payload::Notify(Notify::error(NotifyType::INITIAL_CONTACT)));
     }
     payloads.push(Payload::IdR(tunnel.peer_id.clone()));
-    payloads.push(Payload::Auth(auth));
+    payloads.extend(own.into_payloads());
     let shape = first.or_else(|| tunnel.children.first().map(|child| child.shape));
     let offer = shape.map(|shape| Offer::new(core, step, shape, Place::IkeAuth));
     payloads.extend(offer.as_ref().and_then(|offer| offer.payloads(core)).into_iter().flatten());
@@ -112,15 +120,14 @@ pub fn process(
     let (Some(id), Some(auth)) = (&sorted.id_r, &sorted.auth) else { return State::Ended };
     let tunnel = core.tunnel.clone();
     let verified = if bool::from(auth.data.ct_eq(&own_auth)) {
-        Err(IkeReason::Reflected)
+        Err(Failure { reason: IkeReason::Reflected, detail: String::new() })
     } else {
-        let signed = handshake.responder_octets(id);
-        psk::verify(handshake.suite.prf, &tunnel.psk, signed, auth, &tunnel.peer_id)
+        check(&tunnel.peer_auth, &tunnel.peer_id, handshake.responder_octets(id), Shown { auth })
     };
     let proof = match verified {
         Ok(proof) => proof,
-        Err(reason) => {
-            fail(step, reason, who(id, &tunnel.peer_id));
+        Err(Failure { reason, detail }) => {
+            fail(step, reason, detail);
             // RFC 7296 §2.21.2: the initiator tells the responder, which believes that all is well, "in a separate
             // INFORMATIONAL exchange".
             let farewell = Some(Payload::Notify(Notify::error(NotifyType::AUTHENTICATION_FAILED)));
@@ -132,7 +139,19 @@ pub fn process(
             return State::Closing(Box::new(closing));
         }
     };
-    let agreed = offer.map(|offer| (offer.shape, offer.inbound, offer.accept(core, &sorted)));
+    establish_opened(proof, handshake, core, step, offer, &sorted)
+}
+
+/// The peer has proved itself, and in `sorted` it says what becomes of the child SA: the IKE SA that we opened stands.
+pub fn establish_opened(
+    proof: PeerAuthenticated,
+    handshake: Handshake,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    offer: Option<Offer>,
+    sorted: &Sorted,
+) -> State {
+    let agreed = offer.map(|offer| (offer.shape, offer.inbound, offer.accept(core, sorted)));
     let child = agreed.map(|(shape, inbound, agreed)| {
         let agreed = agreed.map(|agreed| {
             let suite = agreed.suite;
@@ -151,16 +170,11 @@ pub fn process(
             established.children.push(child);
         }
         Some((shape, inbound, Err(declined))) => {
-            established.child_failed(step, shape, inbound, exchange, declined, sorted.sa.is_some());
+            established.child_failed(step, shape, inbound, ExchangeType::IKE_AUTH, declined, sorted.sa.is_some());
         }
     }
     established.proceed(core, step);
     State::Established(Box::new(established))
-}
-
-/// For the log: who spoke, and who should have.
-fn who(said: &Id, expected: &Id) -> String {
-    format!("the peer says it is {}, expected is {}", describe::identity(said), describe::identity(expected))
 }
 
 // Responder.
@@ -197,10 +211,29 @@ pub fn answer(
         }
     };
     let tunnel = core.tunnel.clone();
-    let auth: Auth = psk::sign(handshake.suite.prf, &tunnel.psk, handshake.responder_octets(&tunnel.local_id));
-    let mut payloads = vec![Payload::IdR(tunnel.local_id.clone()), Payload::Auth(auth)];
+    // A peer that has one key of several is answered with the one that it has.
+    let turn = match proof.means() {
+        Means::Psk(place) => place,
+    };
+    let own = prove(&tunnel.local_auth, handshake.responder_octets(&tunnel.local_id), Circumstances { turn });
+    let mut payloads = vec![Payload::IdR(tunnel.local_id.clone())];
+    payloads.extend(own.into_payloads());
+    establish_answered(proof, handshake, core, step, incoming, &request, payloads)
+}
+
+/// The peer has proved itself and asks in `request` for a child SA; `payloads` are the first ones of our answer to
+/// `incoming`, our own proof among them. The IKE SA that the peer opened stands.
+pub fn establish_answered(
+    proof: PeerAuthenticated,
+    mut handshake: Handshake,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    incoming: &Incoming<'_>,
+    request: &Sorted,
+    mut payloads: Vec<Payload>,
+) -> State {
     // RFC 7296 §1.2: if the child SA fails, the IKE SA stands all the same.
-    let child = match child::choose(core, step, &request, &[], Place::IkeAuth) {
+    let child = match child::choose(core, step, request, &[], Place::IkeAuth) {
         Ok((agreed, proposal)) => {
             payloads.extend(agreed.payloads(proposal));
             let suite = agreed.suite;
@@ -229,11 +262,7 @@ pub fn answer(
 }
 
 /// Checks identity and proof.
-fn authenticate(
-    handshake: &Handshake,
-    core: &Core,
-    sorted: Sorted,
-) -> Result<(crate::ike::auth::PeerAuthenticated, Sorted), Refusal> {
+fn authenticate(handshake: &Handshake, core: &Core, sorted: Sorted) -> Result<(PeerAuthenticated, Sorted), Refusal> {
     let refused = |reason| Refusal::told(reason, Notify::error(NotifyType::AUTHENTICATION_FAILED));
     if sorted.id_i.is_some() && sorted.auth.is_none() {
         // RFC 7296 §2.16: no AUTH asks for EAP, which this tunnel does not do.
@@ -244,9 +273,8 @@ fn authenticate(
         return Err(Refusal::missing(PayloadType::AUTH));
     };
     let tunnel = &core.tunnel;
-    let signed = handshake.initiator_octets(id);
-    let proof = psk::verify(handshake.suite.prf, &tunnel.psk, signed, auth, &tunnel.peer_id)
-        .map_err(|reason| refused(reason).with(who(id, &tunnel.peer_id)))?;
+    let proof = check(&tunnel.peer_auth, &tunnel.peer_id, handshake.initiator_octets(id), Shown { auth })
+        .map_err(|Failure { reason, detail }| refused(reason).with(detail))?;
     if let Some(wanted) = sorted.id_r.as_ref().filter(|wanted| !wanted.names(&tunnel.local_id)) {
         let detail = format!(
             "the peer asks for {}, we are {}",

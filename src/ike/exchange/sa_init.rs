@@ -62,6 +62,7 @@ pub fn begin(step: &mut Step<'_>, tunnel: &Arc<TunnelConfig>, spi: IkeSpi, first
         path: Path::between(tunnel.local, tunnel.peer, IKE_PORT),
         nat: Nat::default(),
         tunnel: Arc::clone(tunnel),
+        turn: 0,
         opened_at: step.now,
         window: Window::new(0),
     };
@@ -242,7 +243,16 @@ fn handshake(
     let keys = ike_keys(suite, shared, nonces, spis);
     step.out.key_log(|| keylog::ike(suite, spis, &keys));
     let protection = Protection::new(suite, &keys, initiator);
-    Handshake { suite, keys, protection, initiator_nonce, responder_nonce, init_request, init_response }
+    Handshake {
+        suite,
+        keys,
+        protection,
+        initiator_nonce,
+        responder_nonce,
+        init_request,
+        init_response,
+        int_auth: Vec::new(),
+    }
 }
 
 // Responder.
@@ -325,6 +335,7 @@ pub fn answer(
         path: incoming.path,
         nat,
         tunnel: Arc::clone(tunnel),
+        turn: 0,
         opened_at: step.now,
         // The request was number 0, and IKE_AUTH will be number 1.
         window: Window::new(0),

@@ -76,6 +76,8 @@ pub struct Handshake {
     pub init_request: Vec<u8>,
     /// The response, `RealMessage2`.
     pub init_response: Vec<u8>,
+    /// `IntAuth` of RFC 9242 §3.3.2, which both sides' AUTH covers; empty without IKE_INTERMEDIATE.
+    pub int_auth: Vec<u8>,
 }
 
 impl State {

@@ -10,7 +10,6 @@ use crate::ike::exchange::sa_init::stateless;
 use crate::ike::ike_sa::Incoming;
 use crate::ike::limits;
 use crate::ike::path::Path;
-use crate::secret::Secret;
 use crate::wire::ike::message::Message;
 use crate::wire::ike::numbers::{ExchangeType, IdType, NotifyType};
 use crate::wire::ike::payload::{Id, Notify, Payload};
@@ -241,7 +240,7 @@ fn no_common_proposal_is_told_at_once_and_reported_in_the_end() {
 #[test]
 fn a_wrong_key_establishes_nothing_and_is_named() {
     let [mut a, b] = [tunnel(A), tunnel(B)];
-    a.psk = Secret::copy_of(b"another key");
+    set_psk(&mut a, &[b"another key"]);
     let mut pair = Pair::new(a, b);
     pair.run(Duration::from_millis(100));
     assert_eq!(pair.failed(A)[0].1, IkeReason::AuthenticationFailed);
@@ -258,7 +257,7 @@ fn a_wrong_key_establishes_nothing_and_is_named() {
 fn a_corrected_key_is_not_turned_away_for_the_wrong_ones_before_it() {
     let wrong = || {
         let mut tunnel = tunnel(A);
-        tunnel.psk = Secret::copy_of(b"another key");
+        set_psk(&mut tunnel, &[b"another key"]);
         tunnel.start = Start::Manual;
         tunnel
     };

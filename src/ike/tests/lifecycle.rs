@@ -11,7 +11,6 @@ use crate::ike::api::Input;
 use crate::ike::config::{Config, Start};
 use crate::ike::endpoint::Endpoint;
 use crate::sa::event::SadEvent;
-use crate::secret::Secret;
 
 fn lose_everything(pair: &mut Pair) {
     pair.meddle = Some(Box::new(|_, _| vec![]));
@@ -217,7 +216,7 @@ fn a_reload_touches_only_what_has_changed() {
     // Another key, on both sides.
     let other = |side| {
         let mut tunnel = two(side);
-        tunnel.psk = Secret::copy_of(b"a new key of the two of them");
+        set_psk(&mut tunnel, &[b"a new key of the two of them"]);
         tunnel
     };
     pair.reload(B, other(B));

@@ -10,7 +10,7 @@ use crate::entropy::SeededEntropy;
 use crate::event::{Event, IkeReason};
 use crate::ids::{ShapeId, TunnelId};
 use crate::ike::api::{Input, KeyLog, Output};
-use crate::ike::config::{ChildConfig, Config, IkeLifetime, Start, TunnelConfig};
+use crate::ike::config::{ChildConfig, Config, IkeLifetime, LocalAuth, PeerAuth, Secrets, Start, TunnelConfig};
 use crate::ike::endpoint::Endpoint;
 use crate::ike::status::TunnelStatus;
 use crate::policy::selector::TrafficSelector;
@@ -58,6 +58,22 @@ pub(super) fn child(side: usize, number: u16) -> ChildConfig {
     ChildConfig { shape: ShapeId(number), local: ours, remote: theirs }
 }
 
+/// The pre-shared key of both sides.
+pub(super) fn psk() -> Secrets {
+    secrets(&[b"a key that both sides know, long enough"])
+}
+
+/// Pre-shared keys.
+pub(super) fn secrets(keys: &[&[u8]]) -> Secrets {
+    Secrets::new(keys.iter().map(|key| Secret::copy_of(key)).collect()).unwrap()
+}
+
+/// Other pre-shared keys in both directions.
+pub(super) fn set_psk(tunnel: &mut TunnelConfig, keys: &[&[u8]]) {
+    tunnel.local_auth = LocalAuth::Psk(secrets(keys));
+    tunnel.peer_auth = PeerAuth::Psk(secrets(keys));
+}
+
 /// A tunnel as side `side` has it, to be changed by a test.
 pub(super) fn tunnel(side: usize) -> TunnelConfig {
     let name = |side: usize| fqdn(["a.example", "b.example"][side]);
@@ -68,7 +84,8 @@ pub(super) fn tunnel(side: usize) -> TunnelConfig {
         peer: address(1 - side),
         local_id: name(side),
         peer_id: name(1 - side),
-        psk: Secret::copy_of(b"a key that both sides know, long enough"),
+        local_auth: LocalAuth::Psk(psk()),
+        peer_auth: PeerAuth::Psk(psk()),
         ike: vec![X25519],
         esp: vec![ESP],
         lab: true,

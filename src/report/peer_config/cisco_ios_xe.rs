@@ -118,10 +118,10 @@ fn keyring(page: &mut Page, view: &View<'_>, name: &str) {
         IpAddr::V4(address) => page.line(format!("  address {address} 255.255.255.255")),
         IpAddr::V6(address) => page.line(format!("  address {address}/128")),
     }
-    if view.with_secret {
+    if let Some(psk) = view.tunnel.peer_auth.psk().filter(|_| view.with_secret) {
         let key = match view.key_text() {
             Some(text) => Zeroizing::new(text.to_owned()),
-            None => Zeroizing::new(format!("hex {}", hex::encode(view.tunnel.psk.expose()))),
+            None => Zeroizing::new(format!("hex {}", hex::encode(psk.expose()))),
         };
         page.line(Zeroizing::new(format!("  pre-shared-key {}", *key)).as_str());
     } else {

@@ -141,7 +141,7 @@ impl View<'_> {
 
     /// The key as text, if a command line takes it.
     fn key_text(&self) -> Option<&str> {
-        let text = std::str::from_utf8(self.tunnel.psk.expose()).ok()?;
+        let text = std::str::from_utf8(self.tunnel.peer_auth.psk()?.expose()).ok()?;
         let fits = |b: u8| b.is_ascii_graphic() && !b"?\"".contains(&b);
         ((1..=128).contains(&text.len()) && text.bytes().all(fits)).then_some(text)
     }

@@ -139,8 +139,8 @@ fn secrets(page: &mut Page, view: &View<'_>, name: &str) {
             page.line(format!("    {key} = {id}"));
         }
     }
-    if view.with_secret {
-        let key = Zeroizing::new(hex::encode(view.tunnel.psk.expose()));
+    if let Some(psk) = view.tunnel.peer_auth.psk().filter(|_| view.with_secret) {
+        let key = Zeroizing::new(hex::encode(psk.expose()));
         page.line(Zeroizing::new(format!("    secret = 0x{}", *key)).as_str());
     } else {
         page.line(format!("    # secret = \"{}\"", view.reference()));

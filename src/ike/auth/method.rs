@@ -1,0 +1,92 @@
+//! What a tunnel is configured to prove itself with, and what it asks of its peer. The two need not be of one kind.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::secret::Secret;
+
+/// What we prove ourselves with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalAuth {
+    /// One of these keys, the first one at first.
+    Psk(Secrets),
+}
+
+/// What the peer has to prove itself with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerAuth {
+    /// Any of these keys.
+    Psk(Secrets),
+}
+
+/// What a proof was made with, for status and events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// A pre-shared key, by its place in the configuration: 0 is the one that is to stay.
+    Psk(usize),
+}
+
+impl fmt::Display for Means {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Psk(0) => f.write_str("psk"),
+            Self::Psk(_) => f.write_str("psk (old key)"),
+        }
+    }
+}
+
+/// Pre-shared keys, the one that is to stay first; never none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secrets(Arc<[Secret]>);
+
+impl Secrets {
+    /// One key.
+    #[must_use]
+    pub fn one(secret: Secret) -> Self {
+        Self(Arc::from([secret]))
+    }
+
+    /// Several keys, in order of preference; `None` without any.
+    #[must_use]
+    pub fn new(secrets: Vec<Secret>) -> Option<Self> {
+        (!secrets.is_empty()).then(|| Self(secrets.into()))
+    }
+
+    /// The key that is to stay.
+    #[must_use]
+    pub fn first(&self) -> &Secret {
+        self.0.first().expect("never none")
+    }
+
+    /// The key of the `turn`th attempt, beginning with 0, and its place.
+    #[must_use]
+    pub fn of_turn(&self, turn: usize) -> (usize, &Secret) {
+        let place = turn % self.0.len().max(1);
+        (place, self.0.get(place).unwrap_or_else(|| self.first()))
+    }
+
+    /// All of them with their places.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Secret)> {
+        self.0.iter().enumerate()
+    }
+}
+
+impl LocalAuth {
+    /// The pre-shared key that is to stay, if there is one.
+    #[must_use]
+    pub fn psk(&self) -> Option<&Secret> {
+        match self {
+            Self::Psk(secrets) => Some(secrets.first()),
+        }
+    }
+}
+
+impl PeerAuth {
+    /// The pre-shared key that is to stay, if there is one.
+    #[must_use]
+    pub fn psk(&self) -> Option<&Secret> {
+        match self {
+            Self::Psk(secrets) => Some(secrets.first()),
+        }
+    }
+}
