@@ -183,7 +183,9 @@ fn promised(loaded: &Loaded) {
 fn tunnel_holds(tunnel: &TunnelConfig, loaded: &Loaded) {
     assert!(tunnel.local != tunnel.peer && tunnel.local.is_ipv4() == tunnel.peer.is_ipv4());
     assert!(!tunnel.peer.is_multicast() && !tunnel.peer.is_unspecified());
-    assert!(!tunnel.ike.is_empty() && !tunnel.esp.is_empty() && !tunnel.psk.is_empty(), "nothing protects it");
+    assert!(!tunnel.ike.is_empty() && !tunnel.esp.is_empty(), "nothing protects it");
+    assert!(tunnel.local_auth.psk().is_none_or(|psk| !psk.is_empty()), "no key proves anything");
+    assert!(tunnel.peer_auth.psk().is_none_or(|psk| !psk.is_empty()), "no key proves anything");
     assert!(!tunnel.local_id.data.is_empty() && !tunnel.peer_id.data.is_empty(), "an identity of nobody");
     let ciphers = || tunnel.ike.iter().map(|suite| suite.cipher).chain(tunnel.esp.iter().map(|suite| suite.cipher));
     assert!(tunnel.lab || ciphers().all(Cipher::is_aes256), "CBP §2a asks for AES 256 bit");

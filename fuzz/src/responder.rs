@@ -13,7 +13,7 @@ use portcullis::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
 use portcullis::entropy::SeededEntropy;
 use portcullis::ids::{ShapeId, TunnelId};
 use portcullis::ike::api::{Input, KeyLog, Output};
-use portcullis::ike::config::{ChildConfig, Config, IkeLifetime, Start, TunnelConfig};
+use portcullis::ike::config::{ChildConfig, Config, IkeLifetime, LocalAuth, PeerAuth, Secrets, Start, TunnelConfig};
 use portcullis::ike::endpoint::Endpoint;
 use portcullis::policy::TrafficSelector;
 use portcullis::sa::command::SadCommand;
@@ -538,6 +538,7 @@ fn tunnel(side: usize, mode: u8) -> TunnelConfig {
         if mode & 4 == 0 { (Cipher::Aes256Gcm16, None) } else { (Cipher::Aes256Cbc, Some(Mac::HmacSha256)) };
     // ECP is the fastest of the groups here: its arithmetic is not slowed down by what counts the edges.
     let suite = |group| IkeSuite { cipher, mac, prf: PrfAlg::HmacSha256, group };
+    let psk = Secrets::one(Secret::copy_of(b"a key that both sides know, long enough"));
     TunnelConfig {
         id: TunnelId(1),
         name: "t".into(),
@@ -545,7 +546,8 @@ fn tunnel(side: usize, mode: u8) -> TunnelConfig {
         peer: ip(1 - side),
         local_id: id(side),
         peer_id: id(1 - side),
-        psk: Secret::copy_of(b"a key that both sides know, long enough"),
+        local_auth: LocalAuth::Psk(psk.clone()),
+        peer_auth: PeerAuth::Psk(psk),
         ike: if side == A && mode & 16 != 0 {
             vec![suite(Group::Ecp384), suite(Group::Ecp256)]
         } else {
