@@ -119,6 +119,7 @@ fn compile_tunnel(tunnel: Tunnel, id: TunnelId, children: Vec<ChildConfig>) -> T
         children,
         start: tunnel.start,
         force_encapsulation: tunnel.force_encapsulation,
+        fragmentation: tunnel.fragmentation,
         replay_window: tunnel.replay_window,
         liveness: tunnel.liveness,
         ike_lifetime: tunnel.lifetimes.ike,

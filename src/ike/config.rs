@@ -51,6 +51,8 @@ pub struct TunnelConfig {
     pub children: Vec<ChildConfig>,
     /// When to bring it up.
     pub start: Start,
+    /// Whether long encrypted messages may go, and come, in fragments (RFC 7383).
+    pub fragmentation: bool,
     /// Pretend to be behind a NAT, so that ESP travels in UDP.
     pub force_encapsulation: bool,
     /// Width of the replay window.

@@ -320,6 +320,7 @@ pub fn same_negotiation(a: &TunnelConfig, b: &TunnelConfig) -> bool {
         == (b.local, b.peer, &b.local_id, &b.peer_id, &b.ike, &b.esp, b.lab, b.force_encapsulation)
         && (&a.local_auth, &a.peer_auth) == (&b.local_auth, &b.peer_auth)
         && a.replay_window == b.replay_window
+        && a.fragmentation == b.fragmentation
         && (a.start == Start::Disabled) == (b.start == Start::Disabled)
 }
 

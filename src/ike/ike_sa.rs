@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::config::TunnelConfig;
 use super::error::Refusal;
+use super::fragment::Fragments;
 use super::keymat::Spis;
 use super::natd::Nat;
 use super::path::{NAT_PORT, Path};
@@ -12,10 +13,12 @@ use super::payloads::Sorted;
 use super::protect::{Protection, Verified};
 use super::state::{Refused, State};
 use super::step::Step;
+use super::timer::earlier;
 use super::window::{RequestId, ResponseId, Window};
 use crate::event::IkeReason;
 use crate::sa::child::Encapsulation;
 use crate::time::Instant;
+use crate::wire::ike::chain;
 use crate::wire::ike::header::{Flags, Header, IkeSpi};
 use crate::wire::ike::message::Message;
 use crate::wire::ike::numbers::{ExchangeType, PayloadType};
@@ -50,6 +53,8 @@ pub struct Core {
     pub opened_at: Instant,
     /// Message IDs.
     pub window: Window,
+    /// Whether the peer takes fragments, and those that have come in.
+    pub fragments: Fragments,
 }
 
 impl Core {
@@ -82,9 +87,11 @@ impl Core {
         payloads: &[Payload],
     ) -> Option<()> {
         let id = self.window.next_id()?;
-        let datagram = protection.seal(&self.header(exchange, false, id), payloads, step.entropy);
-        step.out.transmit(self.path, datagram.clone());
-        self.window.sent(step.now, exchange, datagram, step.entropy);
+        let header = self.header(exchange, false, id);
+        let peer = self.path.remote.ip();
+        let message = self.fragments.seal_request(protection, &header, payloads, peer, step.entropy);
+        step.out.transmit_all(self.path, message.datagrams(1));
+        self.window.sent(step.now, exchange, message, step.entropy);
         Some(())
     }
 
@@ -99,9 +106,10 @@ impl Core {
         payloads: &[Payload],
     ) {
         let header = self.header(incoming.header.exchange, true, incoming.header.message_id);
-        let datagram = protection.seal(&header, payloads, step.entropy);
-        step.out.transmit(incoming.path, datagram.clone());
-        self.window.answered(datagram);
+        let peer = incoming.path.remote.ip();
+        let message = self.fragments.seal_response(protection, &header, payloads, peer, step.entropy);
+        step.out.transmit_all(incoming.path, message.datagrams(1));
+        self.window.answered(message);
     }
 
     /// How ESP travels.
@@ -125,13 +133,16 @@ pub enum Arrival {
     Response(Result<Sorted, Refusal>),
     /// The last request again.
     Repeated,
+    /// A piece of a message; others are missing.
+    Piece,
 }
 
 impl Core {
     /// The way of a protected message through flags, window and integrity, in that order: what costs least goes first.
     /// A new request must be of an exchange in `legal`. `Err` leaves everything as it was.
     pub fn receive(
-        &self,
+        &mut self,
+        now: Instant,
         protection: &Protection,
         incoming: &Incoming<'_>,
         legal: &[ExchangeType],
@@ -168,18 +179,34 @@ impl Core {
         };
         let message = Message::decode_after(*header, incoming.datagram)
             .map_err(|malformed| Refusal::silent(IkeReason::Malformed).with(malformed.to_string()))?;
-        let sk = match message.payloads.last() {
-            Some(Payload::Sk(sk)) => sk,
-            Some(Payload::Skf(_)) => return Err(Refusal::silent(IkeReason::Fragment)),
+        let response = header.flags.response;
+        let opened = match message.payloads.last() {
+            Some(Payload::Sk(sk)) => {
+                let verified = protection.open(incoming.datagram, &sk.content).map_err(Refusal::silent)?;
+                if repeated {
+                    return Ok(Arrival::Repeated);
+                }
+                self.fragments.drop_pieces(response);
+                verified.payloads(sk.first_inner).map(Verified::into_inner)
+            }
+            // RFC 7383 §2.6.1: of a request that was answered, the first fragment alone makes the answer go out again: once
+            // for all of them.
+            Some(Payload::Skf(skf)) if repeated => {
+                if !self.fragments.supported || skf.number != 1 {
+                    return Err(Refusal::silent(IkeReason::Retransmitted));
+                }
+                protection.open(incoming.datagram, &skf.content).map_err(Refusal::silent)?;
+                return Ok(Arrival::Repeated);
+            }
+            Some(Payload::Skf(skf)) => {
+                let whole = self.fragments.take(now, protection, header, incoming.datagram, skf)?;
+                let Some((first, inner)) = whole else { return Ok(Arrival::Piece) };
+                chain::decode_inner(first, &inner)
+            }
             _ => return Err(Refusal::silent(IkeReason::NotProtected)),
         };
-        let verified = protection.open(incoming.datagram, &sk.content).map_err(Refusal::silent)?;
-        if repeated {
-            return Ok(Arrival::Repeated);
-        }
-        let sorted = verified.payloads(sk.first_inner).map(Verified::into_inner).map_err(Refusal::from);
-        let sorted = sorted.and_then(Sorted::sort);
-        Ok(if header.flags.response { Arrival::Response(sorted) } else { Arrival::Request(sorted) })
+        let sorted = opened.map_err(Refusal::from).and_then(Sorted::sort);
+        Ok(if response { Arrival::Response(sorted) } else { Arrival::Request(sorted) })
     }
 }
 
@@ -209,6 +236,7 @@ impl IkeSa {
 
     /// Time has passed.
     pub fn on_time(&mut self, step: &mut Step<'_>) {
+        self.core.fragments.on_time(step.now);
         let state = std::mem::replace(&mut self.state, State::Ended);
         self.state = state.on_time(&mut self.core, step);
     }
@@ -221,6 +249,6 @@ impl IkeSa {
 
     /// When [`on_time`](Self::on_time) is due.
     pub fn deadline(&self) -> Option<Instant> {
-        self.state.deadline(&self.core)
+        earlier(self.state.deadline(&self.core), self.core.fragments.deadline())
     }
 }

@@ -5,6 +5,24 @@ use std::time::Duration;
 /// Longest IKE datagram: UDP over IPv4 carries no more (RFC 768, 791).
 pub const MAX_DATAGRAM: usize = 65_507;
 
+/// Longest IP datagram that carries an encrypted message whole: the least MTU of IPv6 (RFC 8200 §5), which every path has.
+pub const UNFRAGMENTED_DATAGRAM: usize = 1280;
+
+/// The same for an IPv4 path that has not let the former through: what every host takes (RFC 791 §3.1, RFC 7383 §2.5.1).
+pub const NARROW_DATAGRAM: usize = 576;
+
+/// Transmissions of one message before its fragments become narrow: a path that is only lossy carries one of three.
+pub const WIDE_TRANSMISSIONS: u32 = 3;
+
+/// Fragments of one message. At 576 bytes each they hold a chain of certificates of 30 KiB.
+pub const MAX_FRAGMENTS: usize = 64;
+
+/// Bytes of a message that is put together from fragments.
+pub const MAX_REASSEMBLED: usize = 65_536;
+
+/// How long the fragments of a message wait for the others. A retransmission brings them again before that.
+pub const REASSEMBLY_TIME: Duration = Duration::from_secs(10);
+
 /// Half-open IKE SAs from which on a cookie is asked for. Honest peers are few and finish in a second, so thirty at once
 /// are a flood.
 pub const COOKIE_THRESHOLD: usize = 30;

@@ -16,6 +16,7 @@ mod describe;
 pub mod endpoint;
 mod error;
 mod exchange;
+mod fragment;
 mod half_open;
 mod ike_sa;
 mod keylog;

@@ -69,7 +69,13 @@ impl Protection {
         Self { seal, open, next_iv: 1, shape: shape(suite) }
     }
 
+    /// What the cipher adds to a message.
+    pub fn shape(&self) -> CipherShape {
+        self.shape
+    }
+
     /// One message with everything inside SK.
+    #[cfg(test)]
     pub fn seal(&mut self, header: &Header, payloads: &[Payload], entropy: &mut dyn Entropy) -> Vec<u8> {
         let (first, inner) = chain::encode(payloads);
         self.seal_chain(header, first, &inner, None, entropy)
@@ -134,6 +140,14 @@ impl Protection {
 }
 
 impl Verified<Vec<u8>> {
+    /// What is inside, without padding.
+    pub fn stripped(self) -> Result<Vec<u8>, Malformed> {
+        let Self(mut bytes) = self;
+        let len = sealed::strip_padding(&bytes)?.len();
+        bytes.truncate(len);
+        Ok(bytes)
+    }
+
     /// The payloads inside, the first being of type `first`.
     pub fn payloads(&self, first: PayloadType) -> Result<Verified<Vec<Payload>>, Malformed> {
         chain::decode_inner(first, sealed::strip_padding(&self.0)?).map(Verified)

@@ -19,6 +19,11 @@ impl Schedule {
         Self { sent: 1, next: now + wait(1, entropy) }
     }
 
+    /// How often it has been sent.
+    pub fn sent(&self) -> u32 {
+        self.sent
+    }
+
     /// When something is to be done: the next transmission, or giving up.
     pub fn next(&self) -> Instant {
         self.next

@@ -53,6 +53,13 @@ impl Outbox {
         self.queue.push_back(Output::Transmit { local: path.local, remote: path.remote, bytes });
     }
 
+    /// The datagrams of one message.
+    pub fn transmit_all(&mut self, path: Path, datagrams: &[Vec<u8>]) {
+        for datagram in datagrams {
+            self.transmit(path, datagram.clone());
+        }
+    }
+
     /// A NAT keepalive.
     pub fn keepalive(&mut self, path: Path) {
         self.queue.push_back(Output::Keepalive { local: path.local, remote: path.remote });

@@ -1,5 +1,6 @@
 //! Message IDs (RFC 7296 §2.2, §2.3): a window of one in each direction, the last response kept and repeated bit for bit.
 
+use super::fragment::Outgoing;
 use super::limits;
 use super::retransmit::Schedule;
 use crate::entropy::Entropy;
@@ -33,8 +34,8 @@ pub enum ResponseId {
 pub enum Due<'a> {
     /// Nothing is due.
     Nothing,
-    /// These bytes go out again.
-    Again(&'a [u8]),
+    /// These datagrams go out again.
+    Again(&'a [Vec<u8>]),
     /// The peer did not answer.
     GiveUp,
 }
@@ -44,7 +45,7 @@ pub enum Due<'a> {
 struct Outstanding {
     id: u32,
     exchange: ExchangeType,
-    datagram: Vec<u8>,
+    message: Outgoing,
     schedule: Schedule,
 }
 
@@ -54,7 +55,7 @@ pub struct Window {
     next: u32,
     outstanding: Option<Outstanding>,
     expected: u32,
-    answered: Option<Vec<u8>>,
+    answered: Option<Outgoing>,
 }
 
 impl Window {
@@ -91,17 +92,17 @@ impl Window {
     }
 
     /// A request with [`next_id`](Self::next_id) has been sent.
-    pub fn sent(&mut self, now: Instant, exchange: ExchangeType, datagram: Vec<u8>, entropy: &mut dyn Entropy) {
+    pub fn sent(&mut self, now: Instant, exchange: ExchangeType, message: Outgoing, entropy: &mut dyn Entropy) {
         debug_assert!(self.outstanding.is_none(), "a window of one");
         let schedule = Schedule::start(now, entropy);
-        self.outstanding = Some(Outstanding { id: self.next, exchange, datagram, schedule });
+        self.outstanding = Some(Outstanding { id: self.next, exchange, message, schedule });
         self.next = self.next.saturating_add(1);
     }
 
     /// The request that waits was sent with other content (§2.6: with a cookie, §1.3: with another group).
-    pub fn replace(&mut self, now: Instant, datagram: Vec<u8>, entropy: &mut dyn Entropy) {
+    pub fn replace(&mut self, now: Instant, message: Outgoing, entropy: &mut dyn Entropy) {
         if let Some(outstanding) = &mut self.outstanding {
-            outstanding.datagram = datagram;
+            outstanding.message = message;
             outstanding.schedule = Schedule::start(now, entropy);
         }
     }
@@ -136,15 +137,15 @@ impl Window {
         }
     }
 
-    /// The next request has been answered with `datagram`.
-    pub fn answered(&mut self, datagram: Vec<u8>) {
-        self.answered = Some(datagram);
+    /// The next request has been answered with `message`.
+    pub fn answered(&mut self, message: Outgoing) {
+        self.answered = Some(message);
         self.expected = self.expected.saturating_add(1);
     }
 
     /// The answer to the last request.
-    pub fn last_answer(&self) -> Option<&[u8]> {
-        self.answered.as_deref()
+    pub fn last_answer(&self) -> &[Vec<u8>] {
+        self.answered.as_ref().map_or(&[], |message| message.datagrams(1))
     }
 
     /// When [`due`](Self::due) has something to say.
@@ -157,7 +158,7 @@ impl Window {
         match &mut self.outstanding {
             Some(outstanding) if outstanding.schedule.next() <= now => {
                 if outstanding.schedule.again(now, entropy) {
-                    Due::Again(&outstanding.datagram)
+                    Due::Again(outstanding.message.datagrams(outstanding.schedule.sent()))
                 } else {
                     Due::GiveUp
                 }
@@ -178,11 +179,11 @@ mod tests {
         assert_eq!(window.request(0), RequestId::Next);
         assert_eq!(window.request(1), RequestId::Outside);
         assert_eq!(window.request(u32::MAX), RequestId::Outside);
-        window.answered(b"first".to_vec());
+        window.answered(Outgoing::whole(b"first".to_vec()));
         assert_eq!(window.request(0), RequestId::Repeated);
-        assert_eq!(window.last_answer(), Some(&b"first"[..]));
+        assert_eq!(window.last_answer(), [b"first".to_vec()]);
         assert_eq!(window.request(1), RequestId::Next);
-        window.answered(b"second".to_vec());
+        window.answered(Outgoing::whole(b"second".to_vec()));
         assert_eq!(window.request(0), RequestId::Outside);
         assert_eq!(window.request(1), RequestId::Repeated);
     }
@@ -193,7 +194,7 @@ mod tests {
         let mut window = Window::new(0);
         assert_eq!(window.response(0), ResponseId::Outside);
         assert_eq!(window.next_id(), Some(0));
-        window.sent(Instant::ZERO, ExchangeType::IKE_SA_INIT, vec![1], &mut entropy);
+        window.sent(Instant::ZERO, ExchangeType::IKE_SA_INIT, Outgoing::whole(vec![1]), &mut entropy);
         assert_eq!(window.next_id(), None);
         assert_eq!(window.response(0), ResponseId::Awaited);
         assert_eq!(window.response(1), ResponseId::Outside);
@@ -204,11 +205,12 @@ mod tests {
 
     #[test]
     fn message_ids_never_wrap() {
-        let mut window = Window { next: u32::MAX, outstanding: None, expected: u32::MAX, answered: Some(vec![]) };
+        let mut window =
+            Window { next: u32::MAX, outstanding: None, expected: u32::MAX, answered: Some(Outgoing::default()) };
         assert_eq!(window.next_id(), None);
         assert!(window.is_exhausted());
         assert_eq!(window.request(u32::MAX), RequestId::Outside);
-        window.answered(vec![]);
+        window.answered(Outgoing::default());
         assert_eq!(window.request(0), RequestId::Outside);
     }
 }

@@ -39,6 +39,7 @@ pub(in crate::config) struct Tunnel {
     pub(in crate::config) esp: Vec<EspSuite>,
     pub(in crate::config) start: Start,
     pub(in crate::config) force_encapsulation: bool,
+    pub(in crate::config) fragmentation: bool,
     pub(in crate::config) selectors: SelectorMode,
     pub(in crate::config) replay_window: u32,
     pub(in crate::config) liveness: Duration,
@@ -81,6 +82,10 @@ pub(super) fn check(
         Some(word) => choice("encapsulation", word, &[("auto", false), ("forced", true)], problems),
         None => Some(false),
     };
+    let fragmentation = match &raw.fragmentation {
+        Some(word) => choice("fragmentation", word, &[("on", true), ("off", false)], problems),
+        None => Some(true),
+    };
     let selectors = match &raw.selectors {
         Some(word) => {
             choice("selectors", word, &[("host", SelectorMode::Host), ("service", SelectorMode::Service)], problems)
@@ -114,6 +119,7 @@ pub(super) fn check(
         esp,
         start: start?,
         force_encapsulation: force_encapsulation?,
+        fragmentation: fragmentation?,
         selectors: selectors?,
         replay_window: replay_window?,
         liveness: liveness?,

@@ -21,6 +21,7 @@ use crate::event::{Event, IkeReason};
 use crate::ike::child::Declined;
 use crate::ike::collision::Lowest;
 use crate::ike::error::Refusal;
+use crate::ike::fragment::Fragments;
 use crate::ike::ike_sa::{Core, IkeSa, Incoming};
 use crate::ike::keymat::{Nonces, Spis, rekeyed_ike_keys};
 use crate::ike::payloads::{Required, Sorted};
@@ -269,6 +270,7 @@ fn succeed(
         opened_at: step.now,
         // §2.18: "The old IKE SA retains its numbering"; the new one begins at zero both ways.
         window: Window::new(0),
+        fragments: Fragments::new(core.fragments.supported),
     };
     step.out.event(Event::IkeRekeyed {
         tunnel: core.tunnel.name.clone(),

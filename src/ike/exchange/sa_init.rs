@@ -21,6 +21,7 @@ use crate::ids::ShapeId;
 use crate::ike::config::TunnelConfig;
 use crate::ike::error::Refusal;
 use crate::ike::exchange::auth;
+use crate::ike::fragment::{Fragments, Outgoing};
 use crate::ike::ike_sa::{Core, IkeSa, Incoming};
 use crate::ike::keymat::{Nonces, Spis, ike_keys};
 use crate::ike::natd::{self, Nat};
@@ -51,6 +52,15 @@ pub fn fresh_spi(entropy: &mut dyn Entropy) -> IkeSpi {
     }
 }
 
+/// RFC 7383 §2.3: support for fragmentation is announced by a notification without data.
+fn fragments_supported() -> Payload {
+    Payload::Notify(Notify::status(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, Vec::new()))
+}
+
+fn takes_fragments(notifies: &[Notify]) -> bool {
+    notifies.iter().any(|notify| notify.kind == NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)
+}
+
 // Initiator.
 
 /// Sends the first request.
@@ -65,6 +75,7 @@ pub fn begin(step: &mut Step<'_>, tunnel: &Arc<TunnelConfig>, spi: IkeSpi, first
         turn: 0,
         opened_at: step.now,
         window: Window::new(0),
+        fragments: Fragments::default(),
     };
     let mut state = InitRequested {
         tries: vec![Try { keypair: KeyPair::generate(group, step.entropy), request: Vec::new() }],
@@ -78,7 +89,7 @@ pub fn begin(step: &mut Step<'_>, tunnel: &Arc<TunnelConfig>, spi: IkeSpi, first
     };
     let request = state.build(&core)?;
     step.out.transmit(core.path, request.clone());
-    core.window.sent(step.now, ExchangeType::IKE_SA_INIT, request, step.entropy);
+    core.window.sent(step.now, ExchangeType::IKE_SA_INIT, Outgoing::whole(request), step.entropy);
     Some(IkeSa { core, state: State::InitRequested(Box::new(state)) })
 }
 
@@ -98,6 +109,7 @@ impl InitRequested {
         }));
         payloads.push(Payload::Nonce(Nonce(self.nonce.clone())));
         payloads.extend(natd::notifies(core.spis, core.path, self.false_source));
+        payloads.extend(core.tunnel.fragmentation.then(fragments_supported));
         current.request = Message { header: core.header(ExchangeType::IKE_SA_INIT, false, 0), payloads }.encode();
         Some(current.request.clone())
     }
@@ -105,7 +117,7 @@ impl InitRequested {
     fn send_again(&mut self, core: &mut Core, step: &mut Step<'_>) {
         let Some(request) = self.build(core) else { return };
         step.out.transmit(core.path, request.clone());
-        core.window.replace(step.now, request, step.entropy);
+        core.window.replace(step.now, Outgoing::whole(request), step.entropy);
     }
 
     /// Makes `group` that of the last try.
@@ -168,6 +180,7 @@ pub fn process(
         step.notices.push(Notice::Failed { exchange, reason: IkeReason::InvalidKe, detail });
         return Ok(State::Ended);
     };
+    core.fragments = Fragments::new(core.tunnel.fragmentation && takes_fragments(&notifies));
     core.nat = natd::detect(&notifies, spis, incoming.path, core.tunnel.force_encapsulation);
     core.spis = spis;
     core.window.complete();
@@ -339,6 +352,7 @@ pub fn answer(
         opened_at: step.now,
         // The request was number 0, and IKE_AUTH will be number 1.
         window: Window::new(0),
+        fragments: Fragments::new(tunnel.fragmentation && takes_fragments(&request.notifies)),
     };
     let mut payloads = vec![
         Payload::Sa(Sa { proposals: vec![chosen.proposal] }),
@@ -349,9 +363,11 @@ pub fn answer(
         let false_source = natd::false_source(tunnel.force_encapsulation, step.entropy);
         payloads.extend(natd::notifies(spis, incoming.path, false_source));
     }
+    // RFC 7383 §2.3: the responder says so only if the initiator has.
+    payloads.extend(core.fragments.supported.then(fragments_supported));
     let response = Message { header: core.header(ExchangeType::IKE_SA_INIT, true, 0), payloads }.encode();
     step.out.transmit(incoming.path, response.clone());
-    core.window.answered(response.clone());
+    core.window.answered(Outgoing::whole(response.clone()));
     let messages = [incoming.datagram.to_vec(), response];
     let handshake = handshake(step, chosen.suite, &shared, [request.nonce, nonce], spis, false, messages);
     let until = step.now + limits::HALF_OPEN_TIME;

@@ -28,8 +28,9 @@ impl AuthRequested {
         step: &mut Step<'_>,
         incoming: &Incoming<'_>,
     ) -> Result<State, Refused> {
-        match core.receive(&self.handshake.protection, incoming, &[]) {
+        match core.receive(step.now, &self.handshake.protection, incoming, &[]) {
             Ok(Arrival::Response(sorted)) => Ok(auth::process(self, core, step, sorted)),
+            Ok(Arrival::Piece) => Ok(State::AuthRequested(self)),
             // Nothing is asked of us before we know who asks, so no exchange is legal.
             Ok(Arrival::Request(_) | Arrival::Repeated) => {
                 Err(self.refuse(Refusal::silent(IkeReason::UnexpectedExchange)))

@@ -48,7 +48,7 @@ impl Closing {
         incoming: &Incoming<'_>,
     ) -> Result<State, Refused> {
         let legal = if self.was_established { IN_USE } else { &[] };
-        match core.receive(&self.protection, incoming, legal) {
+        match core.receive(step.now, &self.protection, incoming, legal) {
             Ok(Arrival::Response(_)) => {
                 core.window.complete();
                 if self.sent {
@@ -58,10 +58,9 @@ impl Closing {
                 self.say(core, step);
                 Ok(State::Closing(self))
             }
+            Ok(Arrival::Piece) => Ok(State::Closing(self)),
             Ok(Arrival::Repeated) => {
-                if let Some(answer) = core.window.last_answer() {
-                    step.out.transmit(incoming.path, answer.to_vec());
-                }
+                step.out.transmit_all(incoming.path, core.window.last_answer());
                 Err(self.refuse(Refusal::silent(IkeReason::Retransmitted)))
             }
             Ok(Arrival::Request(sorted)) => {

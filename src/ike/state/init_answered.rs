@@ -33,8 +33,9 @@ impl InitAnswered {
         if self.deaf_until.is_some_and(|until| step.now < until) {
             return Err(self.refuse(Refusal::silent(IkeReason::IntegrityFailed)));
         }
-        match core.receive(&self.handshake.protection, incoming, &[ExchangeType::IKE_AUTH]) {
+        match core.receive(step.now, &self.handshake.protection, incoming, &[ExchangeType::IKE_AUTH]) {
             Ok(Arrival::Request(sorted)) => Ok(auth::answer(self, core, step, incoming, sorted)),
+            Ok(Arrival::Piece) => Ok(State::InitAnswered(self)),
             Ok(Arrival::Response(_) | Arrival::Repeated) => {
                 Err(self.refuse(Refusal::silent(IkeReason::UnexpectedExchange)))
             }

@@ -160,8 +160,8 @@ fn repeat(core: &mut Core, step: &mut Step<'_>) -> bool {
     let path = core.path;
     match core.window.due(step.now, step.entropy) {
         Due::Nothing => true,
-        Due::Again(datagram) => {
-            step.out.transmit(path, datagram.to_vec());
+        Due::Again(datagrams) => {
+            step.out.transmit_all(path, datagrams);
             true
         }
         Due::GiveUp => false,

@@ -29,7 +29,7 @@ impl Spare {
         step: &mut Step<'_>,
         incoming: &Incoming<'_>,
     ) -> Result<State, Refused> {
-        let refusal = match core.receive(&self.established.protection, incoming, IN_USE) {
+        let refusal = match core.receive(step.now, &self.established.protection, incoming, IN_USE) {
             Ok(Arrival::Request(Ok(sorted))) if delete::names_ike_sa(&sorted) => {
                 // The peer knows all four nonces, and this one has lost.
                 core.respond(step, &mut self.established.protection, incoming, &[]);
@@ -41,6 +41,7 @@ impl Spare {
                 step.notices.push(Notice::Claim { replaced: self.replaces });
                 Refusal::silent(IkeReason::UnexpectedExchange)
             }
+            Ok(Arrival::Piece) => return Ok(State::Spare(self)),
             Ok(Arrival::Response(_) | Arrival::Repeated) => Refusal::silent(IkeReason::UnexpectedExchange),
             Err(refusal) => refusal,
         };

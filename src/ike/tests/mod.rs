@@ -4,6 +4,7 @@ mod child_collision;
 mod child_rekey;
 mod children;
 mod choices;
+mod fragmentation;
 mod hostile;
 mod ike_rekey;
 mod init;

@@ -158,11 +158,10 @@ impl Established {
         step: &mut Step<'_>,
         incoming: &Incoming<'_>,
     ) -> Result<State, Refused> {
-        match core.receive(&self.protection, incoming, IN_USE) {
+        match core.receive(step.now, &self.protection, incoming, IN_USE) {
+            Ok(Arrival::Piece) => Ok(State::Established(self)),
             Ok(Arrival::Repeated) => {
-                if let Some(answer) = core.window.last_answer() {
-                    step.out.transmit(incoming.path, answer.to_vec());
-                }
+                step.out.transmit_all(incoming.path, core.window.last_answer());
                 Err(self.refuse(Refusal::silent(IkeReason::Retransmitted)))
             }
             Ok(Arrival::Request(sorted)) => {
