@@ -50,6 +50,8 @@ pub struct Agreed {
     pub local: Vec<TrafficSelector>,
     /// The peer's side, narrowed.
     pub remote: Vec<TrafficSelector>,
+    /// As responder: what the peer asked for would have fitted another shape too.
+    pub more: bool,
 }
 
 /// A child SA that is not made. The IKE SA stays (RFC 7296 §1.2, §1.3).
@@ -135,7 +137,7 @@ impl Offer {
             let detail = compare_selectors(core, Some(self.shape), &local, &remote);
             return Err(unacceptable(format!("narrower than what is in use; {detail}")));
         }
-        Ok(Agreed { shape: self.shape, inbound: self.inbound, outbound, suite, local, remote })
+        Ok(Agreed { shape: self.shape, inbound: self.inbound, outbound, suite, local, remote, more: false })
     }
 
     /// The peer refused it with an error.
@@ -196,7 +198,11 @@ pub fn choose(
     // A wide offer gets a shape that has no child SA yet.
     let narrowed =
         narrow::choose(&local, &remote, shapes(true)).or_else(|| narrow::choose(&local, &remote, shapes(false)));
-    take(core, step, request, place, narrowed, || compare_selectors(core, None, &local, &remote))
+    let (mut agreed, proposal) =
+        take(core, step, request, place, narrowed, || compare_selectors(core, None, &local, &remote))?;
+    let others = shapes(false).filter(|(shape, _, _)| *shape != agreed.shape);
+    agreed.more = narrow::choose(&local, &remote, others).is_some();
+    Ok((agreed, proposal))
 }
 
 /// As responder: the same for what is to take the place of `old`.
@@ -248,13 +254,21 @@ fn take(
     };
     let inbound = step.esp.reserve(core.own_spi(), step.entropy);
     let proposal = Proposal { spi: inbound.get().to_be_bytes().to_vec(), ..chosen.proposal };
-    Ok((Agreed { shape, inbound, outbound, suite: chosen.suite, local, remote }, proposal))
+    Ok((Agreed { shape, inbound, outbound, suite: chosen.suite, local, remote, more: false }, proposal))
 }
 
 impl Agreed {
-    /// `SA, TSi, TSr` of a response.
-    pub fn payloads(&self, proposal: Proposal) -> [Payload; 3] {
-        [Payload::Sa(Sa { proposals: vec![proposal] }), Payload::TsI(ts(&self.remote)), Payload::TsR(ts(&self.local))]
+    /// `SA` of a response.
+    pub fn proposal(proposal: Proposal) -> Payload {
+        Payload::Sa(Sa { proposals: vec![proposal] })
+    }
+
+    /// `TSi, TSr, [N(ADDITIONAL_TS_POSSIBLE)]` of a response.
+    pub fn selectors(&self) -> impl Iterator<Item = Payload> {
+        // RFC 7296 §2.9: "there may be several subsets that are acceptable but their union is not. In this case, the
+        // responder arbitrarily chooses one of them, and MAY include an ADDITIONAL_TS_POSSIBLE notification".
+        let more = self.more.then(|| Payload::Notify(Notify::error(NotifyType::ADDITIONAL_TS_POSSIBLE)));
+        [Payload::TsI(ts(&self.remote)), Payload::TsR(ts(&self.local))].into_iter().chain(more)
     }
 }
 

@@ -44,6 +44,8 @@ pub struct ChildSa {
     pub rekey_at: Instant,
     /// When it is over.
     pub expires_at: Instant,
+    /// The peer takes no rekeying of ours: when another one is made from scratch, if the peer has not rekeyed it.
+    pub left_to_peer: Option<Instant>,
     outbound: Outbound,
 }
 
@@ -116,6 +118,7 @@ impl Agreed {
                 unproven_until: step.now + limits::NEGOTIATION_TIME,
                 rekey_at: step.now + lifetime.soft_time,
                 expires_at: step.now + lifetime.hard_time,
+                left_to_peer: None,
                 outbound: Outbound::Never,
             },
         }
@@ -197,6 +200,14 @@ impl ChildSa {
     /// Whether it is neither on its way out nor replaced.
     pub fn is_current(&self) -> bool {
         !self.leaving && !self.redundant && self.replaced_by.is_none()
+    }
+
+    /// The peer does not take the selectors of our rekeying, and is to rekey itself.
+    pub fn leave_to_peer(&mut self, now: Instant) {
+        // What is left, by time, or by volume if it goes on at the same pace: a soft limit is half of its hard one at least.
+        let left = self.expires_at.since(now).min(now.since(self.installed_at) / limits::REFUSED_SHARE);
+        self.left_to_peer = Some(now + left);
+        self.rekey_at = self.expires_at;
     }
 
     /// `udp` or `raw`.

@@ -174,6 +174,8 @@ impl Children {
                 Due::Patience
             } else if child.expires_at <= now {
                 Due::Expired
+            } else if child.is_current() && child.left_to_peer.is_some_and(|at| at <= now) {
+                Due::Anew
             } else if child.is_current() && child.rekey_at <= now {
                 Due::Rekey
             } else {
@@ -189,7 +191,7 @@ impl Children {
         let lingering = self.lingering.iter().map(|(until, _)| *until).min();
         let staying = self.all.iter().filter(|child| !child.leaving);
         staying.fold(lingering, |first, child| {
-            let renewal = child.is_current().then_some(child.rekey_at);
+            let renewal = child.is_current().then(|| child.left_to_peer.unwrap_or(child.rekey_at));
             earlier(earlier(first, renewal), earlier(child.patience_ends, Some(child.expires_at)))
         })
     }
@@ -204,4 +206,6 @@ pub enum Due {
     Expired,
     /// It is to be renewed.
     Rekey,
+    /// The peer was to renew it, and has not.
+    Anew,
 }

@@ -9,15 +9,18 @@
 //! IKE_SA_INIT reached us before our own IKE SA was established, and nothing is lost. A peer that has restarted comes
 //! later than that.
 //!
+//! An IKE SA that was established before the first message of another one came in has no twin but a successor: whoever
+//! opened the newer one authenticates anew (§2.8.3), and means the older one to go once its child SAs have followed.
+//!
 //! Two that rekey the same SA together make two new ones (§2.8.1, §2.8.2). The four nonces decide: [`Lowest`].
 
 use super::ike_sa::Core;
-use super::keymat::{Nonces, Spis};
+use super::keymat::Nonces;
 use super::step::Rival;
 
-/// Whether the IKE SA with `own` SPIs has to go in favour of one of `rivals`.
-pub fn loses(own: Spis, rivals: &[Rival]) -> bool {
-    rivals.iter().any(|rival| rival.spis < own)
+/// Whether the IKE SA in `core` has to go in favour of one of `rivals`: its twins, for what is older it replaces.
+pub fn loses(core: &Core, rivals: &[Rival]) -> bool {
+    rivals.iter().any(|rival| !rival.is_older_than(core) && rival.spis < core.spis)
 }
 
 impl Rival {

@@ -211,9 +211,12 @@ impl Connection {
         }
     }
 
-    /// A negotiation failed.
-    pub fn failed(&mut self, now: Instant, why: String, entropy: &mut dyn Entropy) {
+    /// A negotiation failed. `up`: the tunnel has an IKE SA, and was to have a newer one.
+    pub fn failed(&mut self, now: Instant, why: String, up: bool, entropy: &mut dyn Entropy) {
         self.failures += 1;
+        if up {
+            return;
+        }
         self.why = Some(why);
         self.retry.failed(now, entropy);
         if self.goal == Goal::Demand {

@@ -98,6 +98,10 @@ pub const TEMPORARY_FAILURE_PAUSE: Duration = Duration::from_secs(3);
 /// configuration.
 pub const REKEY_RETRY: Duration = Duration::from_mins(1);
 
+/// A child SA whose rekeying the peer leaves to itself is replaced from scratch after this part of its age. Renewal begins
+/// at 85 % of a limit by default, so 15/85 of the age are left then: half of that.
+pub const REFUSED_SHARE: u32 = 11;
+
 /// How long an SA that was replaced goes on receiving: packets that were under way when it was deleted still count.
 pub const LINGER: Duration = Duration::from_secs(5);
 
@@ -116,6 +120,12 @@ pub const KEEPALIVE: Duration = Duration::from_secs(20);
 
 /// How long an IKE SA that lost against its twin stays, so that the winner's children are there before it goes.
 pub const TWIN_GRACE: Duration = Duration::from_secs(2);
+
+/// How long an IKE SA of ours stays beside the newer one that was opened in its place: each child SA takes a round trip.
+pub const SUCCESSION_TIME: Duration = Duration::from_secs(10);
+
+/// Attempts to open an IKE SA in place of one that the peer does not rekey, before that one ends.
+pub const REAUTHENTICATIONS: u32 = 4;
 
 /// Child SAs of one IKE SA beyond two for each shape (old and new). An authenticated peer cannot fill the SAD.
 pub const SPARE_CHILDREN: usize = 4;

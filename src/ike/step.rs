@@ -212,6 +212,8 @@ pub enum Notice {
         /// What was offered against what.
         detail: String,
     },
+    /// The IKE SA has not been rekeyed and comes to its end: another one is to take its place before.
+    Expires,
     /// An established IKE SA ended.
     Down {
         /// Why, in a sentence.

@@ -35,6 +35,24 @@ impl Endpoint {
         core.window.skip_to(core.window.position(false) + 1, core.window.position(true));
     }
 
+    /// A request was answered by somebody who forged the answer: the next one to our first IKE SA has the ID after it.
+    pub(in crate::ike) fn skip_answer(&mut self) {
+        let core = &mut self.sas.values_mut().next().expect("an IKE SA").core;
+        core.window.skip_to(core.window.position(false), core.window.position(true) + 1);
+    }
+
+    /// Opens another IKE SA beside the one in use.
+    pub(in crate::ike) fn reauthenticate_now(&mut self) {
+        let tunnels: Vec<_> = self.connections.keys().copied().collect();
+        tunnels.into_iter().for_each(|tunnel| self.reauthenticate(tunnel));
+    }
+
+    /// Closes the IKE SA that was opened last.
+    pub(in crate::ike) fn close_newest(&mut self) {
+        let newest = self.sas.iter().max_by_key(|(_, sa)| sa.core.opened_at).map(|(spi, _)| *spi).expect("an IKE SA");
+        self.with_sa(newest, |sa, step| sa.close(step, "a test"));
+    }
+
     /// As if so many messages had been exchanged in our first IKE SA.
     pub(in crate::ike) fn skip_messages(&mut self, next: u32, expected: u32) {
         self.sas.values_mut().next().expect("an IKE SA").core.window.skip_to(next, expected);
@@ -87,7 +105,7 @@ impl Endpoint {
                 crate::ike::config::IkeLifetime { soft: tunnel.lifetime.soft_time, hard: tunnel.lifetime.soft_time };
             sa.core.tunnel = std::sync::Arc::new(tunnel);
             if let State::Established(state) = &mut sa.state {
-                (state.rekey_at, state.expires_at) = (never, never);
+                (state.rekey_at, state.expires_at, state.reauth_at) = (never, never, never);
                 state.children.stop_renewing(never);
             }
         }

@@ -158,13 +158,16 @@ impl Endpoint {
                 Notice::Declined { exchange, reason, detail } => self.declined(tunnel, exchange, reason, detail),
                 Notice::Failed { exchange, reason, detail } => {
                     let why = sentence(reason, &detail);
-                    self.of(tunnel, |connection, now, entropy| connection.failed(now, why, entropy));
+                    let up = !self.established(tunnel).is_empty();
+                    self.of(tunnel, |connection, now, entropy| connection.failed(now, why, up, entropy));
                     self.report_failure(tunnel, exchange, reason, detail);
                 }
+                Notice::Expires => self.reauthenticate(tunnel),
                 Notice::Down { reason } => {
-                    let alone = self.established(tunnel).iter().all(|other| *other == spi);
-                    if alone {
-                        self.of(tunnel, |connection, now, entropy| connection.lost(now, &reason, entropy));
+                    match self.established(tunnel).into_iter().find(|other| *other != spi) {
+                        // What was to go in favour of it stays.
+                        Some(left) => self.with_established(left, |state, _, _| state.stay()),
+                        None => self.of(tunnel, |connection, now, entropy| connection.lost(now, &reason, entropy)),
                     }
                 }
             }
@@ -225,23 +228,14 @@ impl Endpoint {
     /// A peer has authenticated: older IKE SAs with it may have to go (see `collision`).
     pub(super) fn authenticated(&mut self, tunnel: TunnelId, spi: IkeSpi, initial_contact: bool) {
         let Some(sa) = self.sas.get(&spi) else { return };
-        let (own, opened_at, initiator) = (sa.core.spis, sa.core.opened_at, sa.core.initiator);
+        let (opened_at, initiator) = (sa.core.opened_at, sa.core.initiator);
         self.of(tunnel, |connection, now, entropy| connection.authenticated(now, initiator, entropy));
         if initial_contact {
             for rival in self.rivals(tunnel, spi).into_iter().filter(|rival| rival.established_at < opened_at) {
                 self.forget(rival, "the peer has restarted");
             }
         }
-        let rivals = self.rivals(tunnel, spi);
-        let leaves_at = self.now + limits::TWIN_GRACE;
-        if collision::loses(own, &rivals) {
-            self.with_established(spi, |state, _, _| state.leave_at(leaves_at));
-        } else {
-            for rival in rivals {
-                let other = self.own_spi(rival);
-                self.with_established(other, |state, _, _| state.leave_at(leaves_at));
-            }
-        }
+        self.part(tunnel, spi);
         for surplus in self.established(tunnel).into_iter().skip(limits::MAX_ESTABLISHED_PER_TUNNEL) {
             self.with_sa(surplus, |sa, step| sa.close(step, "too many IKE SAs with one peer"));
         }
@@ -257,6 +251,59 @@ impl Endpoint {
         for other in attempts {
             self.with_sa(other, |sa, step| sa.close(step, "the peer was first"));
         }
+    }
+
+    /// Which of the IKE SAs of a tunnel go, now that the one with our SPI `spi` is authenticated.
+    fn part(&mut self, tunnel: TunnelId, spi: IkeSpi) {
+        let rivals = self.rivals(tunnel, spi);
+        let Some(core) = self.sas.get(&spi).map(|sa| &sa.core) else { return };
+        let loses = collision::loses(core, &rivals);
+        // RFC 7296 §2.8.3: "Reauthentication is done by creating a new IKE SA from scratch [...] and finally deleting the
+        // old IKE SA", which is for whoever made the new one to do, once the child SAs have followed.
+        let grace = if core.initiator { limits::SUCCESSION_TIME } else { limits::REPLACED_GRACE };
+        let (remote, initiator) = (core.path.remote.ip(), core.initiator);
+        let (older, twins): (Vec<_>, Vec<_>) = rivals.into_iter().partition(|rival| rival.is_older_than(core));
+        let now = self.now;
+        if loses {
+            self.with_established(spi, |state, _, _| state.leave_at(now + limits::TWIN_GRACE));
+            return;
+        }
+        for twin in twins {
+            let other = self.own_spi(twin);
+            self.with_established(other, |state, _, _| state.leave_at(now + limits::TWIN_GRACE));
+        }
+        for old in older {
+            let other = self.own_spi(old);
+            // Another head-end of the peer that opens an IKE SA of its own says nothing of the first one's.
+            let same = self.sas.get(&other).is_some_and(|sa| sa.core.path.remote.ip() == remote);
+            if initiator || same {
+                self.with_established(other, |state, _, _| state.leave_at(now + grace));
+            }
+        }
+    }
+
+    /// An IKE SA is to be opened beside the one in use, which has not been rekeyed and comes to its end.
+    pub(super) fn reauthenticate(&mut self, tunnel: TunnelId) {
+        let attempt = self.sas.values().any(|sa| sa.core.tunnel.id == tunnel && sa.state.is_attempt());
+        let Some(connection) = self.connections.get(&tunnel) else { return };
+        if attempt || self.shutting_down || !connection.accepts() {
+            return;
+        }
+        let first = self.wanted(connection, tunnel).first().copied();
+        let config = Arc::clone(&connection.config);
+        self.begin(&config, first);
+    }
+
+    /// The child SAs that ought to be there: those that are wanted, and those that only an IKE SA still has that goes.
+    fn wanted(&self, connection: &Connection, tunnel: TunnelId) -> Vec<ShapeId> {
+        let mut wanted = connection.wanted();
+        for sa in self.sas.values().filter(|sa| sa.core.tunnel.id == tunnel) {
+            let State::Established(state) = &sa.state else { continue };
+            let covered = state.children.covered().into_iter().filter(|shape| !wanted.contains(shape));
+            let covered: Vec<_> = covered.collect();
+            wanted.extend(covered);
+        }
+        wanted
     }
 
     pub(super) fn own_spi(&self, rival: Rival) -> IkeSpi {
@@ -306,7 +353,7 @@ impl Endpoint {
         let Some(connection) = self.connections.get(&tunnel) else { return };
         let established = self.established(tunnel).first().copied();
         let attempt = self.sas.values().any(|sa| sa.core.tunnel.id == tunnel && sa.state.is_attempt());
-        let wanted = connection.wanted();
+        let wanted = self.wanted(connection, tunnel);
         if let Some(spi) = established {
             let has = |shape: &ShapeId| matches!(self.sas.get(&spi), Some(IkeSa { state: State::Established(state), .. }) if state.has_child(*shape));
             let missing: Vec<_> = wanted.into_iter().filter(|shape| !has(shape)).collect();

@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq;
 use crate::event::IkeReason;
 use crate::ids::ShapeId;
 use crate::ike::auth::{Circumstances, Failure, Means, PeerAuthenticated, Shown, SignedOctets, check, prove};
-use crate::ike::child::{self, Declined, Offer};
+use crate::ike::child::{self, Agreed, Declined, Offer};
 use crate::ike::collision;
 use crate::ike::describe;
 use crate::ike::error::Refusal;
@@ -162,7 +162,7 @@ pub fn establish_opened(
     });
     let mut established = Established::new(proof, handshake, core, step);
     step.notices.push(Notice::Authenticated { initial_contact: false });
-    let receive_only = collision::loses(core.spis, step.rivals);
+    let receive_only = collision::loses(core, step.rivals);
     match child {
         None => {}
         Some((_, _, Ok(new))) => {
@@ -235,7 +235,8 @@ pub fn establish_answered(
     // RFC 7296 §1.2: if the child SA fails, the IKE SA stands all the same.
     let child = match child::choose(core, step, request, &[], Place::IkeAuth) {
         Ok((agreed, proposal)) => {
-            payloads.extend(agreed.payloads(proposal));
+            payloads.push(Agreed::proposal(proposal));
+            payloads.extend(agreed.selectors());
             let suite = agreed.suite;
             let keys = child_keys(handshake.suite.prf, &handshake.keys.sk_d, None, handshake.nonces(), suite);
             Some(agreed.specs(core, step, keys, false, None).install_inbound(step))
@@ -250,10 +251,7 @@ pub fn establish_answered(
     let mut established = Established::new(proof, handshake, core, step);
     let initial_contact = request.notify(NotifyType::INITIAL_CONTACT).is_some();
     step.notices.push(Notice::Authenticated { initial_contact });
-    // An SA that INITIAL_CONTACT is about to end is no rival.
-    let rivals: Vec<_> =
-        step.rivals.iter().filter(|rival| !(initial_contact && rival.is_older_than(core))).copied().collect();
-    let receive_only = collision::loses(core.spis, &rivals);
+    let receive_only = collision::loses(core, step.rivals);
     if let Some(child) = child {
         established.children.push(child.install_outbound(core, step, receive_only));
     }

@@ -168,6 +168,13 @@ fn refused(
                 state.tasks.push_front(Task::CreateChild { shape, group: None });
             }
         }
+        // A peer that keeps exact pairs may take its own words alone: it shall rekey. If it does not, another one is made
+        // from scratch shortly before this one ends.
+        NotifyType::TS_UNACCEPTABLE | NotifyType::SINGLE_PAIR_REQUIRED if !agreed => {
+            child.leave_to_peer(step.now);
+            let detail = format!("rekeying of child SA {old}, which is left to the peer: {detail}");
+            step.notices.push(Notice::RekeyFailed { reason, detail });
+        }
         _ => {
             child.rekey_at = step.now + jitter(limits::REKEY_RETRY, 25, step.entropy);
             let detail = format!("rekeying of child SA {old}: {detail}");

@@ -217,10 +217,10 @@ pub fn make(
     let theirs = sorted.nonce.as_deref().unwrap_or_default();
     let nonces = Nonces { initiator: theirs, responder: &nonce };
     let keys = child_keys(state.suite.prf, &state.sk_d, shared.as_ref(), nonces, agreed.suite);
-    let [sa, ts_i, ts_r] = agreed.payloads(proposal);
-    let mut payloads = vec![sa, Payload::Nonce(Nonce(nonce.clone()))];
+    let mut payloads = vec![Agreed::proposal(proposal), Payload::Nonce(Nonce(nonce.clone()))];
     payloads.extend(public);
-    payloads.extend([ts_i, ts_r, no_padding()]);
+    payloads.extend(agreed.selectors());
+    payloads.push(no_padding());
     Ok((agreed.specs(core, step, keys, false, group), payloads, nonce))
 }
 

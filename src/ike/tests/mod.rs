@@ -12,6 +12,7 @@ mod lifecycle;
 mod lifetimes;
 mod nat;
 mod pair;
+mod peers;
 mod table;
 mod traffic;
 mod twins;

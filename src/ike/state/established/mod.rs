@@ -101,6 +101,8 @@ pub struct Established {
     pub rekey_at: Instant,
     /// When it is over.
     pub expires_at: Instant,
+    /// When another one is to be opened in its place, if it has not been rekeyed until then.
+    pub reauth_at: Instant,
 }
 
 impl Established {
@@ -148,6 +150,7 @@ impl Established {
             leaves_at: None,
             rekey_at: step.now + lifetime.soft.saturating_sub(haste),
             expires_at: step.now + lifetime.hard,
+            reauth_at: step.now + lifetime.soft + (lifetime.hard.saturating_sub(lifetime.soft)) / 2,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::ike::exchange::informational;
 use crate::ike::ike_sa::Core;
 use crate::ike::limits;
 use crate::ike::state::{State, repeat};
-use crate::ike::step::Step;
+use crate::ike::step::{Notice, Step};
 use crate::ike::timer::earlier;
 use crate::time::Instant;
 
@@ -30,6 +30,12 @@ impl Established {
             return self.close(core, step, "its lifetime has ended and the peer has not rekeyed it with us");
         }
         self.renew(core, step);
+        if self.leaves_at.is_none() && self.reauth_at <= step.now {
+            // RFC 7296 §2.8.3: an IKE SA that is not rekeyed is replaced by one that is made from scratch.
+            let pause = self.expires_at.since(step.now) / limits::REAUTHENTICATIONS;
+            self.reauth_at = step.now + pause.max(limits::TEMPORARY_FAILURE_PAUSE);
+            step.notices.push(Notice::Expires);
+        }
         if self.liveness_at(core).is_some_and(|at| at <= step.now) && self.tasks.is_empty() {
             self.ongoing = informational::begin_liveness(&mut self, core, step);
             if self.ongoing.is_none() {
@@ -52,6 +58,7 @@ impl Established {
         for (inbound, due) in self.children.due(step.now) {
             match due {
                 Due::Rekey => self.rekey_child(core, step, inbound),
+                Due::Anew => self.renew_from_scratch(core, step, inbound),
                 Due::Expired => self.replace_child(core, step, inbound),
                 Due::Patience => {
                     if let Some(inbound) = self.children.patience_ends(step.now, inbound) {
@@ -79,16 +86,22 @@ impl Established {
     /// When [`on_time`](Self::on_time) is due.
     pub fn deadline(&self, core: &Core) -> Option<Instant> {
         let own = earlier(self.liveness_at(core), self.keepalive_at(core));
-        let ends = earlier(self.leaves_at.or(Some(self.rekey_at)), Some(self.expires_at));
+        let renewal = Some(self.rekey_at.min(self.reauth_at));
+        let ends = earlier(self.leaves_at.or(renewal), Some(self.expires_at));
         earlier(earlier(own, ends), earlier(self.children.deadline(), core.window.deadline()))
     }
 
-    /// Its twin has won.
+    /// Its twin has won, or it has a successor.
     pub fn leave_at(&mut self, at: Instant) {
         self.leaves_at.get_or_insert(at);
     }
 
-    /// Whether its twin has won, so that no new traffic goes by it.
+    /// What it was to go for is gone itself.
+    pub fn stay(&mut self) {
+        self.leaves_at = None;
+    }
+
+    /// Whether its twin has won or its successor is there, so that no new traffic goes by it.
     pub fn leaves_soon(&self) -> bool {
         self.leaves_at.is_some()
     }

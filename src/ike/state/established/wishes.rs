@@ -88,6 +88,18 @@ impl Established {
         self.proceed(core, step);
     }
 
+    /// The peer takes no rekeying of this child SA and has not rekeyed it either: another one is made beside it.
+    pub fn renew_from_scratch(&mut self, core: &mut Core, step: &mut Step<'_>, inbound: Spi) {
+        let Some(child) = self.children.get_mut(inbound) else { return };
+        child.left_to_peer = None;
+        let shape = child.agreed.shape;
+        let covers = |other: &ChildSa| other.is_current() && other.agreed.shape == shape;
+        if !self.children.iter().any(|other| other.agreed.inbound != inbound && covers(other)) {
+            self.tasks.push_back(Task::CreateChild { shape, group: None });
+            self.proceed(core, step);
+        }
+    }
+
     /// A delete of this child SA waits for the window from now on.
     pub fn delete_child(&mut self, inbound: Spi) {
         let delete = self.mark_leaving(inbound);
