@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use portcullis::crypto::aead::AeadKey;
+use portcullis::crypto::aead::{AeadKey, Provider};
 use portcullis::crypto::cbc_hmac::CbcHmacKey;
 use portcullis::crypto::kex::KeyPair;
 use portcullis::crypto::provider::{ALGORITHMS, Choice};
@@ -15,8 +15,10 @@ use portcullis::entropy::SeededEntropy;
 fn packets(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("packet of 1400 bytes");
     group.throughput(Throughput::Bytes(1400));
-    for cipher in [Cipher::Aes256Gcm16, Cipher::Aes128Gcm16, Cipher::ChaCha20Poly1305] {
-        let key = AeadKey::new(cipher, &vec![7; cipher.key_len()]);
+    let aeads = [Cipher::Aes256Gcm16, Cipher::Aes128Gcm16, Cipher::ChaCha20Poly1305];
+    for (cipher, provider) in aeads.into_iter().flat_map(|cipher| Provider::ALL.map(|provider| (cipher, provider))) {
+        let key = AeadKey::with(provider, cipher, &vec![7; cipher.key_len()]);
+        let cipher = format!("{cipher}, {}", provider.name());
         let mut packet = [0x45; 1400];
         group.bench_function(format!("seal {cipher}"), |bencher| {
             bencher.iter(|| black_box(key.seal([1; 8], &[2; 8], black_box(&mut packet))));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Key, Nonce};
 use esp_support::*;
+use portcullis::crypto::aead::Provider;
 use portcullis::crypto::suite::Cipher;
 use portcullis::esp::inbound_sa::{InboundSa, Received};
 use portcullis::esp::limits::Notice;
@@ -136,7 +137,7 @@ fn the_example_of_rfc_7634_opens() {
     let mut key: Vec<u8> = (0x80..=0x9F).collect();
     key.extend([0xA0, 0xA1, 0xA2, 0xA3]);
     let keys = EspKeys { cipher: Secret::new(key), mac: Secret::new(Vec::new()) };
-    let transform = Transform::new(Cipher::ChaCha20Poly1305, None, false, &keys);
+    let transform = Transform::new(Provider::Ring, Cipher::ChaCha20Poly1305, None, false, &keys);
     let mut bytes = packet.clone();
     let plain = transform.open(spi(0x0102_0304), 5, &mut bytes).unwrap();
     assert_eq!(bytes[plain.clone()][..inner.len()], inner);

@@ -139,7 +139,7 @@ fn ipv6_and_udp_cross_the_same_way() {
         assert_eq!(arrived[0].0.segments, Segments::Udp);
         assert!(arrived[0].1.ends_with(&payload));
         // Where the device does not take them tied, they come one by one.
-        pair.right.set_offloads(Offloads { tun: TunOffload::Tcp, ..Offloads::ALL });
+        pair.right.set_offloads(Offloads { tun_write: TunOffload::Tcp, ..Offloads::ALL });
         let datagrams = seal_long(&mut pair, &long, offload(&long, 1200));
         let arrived = open_all(&mut pair, &datagrams);
         assert_eq!(arrived.len(), 6);

@@ -34,8 +34,10 @@ pub enum Sending {
 /// All of them: as the operator allows it, or as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offloads {
-    /// At the TUN device.
+    /// What comes out of the TUN device.
     pub tun: TunOffload,
+    /// What goes into it.
+    pub tun_write: TunOffload,
     /// Towards the peers, in UDP.
     pub sending: Sending,
     /// Whether the kernel puts together the datagrams that come from them (`UDP_GRO`).
@@ -44,7 +46,8 @@ pub struct Offloads {
 
 impl Offloads {
     /// Everything that a kernel may have.
-    pub const ALL: Self = Self { tun: TunOffload::TcpAndUdp, sending: Sending::Segments, gro: true };
+    pub const ALL: Self =
+        Self { tun: TunOffload::TcpAndUdp, tun_write: TunOffload::TcpAndUdp, sending: Sending::Segments, gro: true };
 }
 
 impl TunOffload {
@@ -80,11 +83,14 @@ impl Sending {
 impl Offloads {
     /// As one number, for a reader in another thread.
     pub(super) fn pack(self) -> u64 {
-        u64::from(self.tun as u8) | u64::from(self.sending as u8) << 8 | u64::from(self.gro) << 16
+        u64::from(self.tun as u8)
+            | u64::from(self.sending as u8) << 8
+            | u64::from(self.gro) << 16
+            | u64::from(self.tun_write as u8) << 24
     }
 
     pub(super) fn unpack(number: u64) -> Self {
-        let tun = match number & 0xff {
+        let tun = |number| match number {
             0 => TunOffload::None,
             1 => TunOffload::Tcp,
             _ => TunOffload::TcpAndUdp,
@@ -94,7 +100,8 @@ impl Offloads {
             1 => Sending::Many,
             _ => Sending::Segments,
         };
-        Self { tun, sending, gro: number >> 16 != 0 }
+        let gro = number >> 16 & 0xff != 0;
+        Self { tun: tun(number & 0xff), tun_write: tun(number >> 24 & 0xff), sending, gro }
     }
 }
 
@@ -104,10 +111,11 @@ mod tests {
 
     #[test]
     fn what_is_in_use_reaches_another_thread_whole() {
-        for tun in [TunOffload::None, TunOffload::Tcp, TunOffload::TcpAndUdp] {
+        let steps = [TunOffload::None, TunOffload::Tcp, TunOffload::TcpAndUdp];
+        for (tun, tun_write) in steps.into_iter().flat_map(|tun| steps.map(|tun_write| (tun, tun_write))) {
             for sending in [Sending::Single, Sending::Many, Sending::Segments] {
                 for gro in [false, true] {
-                    let offloads = Offloads { tun, sending, gro };
+                    let offloads = Offloads { tun, tun_write, sending, gro };
                     assert_eq!(Offloads::unpack(offloads.pack()), offloads);
                 }
             }

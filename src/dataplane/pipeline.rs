@@ -21,6 +21,7 @@ use super::offload::Offloads;
 use super::paths::Tunnels;
 use super::replies::Replies;
 use super::sad::Sad;
+use crate::crypto::aead::Provider;
 use crate::esp::limits::Notice;
 use crate::event::DropReason;
 use crate::ids::TunnelId;
@@ -104,8 +105,13 @@ impl Pipeline {
     /// Which of the kernel's offloads the runtime uses from now on: packets are tied into trains as the TUN device takes
     /// them.
     pub fn set_offloads(&mut self, offloads: Offloads) {
-        self.coalescing = offloads.tun.coalescing();
+        self.coalescing = offloads.tun_write.coalescing();
         self.counters.offloads(offloads);
+    }
+
+    /// The AEADs of SAs that are installed from now on are `provider`'s.
+    pub fn set_provider(&mut self, provider: Provider) {
+        self.sad.provider = provider;
     }
 
     /// Changes the SAD.

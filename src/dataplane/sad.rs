@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ahash::RandomState;
 
+use crate::crypto::aead::Provider;
 use crate::esp::inbound_sa::InboundSa;
 use crate::esp::outbound_sa::OutboundSa;
 use crate::event::FlowKey;
@@ -31,6 +32,8 @@ pub struct Sad {
     by_spi: HashMap<Spi, usize, RandomState>,
     outbound: Vec<Ways>,
     by_shape: HashMap<(TunnelId, ShapeId), usize, RandomState>,
+    /// Whose AEADs the next SAs use.
+    pub(super) provider: Provider,
 }
 
 /// The outbound SAs of one shape.
@@ -82,6 +85,7 @@ impl Sad {
             by_spi: HashMap::with_hasher(hash.clone()),
             outbound: Vec::new(),
             by_shape: HashMap::with_hasher(hash.clone()),
+            provider: Provider::default(),
         }
     }
 
@@ -105,7 +109,7 @@ impl Sad {
 
     /// Receives with this SA from now on. An old one of the same shape stays until it is removed.
     pub fn install_inbound(&mut self, spec: InboundSpec, now: Instant) {
-        let sa = Box::new(InboundSa::new(spec, now));
+        let sa = Box::new(InboundSa::with(self.provider, spec, now));
         let spi = sa.spi();
         let place = self.by_spi.get(&spi).copied().or_else(|| self.inbound.iter().position(Option::is_none));
         let place = place.unwrap_or_else(|| {
@@ -119,7 +123,7 @@ impl Sad {
     /// Sends with this SA from now on, in place of older ones of the same shape.
     pub fn install_outbound(&mut self, spec: OutboundSpec, now: Instant) {
         let at = self.ways(spec.child.tunnel, spec.child.shape);
-        self.outbound[at].sas.push(OutboundSa::new(spec, now));
+        self.outbound[at].sas.push(OutboundSa::with(self.provider, spec, now));
         self.outbound[at].want = None;
     }
 

@@ -10,6 +10,7 @@ use super::limits::{FORGERY_BUDGET, Meter, Notice, Notices};
 use super::open::inner_len;
 use super::replay::ReplayWindow;
 use super::transform::Transform;
+use crate::crypto::aead::Provider;
 use crate::event::DropReason;
 use crate::sa::child::{ChildSpec, Encapsulation, InboundSpec};
 use crate::sa::spi::Spi;
@@ -39,10 +40,16 @@ impl InboundSa {
     /// Takes an SA over from IKE.
     #[must_use]
     pub fn new(spec: InboundSpec, now: Instant) -> Self {
+        Self::with(Provider::default(), spec, now)
+    }
+
+    /// The same with the AEADs of `provider`.
+    #[must_use]
+    pub fn with(provider: Provider, spec: InboundSpec, now: Instant) -> Self {
         let InboundSpec { spi, keys, child, replay_window } = spec;
         Self {
             spi,
-            transform: Transform::new(child.cipher, child.mac, child.esn, &keys),
+            transform: Transform::new(provider, child.cipher, child.mac, child.esn, &keys),
             window: ReplayWindow::new(replay_window),
             meter: Meter::new(child.lifetime, now),
             notices: Notices::default(),

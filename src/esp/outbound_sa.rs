@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::limits::{Meter, Notice, Notices};
 use super::transform::{PacketShape, Transform};
+use crate::crypto::aead::Provider;
 use crate::event::DropReason;
 use crate::sa::child::{ChildSpec, OutboundSpec};
 use crate::sa::spi::Spi;
@@ -26,11 +27,17 @@ impl OutboundSa {
     /// Takes an SA over from IKE.
     #[must_use]
     pub fn new(spec: OutboundSpec, now: Instant) -> Self {
+        Self::with(Provider::default(), spec, now)
+    }
+
+    /// The same with the AEADs of `provider`.
+    #[must_use]
+    pub fn with(provider: Provider, spec: OutboundSpec, now: Instant) -> Self {
         let OutboundSpec { spi, inbound, keys, child } = spec;
         Self {
             spi,
             inbound,
-            transform: Transform::new(child.cipher, child.mac, child.esn, &keys),
+            transform: Transform::new(provider, child.cipher, child.mac, child.esn, &keys),
             last: 0,
             end: if child.esn { u64::MAX } else { u64::from(u32::MAX) },
             meter: Meter::new(child.lifetime, now),

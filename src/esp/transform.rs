@@ -1,6 +1,6 @@
 //! The algorithms of one SA and the room they take (RFC 4106, 7634, 3602, 4868).
 
-use crate::crypto::aead::{AeadKey, TAG_LEN};
+use crate::crypto::aead::{AeadKey, Provider, TAG_LEN};
 use crate::crypto::cbc_hmac::CbcHmacKey;
 use crate::crypto::suite::{Cipher, Mac, PrfAlg};
 use crate::sa::child::EspKeys;
@@ -63,9 +63,9 @@ impl PacketShape {
 }
 
 impl Transform {
-    /// Schedules the keys. The lengths of `keys` were fixed by KEYMAT's own derivation from `cipher` and `mac`.
+    /// Schedules the keys; an AEAD is `provider`'s. The lengths of `keys` were fixed by KEYMAT's own derivation from `cipher` and `mac`.
     #[must_use]
-    pub fn new(cipher: Cipher, mac: Option<Mac>, esn: bool, keys: &EspKeys) -> Self {
+    pub fn new(provider: Provider, cipher: Cipher, mac: Option<Mac>, esn: bool, keys: &EspKeys) -> Self {
         let shape = PacketShape::of(cipher, mac);
         let keys = match mac {
             Some(mac) if !cipher.is_aead() => {
@@ -76,7 +76,7 @@ impl Transform {
                     iv_key: Box::new(CbcHmacKey::new(mac, iv_key.expose(), mac_key)),
                 }
             }
-            _ => Keys::Aead(AeadKey::new(cipher, keys.cipher.expose())),
+            _ => Keys::Aead(AeadKey::with(provider, cipher, keys.cipher.expose())),
         };
         Self { keys, esn, shape }
     }

@@ -129,6 +129,7 @@ mod tests {
             policy: String::new(),
             tun: String::new(),
             offloads: BTreeMap::new(),
+            aead: Default::default(),
             tunnels: vec![tunnel],
             rules: BTreeMap::new(),
             drops: BTreeMap::new(),

@@ -123,6 +123,7 @@ mod tests {
             policy: String::new(),
             tun: String::new(),
             offloads: BTreeMap::default(),
+            aead: Default::default(),
             tunnels: vec![tunnel, down],
             rules: BTreeMap::new(),
             drops: BTreeMap::new(),

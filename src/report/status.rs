@@ -24,10 +24,12 @@ pub fn status(status: &Status, width: usize) -> String {
     let offload = |what: &str| status.offloads.get(what).map_or("-", String::as_str);
     let _ = writeln!(
         out,
-        "offloads: TUN {}, sending by {}, UDP GRO {}",
+        "offloads: TUN out {}, in {}, sending by {}, UDP GRO {}; AEADs of {}",
         super::plain(offload("tun")),
+        super::plain(offload("tun_write")),
         super::plain(offload("udp_send")),
         super::plain(offload("udp_gro")),
+        super::plain(&status.aead.provider),
     );
     let tunnels: Vec<_> = status.tunnels.iter().map(tunnel_row).collect();
     section(
@@ -141,9 +143,10 @@ mod tests {
             uptime_s: 3700,
             policy: "ab".repeat(32),
             tun: "portcullis0".into(),
-            offloads: [("tun", "tso"), ("udp_send", "gso"), ("udp_gro", "on")]
+            offloads: [("tun", "tso"), ("tun_write", "off"), ("udp_send", "gso"), ("udp_gro", "on")]
                 .map(|(a, b)| (a.into(), b.into()))
                 .into(),
+            aead: crate::runtime::protocol::Aead { provider: "ring".into(), ns: BTreeMap::new() },
             tunnels: vec![
                 json!({
                     "name": "cbp", "agreement": "cbp", "kind": "agreement", "state": "up", "why": null, "missing": [],
@@ -166,7 +169,7 @@ mod tests {
     fn every_tunnel_is_shown_also_the_one_that_is_down_and_why() {
         let text = status(&example(), 200);
         assert!(text.contains("up 1 h 1 min"), "{text}");
-        assert!(text.contains("TUN tso, sending by gso, UDP GRO on"), "{text}");
+        assert!(text.contains("TUN out tso, in off, sending by gso, UDP GRO on; AEADs of ring"), "{text}");
         let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
         let cbp = line("cbp ");
         assert!(

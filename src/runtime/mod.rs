@@ -9,6 +9,7 @@ mod journal;
 mod keylog;
 mod link;
 pub mod protocol;
+mod provider;
 mod sockets;
 mod state_dir;
 mod stats;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 pub use admin_socket::{MAX_LINE, parse_request};
 
 use crate::config::{self, ConfigError};
+use crate::crypto::aead::Provider;
 use crate::crypto::self_test::{self, SelfTestFailed};
 use crate::dataplane::offload::Offloads;
 use crate::dataplane::pipeline::{Pipeline, PipelineConfig};
@@ -101,12 +103,18 @@ pub fn run(options: Options) -> Result<(), RunError> {
         *word = u64::from_ne_bytes(entropy.array());
     }
     let mut pipeline = Pipeline::new(PipelineConfig { flow_capacity: FLOWS, hash_seed }, loaded.policy.clone());
+    let race = provider::Race::run();
+    tracing::info!(provider = race.winner.name(), figures = ?race.ns, "AEAD chosen");
+    if race.winner == Provider::Null {
+        tracing::warn!("BUILT TO MEASURE WITHOUT A CIPHER: PACKETS LEAVE IN CLEAR AND ARE NOT CHECKED");
+    }
+    pipeline.set_provider(race.winner);
     for (tunnel, mtu) in host::link_mtus(&loaded) {
         pipeline.set_link_mtu(tunnel, mtu);
     }
-    let stats = stats::Stats::new(pipeline.counters().clone());
+    let stats = stats::Stats::new(pipeline.counters().clone(), race);
     let (control, link) = link::link().map_err(RunError::io("event descriptors"))?;
-    let offloads = Offloads { tun: tun.offload(), ..Offloads::default() };
+    let offloads = Offloads { tun: tun.offload(), tun_write: tun.offload(), ..Offloads::default() };
     pipeline.set_offloads(offloads);
     let tun = Some(tun);
     let worker = worker::Worker { link, pipeline, tun, sockets: data, tun_gone: false, truncated: 0, offloads };

@@ -56,6 +56,15 @@ pub enum Answer {
     },
 }
 
+/// The provider of AEADs that a race at start has chosen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aead {
+    /// Its name.
+    pub provider: String,
+    /// Nanoseconds to seal and open 1,440 bytes with AES-256-GCM, for each provider.
+    pub ns: BTreeMap<String, u64>,
+}
+
 /// What the gateway says of itself. Field names are stable: scripts read them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -69,10 +78,13 @@ pub struct Status {
     pub policy: String,
     /// The TUN device.
     pub tun: String,
-    /// What the kernel does for many packets at once: `tun` (`tso+uso`, `tso`, `off`), `udp_send` (`gso`, `sendmmsg`,
+    /// What the kernel does for many packets at once: `tun` (`tso+uso`, `tso`, `off`), `tun_write` (the same), `udp_send` (`gso`, `sendmmsg`,
     /// `sendto`) and `udp_gro` (`on`, `off`).
     #[serde(default)]
     pub offloads: BTreeMap<String, String>,
+    /// Whose AES-GCM and ChaCha20-Poly1305 protect packets.
+    #[serde(default)]
+    pub aead: Aead,
     /// The tunnels, `ike::status::TunnelStatus` with `agreement`, `kind` and `counters` beside it.
     pub tunnels: Vec<serde_json::Value>,
     /// Packets and bytes by rule: `{"mq": {"packets_out": 1, ...}}`.

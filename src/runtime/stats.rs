@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::protocol::Status;
+use super::protocol::{Aead, Status};
+use super::provider::Race;
 use crate::config::Loaded;
 use crate::dataplane::counters::{Counters, Traffic};
 use crate::dataplane::drop::Record;
@@ -22,11 +23,12 @@ pub(super) struct Stats {
     started: Instant,
     counters: Arc<Counters>,
     heard: BTreeMap<TunnelId, Instant>,
+    race: Race,
 }
 
 impl Stats {
-    pub(super) fn new(counters: Arc<Counters>) -> Self {
-        Self { started: clock::now(), counters, heard: BTreeMap::new() }
+    pub(super) fn new(counters: Arc<Counters>, race: Race) -> Self {
+        Self { started: clock::now(), counters, heard: BTreeMap::new(), race }
     }
 
     /// The tunnels whose peer was heard from since the last call.
@@ -52,6 +54,7 @@ impl Stats {
             policy: hex::encode(loaded.policy.digest()),
             tun: loaded.gateway.tun.clone(),
             offloads: offloads(self.counters.offloads()),
+            aead: Aead { provider: self.race.winner.name().to_owned(), ns: self.race.figures() },
             tunnels: endpoint.status().iter().map(|tunnel| self.tunnel(loaded, tunnel)).collect(),
             rules: loaded
                 .policy
@@ -83,9 +86,14 @@ impl Stats {
 
 fn offloads(in_use: Offloads) -> BTreeMap<String, String> {
     let gro = if in_use.gro { "on" } else { "off" };
-    [("tun", in_use.tun.name()), ("udp_send", in_use.sending.name()), ("udp_gro", gro)]
-        .map(|(what, how)| (what.to_owned(), how.to_owned()))
-        .into()
+    [
+        ("tun", in_use.tun.name()),
+        ("tun_write", in_use.tun_write.name()),
+        ("udp_send", in_use.sending.name()),
+        ("udp_gro", gro),
+    ]
+    .map(|(what, how)| (what.to_owned(), how.to_owned()))
+    .into()
 }
 
 fn amounts(traffic: &Traffic) -> BTreeMap<String, u64> {

@@ -144,7 +144,7 @@ impl Worker {
                 Command::Policy(policy) => self.pipeline.set_policy(policy),
                 Command::Tun(tun) => {
                     watch(epoll, tun.as_fd(), TUN)?;
-                    self.offloads.tun = tun.offload();
+                    (self.offloads.tun, self.offloads.tun_write) = (tun.offload(), tun.offload());
                     self.tun = Some(tun);
                     self.pipeline.set_offloads(self.offloads);
                 }
@@ -216,7 +216,7 @@ impl Worker {
         self.pipeline.count_drops(DropReason::SendFailed, written.refused as u64);
         if written.trains_refused > 0 {
             // The packets went one by one; the next ones are not tied together.
-            self.offloads.tun = TunOffload::None;
+            self.offloads.tun_write = TunOffload::None;
             self.pipeline.set_offloads(self.offloads);
         }
     }
