@@ -9,7 +9,9 @@ use portcullis::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
 use portcullis::entropy::SeededEntropy;
 use portcullis::ids::{ShapeId, TunnelId};
 use portcullis::ike::api::{Input, Output};
-use portcullis::ike::config::{ChildConfig, Config, IkeLifetime, LocalAuth, PeerAuth, Secrets, Start, TunnelConfig};
+use portcullis::ike::config::{
+    ChildConfig, Config, IkeLifetime, LocalAuth, PeerAuth, Peering, Secrets, Start, TunnelConfig,
+};
 use portcullis::ike::endpoint::Endpoint;
 use portcullis::policy::selector::TrafficSelector;
 use portcullis::sa::lifetime::Lifetime;
@@ -40,6 +42,7 @@ fn endpoint(side: u8, suite: IkeSuite) -> Endpoint {
         name: "bench".to_owned(),
         local: address(side),
         peer: address(other),
+        peering: Peering::default(),
         local_id: id(side),
         peer_id: id(other),
         local_auth: LocalAuth::Psk(psk()),

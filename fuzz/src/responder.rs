@@ -13,7 +13,9 @@ use portcullis::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
 use portcullis::entropy::SeededEntropy;
 use portcullis::ids::{ShapeId, TunnelId};
 use portcullis::ike::api::{Input, KeyLog, Output};
-use portcullis::ike::config::{ChildConfig, Config, IkeLifetime, LocalAuth, PeerAuth, Secrets, Start, TunnelConfig};
+use portcullis::ike::config::{
+    ChildConfig, Config, IkeLifetime, LocalAuth, PeerAuth, Peering, Secrets, Start, TunnelConfig,
+};
 use portcullis::ike::endpoint::Endpoint;
 use portcullis::policy::TrafficSelector;
 use portcullis::sa::command::SadCommand;
@@ -544,6 +546,7 @@ fn tunnel(side: usize, mode: u8) -> TunnelConfig {
         name: "t".into(),
         local: ip(side),
         peer: ip(1 - side),
+        peering: Peering::default(),
         local_id: id(side),
         peer_id: id(1 - side),
         local_auth: LocalAuth::Psk(psk.clone()),

@@ -50,6 +50,7 @@ pub(super) fn compile(path: &Path, checked: Checked, previous: Option<&Loaded>) 
             kind: if tunnel.lab { "lab" } else { "agreement" },
             local: tunnel.local,
             peer: tunnel.peer,
+            others: tunnel.peering.others.clone(),
             psk_bits: tunnel.psk.bits,
         });
         let children = policy
@@ -108,6 +109,7 @@ fn compile_tunnel(tunnel: Tunnel, id: TunnelId, children: Vec<ChildConfig>) -> T
         name: tunnel.name,
         local: tunnel.local,
         peer: tunnel.peer,
+        peering: tunnel.peering,
         local_id: tunnel.local_id,
         peer_id: tunnel.peer_id,
         local_auth: LocalAuth::Psk(secrets.clone()),

@@ -148,10 +148,19 @@ pub struct TunnelInfo {
     pub kind: &'static str,
     /// Our address.
     pub local: IpAddr,
-    /// The peer's address.
+    /// The peer's address, or that of its first head-end.
     pub peer: IpAddr,
+    /// Its other head-ends, in order.
+    pub others: Vec<IpAddr>,
     /// Estimated strength of the pre-shared key in bits; the method is in `docs/CONFIG.md`.
     pub psk_bits: u32,
+}
+
+impl TunnelInfo {
+    /// Every address of the peer, in order.
+    pub fn peers(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        std::iter::once(self.peer).chain(self.others.iter().copied())
+    }
 }
 
 /// Reads and checks a configuration file.

@@ -55,6 +55,24 @@ impl<'a, 'p> Section<'a, 'p> {
         self.optional(key).strings()
     }
 
+    /// Text, or a list of texts: both as a list.
+    pub(super) fn one_or_more(&mut self, key: &'static str) -> Option<At<Vec<At<String>>>> {
+        self.optional(key).one_or_more()
+    }
+
+    pub(super) fn boolean(&mut self, key: &'static str) -> Option<At<bool>> {
+        let found = self.optional(key);
+        let value = found.value?;
+        if let DeValue::Boolean(is) = value.get_ref() {
+            return Some(At::new(value.span(), *is));
+        }
+        found
+            .problems
+            .error(&value.span(), format!("`{key}` is neither true nor false"), format!("this is {}", kind_of(value)))
+            .mend("write true or false without quotes");
+        None
+    }
+
     pub(super) fn integer(&mut self, key: &'static str) -> Option<At<i64>> {
         let found = self.optional(key);
         found.value.and_then(|value| integer(key, value, found.problems))
@@ -179,6 +197,13 @@ impl<'a> Found<'a, '_> {
 
     pub(super) fn strings(self) -> Option<At<Vec<At<String>>>> {
         self.list(string)
+    }
+
+    pub(super) fn one_or_more(self) -> Option<At<Vec<At<String>>>> {
+        match self.value.map(At::get_ref) {
+            Some(DeValue::Array(_)) => self.list(string),
+            _ => self.string().map(|text| At::new(text.span(), vec![text])),
+        }
     }
 
     pub(super) fn table(self) -> Option<(&'a DeTable<'a>, Span)> {

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::crypto::suite::{EspSuite, IkeSuite};
 use crate::entropy::Entropy;
 use crate::ids::{ShapeId, TunnelId};
@@ -31,8 +33,10 @@ pub struct TunnelConfig {
     pub name: String,
     /// Our address.
     pub local: IpAddr,
-    /// The peer's address.
+    /// The peer's address, or that of its first head-end.
     pub peer: IpAddr,
+    /// What is agreed with the peer besides keys and selectors.
+    pub peering: Peering,
     /// Who we say we are.
     pub local_id: Id,
     /// Who the peer must prove to be.
@@ -76,6 +80,7 @@ impl TunnelConfig {
             name: self.name.clone(),
             local_id: self.local_id.clone(),
             peer_id: self.peer_id.clone(),
+            peering: self.peering.clone(),
             local_auth: self.local_auth.clone(),
             peer_auth: self.peer_auth.clone(),
             ike: self.ike.clone(),
@@ -85,11 +90,66 @@ impl TunnelConfig {
         }
     }
 
+    /// The addresses of the peer's head-ends, in order of preference.
+    pub fn peers(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        std::iter::once(self.peer).chain(self.peering.others.iter().copied())
+    }
+
+    /// Whether the peer has a head-end there.
+    pub fn is_peer(&self, address: IpAddr) -> bool {
+        self.peers().any(|peer| peer == address)
+    }
+
     /// How many thousandths earlier than its soft limits say the next SA is renewed.
     pub fn haste(&self, entropy: &mut dyn Entropy) -> u32 {
         let most = u64::from(self.jitter.min(100)) * 10;
         u32::try_from(entropy.below(most + 1)).unwrap_or(0)
     }
+}
+
+/// What is agreed with a peer besides keys and selectors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peering {
+    /// The head-ends after the first one, in order of preference.
+    pub others: Vec<IpAddr>,
+    /// How long the first head-end must have answered before the tunnel goes back to it; `None` for never.
+    pub fail_back: Option<Duration>,
+    /// Whether IKE SAs without a child SA are made (RFC 6023).
+    pub childless: Childless,
+    /// Whether either side may change its addresses (RFC 4555).
+    pub mobike: bool,
+    /// Whether an inner address is asked for (RFC 7296 §2.19).
+    pub request_address: bool,
+    /// From where the peer gets its inner addresses, one of each family at most.
+    pub pool: Vec<IpNet>,
+    /// The name servers that go with an inner address.
+    pub dns: Vec<IpAddr>,
+}
+
+impl Default for Peering {
+    fn default() -> Self {
+        Self {
+            others: Vec::new(),
+            fail_back: Some(Duration::from_mins(1)),
+            childless: Childless::default(),
+            mobike: false,
+            request_address: false,
+            pool: Vec::new(),
+            dns: Vec::new(),
+        }
+    }
+}
+
+/// What is done with IKE SAs that have no child SA (RFC 6023).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Childless {
+    /// The peer may make one.
+    #[default]
+    Allow,
+    /// We make one where the peer can, so that every child SA has an exchange of its own, with its own key exchange.
+    Prefer,
+    /// Neither.
+    Off,
 }
 
 /// Limits of an IKE SA.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::config::{Start, TunnelConfig};
+use super::config::{Peering, Start, TunnelConfig};
 use super::limits;
 use super::retransmit::jitter;
 use super::timer::earlier;
@@ -317,10 +317,12 @@ impl Connection {
 }
 
 /// Whether two configurations lead to the same negotiation, so that an IKE SA made under one may live under the other.
-/// Lifetimes are not negotiated: other ones hold from the next keys on.
+/// Lifetimes are not negotiated: other ones hold from the next keys on. Where the peer is, each IKE SA knows for itself.
 pub fn same_negotiation(a: &TunnelConfig, b: &TunnelConfig) -> bool {
-    (a.local, a.peer, &a.local_id, &a.peer_id, &a.ike, &a.esp, a.lab, a.force_encapsulation)
-        == (b.local, b.peer, &b.local_id, &b.peer_id, &b.ike, &b.esp, b.lab, b.force_encapsulation)
+    let of = |peering: &Peering| Peering { others: Vec::new(), fail_back: None, ..peering.clone() };
+    (a.local, &a.local_id, &a.peer_id, &a.ike, &a.esp, a.lab, a.force_encapsulation)
+        == (b.local, &b.local_id, &b.peer_id, &b.ike, &b.esp, b.lab, b.force_encapsulation)
+        && of(&a.peering) == of(&b.peering)
         && (&a.local_auth, &a.peer_auth) == (&b.local_auth, &b.peer_auth)
         && a.replay_window == b.replay_window
         && a.fragmentation == b.fragmentation

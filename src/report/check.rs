@@ -27,7 +27,7 @@ pub fn check(loaded: &Loaded, width: usize) -> String {
         let _ = writeln!(out, "\ntunnel {}, agreement {}{lab}", info.name, info.agreement);
         out.push_str(&pairs(&[
             ("local", format!("{} as {}", info.local, identity::text(&tunnel.local_id))),
-            ("peer", format!("{} as {}", info.peer, identity::text(&tunnel.peer_id))),
+            ("peer", format!("{} as {}", peers(info), identity::text(&tunnel.peer_id))),
             ("start", start(tunnel.start).to_owned()),
             ("ike", list(&tunnel.ike)),
             ("esp", list(&tunnel.esp)),
@@ -41,6 +41,11 @@ pub fn check(loaded: &Loaded, width: usize) -> String {
         let _ = write!(out, "\n{rules}everything else is refused, in both directions\n");
     }
     out
+}
+
+/// The head-ends in order.
+fn peers(info: &crate::config::TunnelInfo) -> String {
+    info.peers().map(|peer| peer.to_string()).collect::<Vec<_>>().join(", then ")
 }
 
 fn rule_row(loaded: &Loaded, rule: &Rule) -> [String; 7] {
@@ -128,7 +133,7 @@ pub fn json(loaded: &Loaded) -> Value {
             let strings = |all: Vec<String>| Value::from(all);
             json!({
                 "name": info.name, "agreement": info.agreement, "kind": info.kind,
-                "local": info.local, "peer": info.peer,
+                "local": info.local, "peer": info.peer, "peers": info.peers().collect::<Vec<_>>(),
                 "local_id": identity::text(&tunnel.local_id), "peer_id": identity::text(&tunnel.peer_id),
                 "start": start(tunnel.start), "psk_bits": info.psk_bits,
                 "ike": strings(tunnel.ike.iter().map(ToString::to_string).collect()),

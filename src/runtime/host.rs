@@ -109,9 +109,12 @@ pub(super) fn link_mtus(loaded: &Loaded) -> Vec<(TunnelId, u16)> {
     let Ok(mut netlink) = Netlink::open() else { return Vec::new() };
     let Ok(links) = netlink.links() else { return Vec::new() };
     let found = loaded.tunnels.iter().filter_map(|info| {
-        let route = netlink.lookup(info.peer).ok()??;
-        let mtu = links.iter().find(|link| Some(link.index) == route.device)?.mtu;
-        Some((info.id, u16::try_from(mtu).unwrap_or(u16::MAX)))
+        // Of several head-ends the narrowest way: which one is in use changes without a word to the host.
+        let mtus = info.peers().filter_map(|peer| {
+            let route = netlink.lookup(peer).ok()??;
+            links.iter().find(|link| Some(link.index) == route.device).map(|link| link.mtu)
+        });
+        Some((info.id, u16::try_from(mtus.min()?).unwrap_or(u16::MAX)))
     });
     found.collect()
 }

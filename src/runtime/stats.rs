@@ -75,6 +75,9 @@ impl Stats {
             value["kind"] = info.kind.into();
             value["local"] = info.local.to_string().into();
             value["peer"] = info.peer.to_string().into();
+            if !info.others.is_empty() {
+                value["peers"] = info.peers().map(|peer| peer.to_string()).collect::<Vec<_>>().into();
+            }
         }
         if let Some(traffic) = self.counters.tunnel(tunnel.id) {
             value["counters"] = json!(amounts(&traffic));

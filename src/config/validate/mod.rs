@@ -6,6 +6,7 @@ mod agreement;
 mod gateway;
 mod lifetime;
 mod overlap;
+mod peering;
 mod rule;
 mod tunnel;
 
@@ -40,7 +41,7 @@ pub(super) fn check(file: &raw::File, resolve: Resolve<'_>, problems: &mut Probl
         .iter()
         .map(|named| tunnel::check(named, &file.agreements, &agreements, resolve, problems))
         .collect();
-    tunnel::check_together(&file.tunnels, &tunnels, problems);
+    peering::check_together(&file.tunnels, &tunnels, problems);
     let rules: Vec<_> =
         file.rules.iter().map(|(span, rule)| rule::check(span, rule, &file.tunnels, &tunnels, problems)).collect();
     unique("rule", file.rules.iter().filter_map(|(_, rule)| rule.name.as_ref()), problems);

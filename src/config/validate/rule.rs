@@ -280,8 +280,10 @@ pub(super) fn check_against_underlay(
         for (named, tunnel) in raw_tunnels.iter().zip(tunnels) {
             let Some(tunnel) = tunnel else { continue };
             for (text, net) in list.get_ref().iter().zip(nets) {
-                let ends = [("peer", tunnel.peer, &named.body.peer), ("own", tunnel.local, &named.body.local)];
-                for (whose, address, written) in ends {
+                let place = |at: Option<Span>, whose, address| (whose, address, at);
+                let peers = tunnel.peers().map(|peer| place(named.body.peer.as_ref().map(At::span), "peer", peer));
+                let own = place(named.body.local.as_ref().map(At::span), "own", tunnel.local);
+                for (whose, address, written) in peers.chain([own]) {
                     if !net.contains(&address) {
                         continue;
                     }
@@ -289,7 +291,7 @@ pub(super) fn check_against_underlay(
                         format!("the {whose} address {address} of tunnel `{}` lies inside {net}", tunnel.name);
                     let noted = problems.error(&text.span(), message, "this is to be reached through a tunnel");
                     let noted = match written {
-                        Some(written) => noted.also(&written.span(), "and the tunnel itself would need this"),
+                        Some(written) => noted.also(&written, "and the tunnel itself would need this"),
                         None => noted,
                     };
                     noted.mend("the tunnel's own datagrams would be sent into the tunnel: name hosts behind the peer");

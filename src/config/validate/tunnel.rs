@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::lifetime::{self, Lifetimes};
-use super::{Resolve, choice, find, name_holds};
+use super::{Resolve, choice, find, name_holds, peering};
 use crate::config::Agreement;
 use crate::config::identity;
 use crate::config::problem::{Problems, Span};
@@ -15,7 +15,7 @@ use crate::config::strength::{REFUSED_BELOW, WARNED_BELOW};
 use crate::crypto::preset::{PRESETS, Preset};
 use crate::crypto::suite::{Cipher, EspSuite, IkeSuite};
 use crate::crypto::written::SuiteError;
-use crate::ike::config::Start;
+use crate::ike::config::{Peering, Start};
 use crate::policy::SelectorMode;
 use crate::wire::ike::payload::Id;
 
@@ -32,6 +32,7 @@ pub(in crate::config) struct Tunnel {
     pub(in crate::config) lab: bool,
     pub(in crate::config) local: IpAddr,
     pub(in crate::config) peer: IpAddr,
+    pub(in crate::config) peering: Peering,
     pub(in crate::config) local_id: Id,
     pub(in crate::config) peer_id: Id,
     pub(in crate::config) psk: Psk,
@@ -61,9 +62,11 @@ pub(super) fn check(
         .as_ref()
         .and_then(|name| find("agreement", name, raw_agreements, problems))
         .and_then(|position| agreements.get(position)?.as_ref());
-    let (local, peer) = ends(raw, problems);
+    let (local, peers) = peering::ends(raw, problems);
+    let peer = peers.as_ref().and_then(|peers| peers.first().copied());
     let local_id = identity_of("local_id", raw.local_id.as_ref(), local, problems);
     let peer_id = identity_of("peer_id", raw.peer_id.as_ref(), peer, problems);
+    let peering = peering::check(raw, peers, problems);
     let psk = psk(raw, resolve, problems);
     let suites = suites(named, agreement, problems);
     let start = match &raw.start {
@@ -112,6 +115,7 @@ pub(super) fn check(
         lab: agreement.lab,
         local: local?,
         peer: peer?,
+        peering: peering?,
         local_id: local_id?,
         peer_id: peer_id?,
         psk: psk?,
@@ -125,68 +129,6 @@ pub(super) fn check(
         liveness: liveness?,
         lifetimes: lifetimes?,
     })
-}
-
-/// Checks the tunnels beside each other: a datagram must tell which tunnel it belongs to.
-pub(super) fn check_together(raw: &[Named<raw::Tunnel>], tunnels: &[Option<Tunnel>], problems: &mut Problems) {
-    for (i, (named, tunnel)) in raw.iter().zip(tunnels).enumerate() {
-        let Some(tunnel) = tunnel else { continue };
-        let earlier = raw.iter().zip(tunnels).take(i);
-        for (first, other) in earlier.filter_map(|(first, other)| Some((first, other.as_ref()?))) {
-            if (other.local, other.peer) == (tunnel.local, tunnel.peer)
-                && let (Some(here), Some(there)) = (&named.body.peer, &first.body.peer)
-            {
-                problems
-                    .error(
-                        &here.span(),
-                        format!("tunnels `{}` and `{}` join the same two addresses", other.name, tunnel.name),
-                        "this peer",
-                    )
-                    .also(&there.span(), "is that of this tunnel too")
-                    .mend("make one tunnel of them: a tunnel takes any number of rules");
-            }
-        }
-    }
-}
-
-fn ends(raw: &raw::Tunnel, problems: &mut Problems) -> (Option<IpAddr>, Option<IpAddr>) {
-    let local = raw.local.as_ref().and_then(|value| host(value, "local", problems));
-    let peer = raw.peer.as_ref().and_then(|value| host(value, "peer", problems));
-    if let (Some(local), Some(peer), Some(here), Some(there)) = (local, peer, &raw.local, &raw.peer) {
-        let (message, mend) = if local.is_ipv4() != peer.is_ipv4() {
-            ("`local` and `peer` are of different address families", "write two IPv4 or two IPv6 addresses")
-        } else if local == peer {
-            ("`local` and `peer` are the same address", "`peer` is the other gateway's address")
-        } else {
-            return (Some(local), Some(peer));
-        };
-        problems.error(&there.span(), message, "the peer").also(&here.span(), "this gateway").mend(mend);
-        return (None, None);
-    }
-    (local, peer)
-}
-
-/// The address of one host in the underlay.
-fn host(value: &At<String>, key: &str, problems: &mut Problems) -> Option<IpAddr> {
-    let parsed: Result<IpAddr, _> = value.get_ref().parse();
-    let (message, mend) = match parsed {
-        Ok(address) if address.is_unspecified() || address.is_multicast() || is_broadcast(address) => {
-            (format!("`{key}` is not the address of a host"), "write the address of one gateway".to_owned())
-        }
-        Ok(address) => return Some(address),
-        Err(_) => (
-            format!("`{key}` is not an address"),
-            "write an IPv4 or IPv6 address, such as 203.0.113.5; names are not looked up, because whoever answers \
-             the look-up would choose the peer"
-                .to_owned(),
-        ),
-    };
-    problems.error(&value.span(), message, "this value").mend(mend);
-    None
-}
-
-fn is_broadcast(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V4(address) if address.is_broadcast())
 }
 
 fn identity_of(key: &str, value: Option<&At<String>>, default: Option<IpAddr>, problems: &mut Problems) -> Option<Id> {

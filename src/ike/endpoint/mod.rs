@@ -98,7 +98,11 @@ impl Endpoint {
                 continue;
             };
             let Some(connection) = self.connections.get_mut(&id) else { continue };
-            let keeps = same_negotiation(&connection.config, new);
+            let moved = |sa: &IkeSa| {
+                let remote = sa.core.path.remote.ip();
+                sa.core.tunnel.id == id && sa.core.tunnel.is_peer(remote) && !new.is_peer(remote)
+            };
+            let keeps = same_negotiation(&connection.config, new) && !self.sas.values().any(moved);
             connection.reconfigure(Arc::clone(new));
             if keeps {
                 self.adopt(id, new);

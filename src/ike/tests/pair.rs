@@ -10,7 +10,9 @@ use crate::entropy::SeededEntropy;
 use crate::event::{Event, IkeReason};
 use crate::ids::{ShapeId, TunnelId};
 use crate::ike::api::{Input, KeyLog, Output};
-use crate::ike::config::{ChildConfig, Config, IkeLifetime, LocalAuth, PeerAuth, Secrets, Start, TunnelConfig};
+use crate::ike::config::{
+    ChildConfig, Config, IkeLifetime, LocalAuth, PeerAuth, Peering, Secrets, Start, TunnelConfig,
+};
 use crate::ike::endpoint::Endpoint;
 use crate::ike::status::TunnelStatus;
 use crate::policy::selector::TrafficSelector;
@@ -82,6 +84,7 @@ pub(super) fn tunnel(side: usize) -> TunnelConfig {
         name: "test".to_owned(),
         local: address(side),
         peer: address(1 - side),
+        peering: Peering::default(),
         local_id: name(side),
         peer_id: name(1 - side),
         local_auth: LocalAuth::Psk(psk()),
