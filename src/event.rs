@@ -122,6 +122,10 @@ reasons! {
         HeldDown, "held-down", "the operator has taken the tunnel down";
         TimedOut, "timed-out", "the peer did not answer";
         PeerError, "peer-error", "the peer answered with an error";
+        EapMalformed, "eap-malformed", "the EAP packet is malformed, or longer than it may be";
+        EapUnexpected, "eap-unexpected", "the EAP packet is not legal at this point";
+        EapFailed, "eap-failed", "EAP ended without a proof";
+        NotResponder, "not-responder", "we prove ourselves by EAP, so this tunnel is opened from here and never by the peer";
     }
 }
 

@@ -148,3 +148,24 @@ pub const REFUSAL_WINDOW: Duration = Duration::from_secs(10);
 
 /// Pairs of remote address and reason that are counted at a time; others are counted by reason alone.
 pub const MAX_REFUSALS: usize = 256;
+
+/// Longest EAP packet. RFC 3748 §3.1 asks for 1,020 bytes at least; what is longer than a few datagrams is cut by the
+/// method (RFC 5216 §2.1.5), and nobody's fragments are longer than this.
+pub const MAX_EAP_PACKET: usize = 4_096;
+
+/// All TLS messages that one side sends at a time in EAP-TLS: a chain of four long RSA certificates and the list of the
+/// authorities that are accepted, with room to spare.
+pub const MAX_TLS_FLIGHT: usize = 32 << 10;
+
+/// Bytes of TLS in one of our own fragments: with EAP, IKE and UDP around it a datagram stays below 1,280 bytes.
+pub const TLS_FRAGMENT: usize = 1_024;
+
+/// Rounds of EAP in one negotiation: [`MAX_TLS_FLIGHT`] in fragments of 1,000 bytes each way, and a handful more.
+pub const MAX_EAP_ROUNDS: u32 = 80;
+
+/// How long a responder waits for the end of EAP, from the first message on. It holds a place in the half-open table all
+/// the while; the rounds of EAP-TLS take a few seconds even on a long line.
+pub const EAP_TIME: Duration = Duration::from_mins(1);
+
+/// Longest name in EAP-MSCHAPv2 (RFC 2759 §4: 0 to 256 characters).
+pub const MAX_EAP_NAME: usize = 256;

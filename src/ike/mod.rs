@@ -13,6 +13,7 @@ pub mod config;
 mod connection;
 mod cookie;
 mod describe;
+pub mod eap;
 pub mod endpoint;
 mod error;
 mod exchange;
