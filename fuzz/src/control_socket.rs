@@ -45,6 +45,7 @@ fn said(request: &Request) -> Map<String, Value> {
             }
             ("rekey", Some(tunnel))
         }
+        Request::Explain { tunnel } => ("explain", Some(tunnel)),
         Request::Reload {} => ("reload", None),
         Request::Monitor {} => ("monitor", None),
     };

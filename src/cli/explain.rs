@@ -1,134 +1,138 @@
-//! `policy explain`: may this connection be opened? The compiled policy of a file is asked, not the running gateway.
+//! `explain`: the last negotiations of a tunnel, from the running gateway, from a capture, or against a pasted proposal.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
+use super::client::Client;
 use super::exit::{Exit, Failure};
-use super::words::{Protocol, Question};
-use crate::config::{self, Loaded};
-use crate::event::{DropReason, FlowKey};
-use crate::ids::RuleId;
-use crate::policy::{Classified, Service};
+use super::words::Negotiation;
+use crate::config::{self, Loaded, Places};
+use crate::ike::account::{self, Explained, Ours, Outcome, Page, Said, Topic};
+use crate::lab::pcap_reader::{self, Captured};
 use crate::report;
+use crate::report::explain::{Device, Here, Source, read_proposal};
+use crate::runtime::protocol::{Answer, Request};
 
-/// Any port that a client might open from.
-const EPHEMERAL: u16 = 49_152;
-/// Types of echo requests (RFC 792, RFC 4443); a flow key has the type in the place of the source port.
-const ECHO_REQUEST: u16 = 8;
-const ECHO_REQUEST_V6: u16 = 128;
+/// Longest proposal on standard input.
+const MAX_TEXT: u64 = 64 * 1024;
 
-/// The answer; its fields are what `--json` prints.
-#[derive(Debug, Serialize)]
-pub(crate) struct Explained {
-    /// `allowed` or `refused`.
-    pub(crate) verdict: &'static str,
-    /// The rule that allows it, or the one that comes nearest.
-    pub(crate) rule: Option<String>,
-    /// Its clause.
-    pub(crate) clause: Option<String>,
-    /// Its agreement.
-    pub(crate) agreement: Option<String>,
-    /// The kind of the agreement.
-    pub(crate) kind: Option<&'static str>,
-    /// The tunnel.
-    pub(crate) tunnel: Option<String>,
-    /// `outbound` or `inbound`, where it is allowed.
-    pub(crate) direction: Option<&'static str>,
-    /// The reason as it stands in counters and events, where it is refused.
-    pub(crate) reason: Option<DropReason>,
-}
-
-/// Asks, prints, and ends with 0 if it is allowed.
-pub(super) fn explain(question: &Question, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let key = flow(question)?;
-    let loaded = config::load_rules(&question.file)?;
-    let explained = answer(&loaded, &key);
-    if question.json {
-        let line = serde_json::to_string(&explained).map_err(std::io::Error::from)?;
+/// Asks, compares, prints.
+pub(super) fn explain(socket: Option<PathBuf>, about: &Negotiation, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let file = config::load_with_places(&about.file, false);
+    let (explained, source, file) = if let Some(text) = &about.proposal {
+        let (loaded, places) = file?;
+        let pages = read_proposal(&proposal(text)?).map_err(Failure::Usage)?;
+        (from_file(&loaded, about, pages)?, Source::Proposal, Some((loaded, places)))
+    } else if let Some(capture) = &about.pcap {
+        let (loaded, places) = file?;
+        let pages = captured(&loaded, about, capture)?;
+        (from_file(&loaded, about, pages)?, Source::Capture, Some((loaded, places)))
+    } else {
+        // Without the file there are no lines to name, and the rest is said all the same.
+        (from_gateway(socket, &about.name)?, Source::Gateway, file.ok())
+    };
+    let here =
+        file.as_ref().map(|(_, places)| Here { file: about.file.display().to_string(), places, tunnel: &about.name });
+    let device =
+        about.device.map(Device::from).or_else(|| preset(file.as_ref().map(|(_, places)| places), &about.name));
+    let report = report::explain::report(&explained, source, here.as_ref(), device);
+    if about.json {
+        let line = serde_json::to_string(&report).map_err(std::io::Error::from)?;
         writeln!(out, "{line}")?;
     } else {
-        out.write_all(text(&explained, &key).as_bytes())?;
+        out.write_all(report.text(about.all || source != Source::Gateway, report::width()).as_bytes())?;
     }
-    Ok(if explained.verdict == "allowed" { Exit::Done } else { Exit::Refused })
+    Ok(Exit::Done)
 }
 
-fn flow(question: &Question) -> Result<FlowKey, Failure> {
-    let (source, destination) = (question.from, question.to.address);
-    if source.is_ipv4() != destination.is_ipv4() {
-        return Err(Failure::Usage("--from and --to are of different address families".to_owned()));
+fn proposal(text: &str) -> Result<String, Failure> {
+    if text != "-" {
+        return Ok(text.to_owned());
     }
-    let v6 = destination.is_ipv6();
-    let (service, source_port, port) = match (question.protocol, question.to.port) {
-        (Protocol::Tcp, Some(port)) => (Service::Tcp, EPHEMERAL, port),
-        (Protocol::Udp, Some(port)) => (Service::Udp, EPHEMERAL, port),
-        (Protocol::Echo, None) if v6 => (Service::Echo, ECHO_REQUEST_V6, 0),
-        (Protocol::Echo, None) => (Service::Echo, ECHO_REQUEST, 0),
-        (Protocol::Echo, Some(_)) => return Err(Failure::Usage("echo has no port: write --to IP".to_owned())),
-        (_, None) => return Err(Failure::Usage("--to needs a port: write --to IP:PORT".to_owned())),
-    };
-    Ok(FlowKey { protocol: service.protocol(v6), source, source_port, destination, destination_port: port })
+    let mut read = String::new();
+    let input = std::io::stdin().take(MAX_TEXT).read_to_string(&mut read);
+    input.map_err(|error| Failure::system("cannot read the proposal from standard input", error))?;
+    Ok(read)
 }
 
-fn answer(loaded: &Loaded, key: &FlowKey) -> Explained {
-    // Whether `from` is behind us is not asked: the rules know. Seen from either side, the answer that says most
-    // counts, and that from our side if both say little.
-    let both = [loaded.policy.classify(true, key), loaded.policy.classify(false, key)];
-    let weight = |classified: &Classified| match classified {
-        Classified::Allow(_) => 5,
-        Classified::Disabled { .. } => 4,
-        Classified::WrongDirection { .. } => 3,
-        Classified::NoRule { near: Some(_), .. } => 2,
-        Classified::NoRule { near: None, tunnel: Some(_) } => 1,
-        Classified::NoRule { near: None, tunnel: None } | Classified::NotOurs => 0,
-    };
-    let best = if weight(&both[1]) > weight(&both[0]) { both[1] } else { both[0] };
-    let (rule, reason) = match best {
-        Classified::Allow(allowed) => (Some(allowed.rule), None),
-        Classified::Disabled { rule, .. } => (Some(rule), Some(DropReason::TunnelDisabled)),
-        Classified::WrongDirection { rule, .. } => (Some(rule), Some(DropReason::WrongDirection)),
-        Classified::NoRule { near, .. } => (near, Some(DropReason::NoRule)),
-        Classified::NotOurs => (None, Some(DropReason::NotOurs)),
-    };
-    explained(loaded, rule, reason)
-}
-
-fn explained(loaded: &Loaded, rule: Option<RuleId>, reason: Option<DropReason>) -> Explained {
-    let rule = rule.and_then(|id| loaded.policy.rule(id));
-    let tunnel = rule.and_then(|rule| loaded.tunnels.iter().find(|tunnel| tunnel.id == rule.tunnel));
-    Explained {
-        verdict: if reason.is_none() { "allowed" } else { "refused" },
-        rule: rule.map(|rule| rule.name.clone()),
-        clause: rule.map(|rule| rule.clause.clone()),
-        agreement: rule.map(|rule| rule.agreement.clone()),
-        kind: tunnel.map(|tunnel| tunnel.kind),
-        tunnel: tunnel.map(|tunnel| tunnel.name.clone()),
-        direction: rule.filter(|_| reason.is_none()).map(|rule| rule.direction.as_str()),
-        reason,
+/// The device that a preset is for.
+fn preset(places: Option<&Places>, tunnel: &str) -> Option<Device> {
+    match places?.preset(tunnel)? {
+        "cisco-ios-xe" => Some(Device::CiscoIosXe),
+        "cisco-asa" => Some(Device::CiscoAsa),
+        "strongswan" => Some(Device::Strongswan),
+        _ => None,
     }
 }
 
-fn text(explained: &Explained, key: &FlowKey) -> String {
-    let end = |address: IpAddr, port: u16| match address {
-        _ if port == 0 => address.to_string(),
-        IpAddr::V4(address) => format!("{address}:{port}"),
-        IpAddr::V6(address) => format!("[{address}]:{port}"),
-    };
-    let flow = format!("{} -> {}", key.source, end(key.destination, key.destination_port));
-    let mut rows = vec![("flow", flow)];
-    if let Some(reason) = explained.reason {
-        rows.push(("reason", format!("{reason}: {}", reason.sentence())));
+fn from_gateway(socket: Option<PathBuf>, tunnel: &str) -> Result<Explained, Failure> {
+    match Client::connect(socket)?.ask(&Request::Explain { tunnel: tunnel.to_owned() })? {
+        (Answer::Explained(explained), _) => Ok(*explained),
+        _ => Err(Failure::Refused("the gateway answers something else".to_owned())),
     }
-    if let Some(rule) = &explained.rule {
-        rows.push((if explained.reason.is_none() { "rule" } else { "nearest rule" }, rule.clone()));
+}
+
+fn from_file(loaded: &Loaded, about: &Negotiation, pages: Vec<Page>) -> Result<Explained, Failure> {
+    let tunnel = loaded.ike.tunnels.iter().find(|tunnel| tunnel.name == about.name).ok_or_else(|| {
+        let known: Vec<_> = loaded.tunnels.iter().map(|tunnel| tunnel.name.as_str()).collect();
+        let name = report::plain(&about.name);
+        Failure::Usage(format!(
+            "there is no tunnel {name} in {}; there are {}",
+            loaded.path.display(),
+            known.join(", ")
+        ))
+    })?;
+    Ok(Explained { tunnel: about.name.clone(), ours: Ours::of(tunnel), pages })
+}
+
+/// The last IKE_SA_INIT of either side in a capture, as far as it concerns the tunnel.
+fn captured(loaded: &Loaded, about: &Negotiation, capture: &Path) -> Result<Vec<Page>, Failure> {
+    let what = || format!("cannot read {}", capture.display());
+    let length = std::fs::metadata(capture).map_err(|error| Failure::system(what(), error))?.len();
+    if length > pcap_reader::MAX_FILE as u64 {
+        return Err(Failure::Usage(format!("{} is longer than any capture of a few handshakes", capture.display())));
     }
-    if let (Some(clause), Some(agreement)) = (&explained.clause, &explained.agreement) {
-        let lab = if explained.kind == Some("lab") { " (lab)" } else { "" };
-        rows.push(("clause", format!("{clause} of agreement {agreement}{lab}")));
+    let file = std::fs::read(capture).map_err(|error| Failure::system(what(), error))?;
+    let found = pcap_reader::ike_datagrams(&file).map_err(Failure::Usage)?;
+    let ends = loaded.tunnels.iter().find(|tunnel| tunnel.name == about.name).map(|of| (of.local, of.peer));
+    let pages = pages(&found, ends);
+    if pages.is_empty() {
+        return Err(Failure::Usage(format!("{} holds no IKE_SA_INIT of this tunnel", capture.display())));
     }
-    if let (Some(tunnel), direction) = (&explained.tunnel, explained.direction) {
-        rows.push(("tunnel", format!("{tunnel}{}", direction.map(|way| format!(", {way}")).unwrap_or_default())));
+    Ok(pages)
+}
+
+/// One page for requests of the peer, one for answers to ours.
+fn pages(found: &[Captured], ends: Option<(IpAddr, IpAddr)>) -> Vec<Page> {
+    let of_peer = |captured: &&Captured| ends.is_some_and(|(_, peer)| captured.source.ip() == peer);
+    // Behind a NAT the addresses are others: then everything counts that we have not sent.
+    let any = found.iter().any(|captured| of_peer(&captured));
+    let from_peer = found.iter().filter(|captured| {
+        if any { of_peer(captured) } else { ends.is_none_or(|(local, _)| captured.source.ip() != local) }
+    });
+    let mut asked: Option<Page> = None;
+    let mut answered: Option<Page> = None;
+    for (header, said) in from_peer.filter_map(|captured| account::read_init(&captured.bytes)) {
+        let by_us = header.flags.response;
+        let outcome = outcome(&said, by_us);
+        let page = Page { topic: Topic::IkeSaInit, by_us, authenticated: false, ago_s: 0, outcome, theirs: said };
+        *(if by_us { &mut answered } else { &mut asked }) = Some(page);
     }
-    format!("{}\n{}", explained.verdict, report::table::pairs(&rows))
+    answered.into_iter().chain(asked).collect()
+}
+
+/// What an answer says of itself.
+fn outcome(said: &Said, by_us: bool) -> Outcome {
+    use crate::event::IkeReason;
+    use crate::wire::ike::numbers::NotifyType;
+    let has = |kind: NotifyType| said.errors.contains(&kind.0);
+    let failed = |reason: IkeReason| account::failed(reason, "");
+    match by_us {
+        true if has(NotifyType::NO_PROPOSAL_CHOSEN) => failed(IkeReason::NoProposalChosen),
+        true if has(NotifyType::INVALID_KE_PAYLOAD) => failed(IkeReason::InvalidKe),
+        true if !said.errors.is_empty() => failed(IkeReason::PeerError),
+        true if !said.proposals.is_empty() => Outcome::Agreed,
+        _ => Outcome::Open,
+    }
 }

@@ -16,6 +16,7 @@ mod import;
 mod logging;
 mod monitor;
 mod peer_config;
+mod policy;
 mod rekey;
 mod status;
 mod words;
@@ -70,9 +71,10 @@ fn run(words: Words, out: &mut dyn Write) -> Result<Exit, Failure> {
             let wish = Wish { children: !ike, ike: !(child || verify_pfs), pfs: verify_pfs };
             rekey::rekey(socket, &name, wish, out)
         }
+        Command::Explain(about) => explain::explain(socket, &about, out),
         Command::Reload => status::reload(socket, out),
         Command::Monitor { json } => monitor::monitor(socket, json, out),
-        Command::Policy { command: Policy::Explain(question) } => explain::explain(&question, out),
+        Command::Policy { command: Policy::Explain(question) } => policy::explain(&question, out),
         Command::PeerConfig { name, device, file, with_secret } => {
             peer_config::print(&name, device, &file, with_secret, out)
         }

@@ -86,6 +86,8 @@ pub(super) enum Command {
         #[arg(long, conflicts_with = "ike")]
         verify_pfs: bool,
     },
+    /// Show the last negotiations of a tunnel, ours against theirs: what differs, why, and the line to change.
+    Explain(Negotiation),
     /// Load the configuration again; an invalid file leaves everything as it is.
     Reload,
     /// Show what happens, as it happens, until Ctrl-C.
@@ -178,6 +180,31 @@ pub(super) enum Origin {
 pub(super) enum Policy {
     /// May this connection be opened? Verdict, rule and clause.
     Explain(Question),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Negotiation {
+    /// Name of the tunnel.
+    pub(super) name: String,
+    /// Configuration file: whose lines are named, and with --pcap and --proposal what is compared.
+    #[arg(default_value = DEFAULT_FILE)]
+    pub(super) file: PathBuf,
+    /// Compare with the IKE_SA_INIT messages of a capture (pcap or pcapng), not with what the gateway has heard.
+    #[arg(long, value_name = "CAPTURE", conflicts_with = "proposal")]
+    pub(super) pcap: Option<PathBuf>,
+    /// Compare with a proposal: aes256-sha256-modp2048, a line of charon's log, or what Cisco's `show crypto ikev2
+    /// proposal` prints; - reads it from standard input.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) proposal: Option<String>,
+    /// What stands at the other end, where the preset does not say.
+    #[arg(long = "for", value_enum, value_name = "DEVICE")]
+    pub(super) device: Option<Device>,
+    /// Also what was made good since.
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -185,6 +185,12 @@ pub fn load_text(path: &Path, text: &str, previous: Option<&Loaded>) -> Result<L
     parse(path, text, &secrets::pretend, previous)
 }
 
+/// The lines on which things stand in a text.
+#[must_use]
+pub fn places(text: &str) -> Places {
+    Places::read(text)
+}
+
 /// Like [`load`], or like [`load_rules`] without the `secrets`, and with the lines on which things stand.
 pub fn load_with_places(path: &Path, secrets: bool) -> Result<(Loaded, Places), ConfigError> {
     let text = read(path)?;

@@ -15,6 +15,8 @@ pub struct Places {
     tunnels: BTreeMap<String, BTreeMap<String, usize>>,
     rules: BTreeMap<String, usize>,
     references: BTreeMap<String, String>,
+    presets: BTreeMap<String, String>,
+    rule_tunnels: Vec<(String, usize)>,
 }
 
 impl Places {
@@ -31,6 +33,9 @@ impl Places {
                     table.keys().map(|key| (key.get_ref().to_string(), line(key.span().start))).collect();
                 lines.insert(String::new(), line(name.span().start));
                 places.tunnels.insert(name.get_ref().to_string(), lines);
+                if let Some(DeValue::String(preset)) = find(table, "preset") {
+                    places.presets.insert(name.get_ref().to_string(), preset.to_string());
+                }
                 if let Some(reference) = reference(table) {
                     places.references.insert(name.get_ref().to_string(), reference);
                 }
@@ -40,6 +45,10 @@ impl Places {
             for rule in rules {
                 let DeValue::Table(table) = rule.get_ref() else { continue };
                 let name = table.iter().find(|(key, _)| key.get_ref() == "name");
+                let of = table.iter().find(|(key, _)| key.get_ref() == "tunnel");
+                if let Some((key, DeValue::String(tunnel))) = of.map(|(key, value)| (key, value.get_ref())) {
+                    places.rule_tunnels.push((tunnel.to_string(), line(key.span().start)));
+                }
                 if let Some((key, DeValue::String(name))) = name.map(|(key, value)| (key, value.get_ref())) {
                     places.rules.insert(name.to_string(), line(key.span().start));
                 }
@@ -64,6 +73,17 @@ impl Places {
     #[must_use]
     pub fn rule(&self, name: &str) -> Option<usize> {
         self.rules.get(name).copied()
+    }
+
+    /// The preset of a tunnel: what stands at the other end.
+    #[must_use]
+    pub fn preset(&self, tunnel: &str) -> Option<&str> {
+        self.presets.get(tunnel).map(String::as_str)
+    }
+
+    /// The lines of the rules that name a tunnel.
+    pub fn rules_of<'a>(&'a self, tunnel: &'a str) -> impl Iterator<Item = usize> + 'a {
+        self.rule_tunnels.iter().filter(move |(of, _)| of == tunnel).map(|(_, line)| *line)
     }
 
     /// The reference to a tunnel's secret, if it is one: a secret that stands in the file itself is not told.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::account::Accounts;
 use super::config::{Peering, Start, TunnelConfig};
 use super::limits;
 use super::retransmit::jitter;
@@ -87,6 +88,8 @@ pub struct Connection {
     pub failures: u64,
     /// What was rekeyed so far.
     pub rekeys: Rekeys,
+    /// What was said in the last negotiations.
+    pub accounts: Accounts,
 }
 
 /// How often keys were renewed, by whichever side began. The numbers never fall.
@@ -116,6 +119,7 @@ impl Connection {
             handshakes: 0,
             failures: 0,
             rekeys: Rekeys::default(),
+            accounts: Accounts::default(),
         }
     }
 
@@ -130,6 +134,9 @@ impl Connection {
         self.asked.retain(|shape| config.children.iter().any(|child| child.shape == *shape));
         self.children.clear();
         self.retry = Backoff::default();
+        if !same_negotiation(&self.config, &config) {
+            self.accounts.forget();
+        }
         self.config = config;
     }
 

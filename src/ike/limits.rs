@@ -140,6 +140,18 @@ pub const REDUNDANT_GRACE: Duration = Duration::from_secs(10);
 /// IKE SAs of one tunnel that are established at the same time; more are an authenticated peer gone wrong.
 pub const MAX_ESTABLISHED_PER_TUNNEL: usize = 4;
 
+/// Proposals of a peer's message that `explain` keeps; honest peers send up to a dozen.
+pub const MAX_TOLD_PROPOSALS: usize = 16;
+
+/// Transforms in all of them: strongSwan's default proposals have fifty.
+pub const MAX_TOLD_TRANSFORMS: usize = 96;
+
+/// Selectors of either side that `explain` keeps.
+pub const MAX_TOLD_SELECTORS: usize = 8;
+
+/// Error notifications of one message that `explain` keeps.
+pub const MAX_TOLD_ERRORS: usize = 4;
+
 /// Longest detail text in an event.
 pub const MAX_DETAIL: usize = 1_000;
 

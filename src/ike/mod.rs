@@ -3,6 +3,7 @@
 //! The way of a message: `endpoint` (header, SPI, cookie and half-open limits) -> `ike_sa` (flags, `window`, `protect`)
 //! -> `payloads` (what the message needs) -> a `state`, which hands it to an `exchange` -> outputs in `step::Outbox`.
 
+pub mod account;
 pub mod api;
 mod auth;
 mod child;

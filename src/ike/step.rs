@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::account::Heard;
 use super::api::{KeyLog, Output};
+use super::error::Refusal;
 use super::ike_sa::IkeSa;
 use super::keymat::Spis;
 use super::path::Path;
+use super::payloads::Sorted;
 use super::state::established::Estate;
 use crate::entropy::Entropy;
 use crate::event::{Event, IkeReason};
@@ -34,6 +37,14 @@ pub struct Step<'a> {
     pub notices: &'a mut Vec<Notice>,
     /// IKE SAs that take the place of this one.
     pub born: &'a mut Vec<IkeSa>,
+}
+
+impl Step<'_> {
+    /// Notes what a protected message says, for `explain`; `by_us`: it answers us.
+    pub fn hear(&mut self, exchange: ExchangeType, by_us: bool, sorted: &Result<Sorted, Refusal>) {
+        let heard = sorted.as_ref().ok().and_then(|sorted| Heard::protected(exchange, by_us, sorted));
+        self.notices.extend(heard.map(Notice::Heard));
+    }
 }
 
 /// Outputs in order.
@@ -138,6 +149,8 @@ pub struct Rival {
 /// What an IKE SA tells the connection that outlives it.
 #[derive(Debug)]
 pub enum Notice {
+    /// The peer, or somebody in its name, said something in a negotiation.
+    Heard(Heard),
     /// The peer has authenticated.
     Authenticated {
         /// The peer said that it has no other IKE SA with us.

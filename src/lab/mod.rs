@@ -6,5 +6,6 @@ pub mod gateway;
 pub mod mq_segment;
 pub mod mq_session;
 pub mod pcap;
+pub mod pcap_reader;
 pub mod topology;
 pub mod traffic;

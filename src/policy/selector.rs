@@ -7,13 +7,14 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::rule::{ICMP, ICMPV6, TCP, UDP};
 use crate::event::FlowKey;
 use crate::wire::ike::payload::{SelectorEntry, TsRange};
 
 /// One traffic selector. The ends of each range belong to it; `start` and `end` are of one address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TrafficSelector {
     /// IP protocol; 0 for any.
     pub protocol: u8,

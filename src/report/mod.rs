@@ -3,6 +3,7 @@
 pub mod algs;
 pub mod check;
 pub mod event;
+pub mod explain;
 pub mod peer_config;
 pub mod rekey;
 pub mod sa;

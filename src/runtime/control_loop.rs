@@ -201,6 +201,13 @@ impl ControlLoop {
                 this.may_rekey(id, *pfs)?;
                 Ok(Input::Rekey { tunnel: id, children: *children, ike: *ike })
             }),
+            Request::Explain { tunnel } => {
+                let info = self.loaded.tunnels.iter().find(|info| info.name == *tunnel);
+                match info.and_then(|info| self.endpoint.explain(info.id)) {
+                    Some(explained) => Ok(Answer::Explained(Box::new(explained))),
+                    None => Ok(Answer::Refused { error: self.unknown(tunnel) }),
+                }
+            }
             Request::Reload {} => match self.reload() {
                 Ok(()) => done,
                 Err(error) => Ok(Answer::Refused { error }),
@@ -216,9 +223,7 @@ impl ControlLoop {
         wish: impl FnOnce(&Self, TunnelId) -> Result<Input<'static>, String>,
     ) -> Result<Answer, RunError> {
         let Some(id) = self.loaded.tunnels.iter().find(|info| info.name == name).map(|info| info.id) else {
-            let names: Vec<&str> = self.loaded.tunnels.iter().map(|info| info.name.as_str()).collect();
-            let error = format!("no tunnel is called `{name}`; there is {}", names.join(", "));
-            return Ok(Answer::Refused { error });
+            return Ok(Answer::Refused { error: self.unknown(name) });
         };
         match wish(self, id) {
             Ok(input) => {
@@ -227,6 +232,11 @@ impl ControlLoop {
             }
             Err(error) => Ok(Answer::Refused { error }),
         }
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        let names: Vec<&str> = self.loaded.tunnels.iter().map(|info| info.name.as_str()).collect();
+        format!("no tunnel is called `{name}`; there is {}", names.join(", "))
     }
 
     /// Whether a tunnel has anything to rekey.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ike::account::Explained;
+
 /// A request, one line. A variant that says nothing has braces all the same: in one without, `serde` passes over fields
 /// that it does not know, whatever `deny_unknown_fields` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,11 @@ pub enum Request {
         /// Only if a key exchange for child SAs is configured.
         pfs: bool,
     },
+    /// What was said in the last negotiations of a tunnel.
+    Explain {
+        /// Its name.
+        tunnel: String,
+    },
     /// Load the configuration file again.
     Reload {},
     /// Events from now on, one a line, until the client hangs up.
@@ -49,6 +56,8 @@ pub enum Answer {
     },
     /// `Status`.
     Status(Box<Status>),
+    /// `Explain`.
+    Explained(Box<Explained>),
     /// Done.
     Done {
         /// Always true.

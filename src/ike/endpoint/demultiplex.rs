@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::crypto::suite::PrfAlg;
 use crate::event::IkeReason;
+use crate::ike::account::{self, Heard, Outcome, Said, Topic};
 use crate::ike::connection::Connection;
 use crate::ike::error::Refusal;
 use crate::ike::exchange::sa_init::{self, FirstRequest};
@@ -110,7 +111,14 @@ impl Endpoint {
         let request = FirstRequest::read(incoming).map_err(|refusal| self.tell(incoming, refusal))?;
         self.check_cookie(incoming, &request)?;
         let spi = self.fresh_spi();
+        let said = Said::in_clear(Some(&request.sa), Some(&request.ke), &request.notifies);
         let (answered, _) = self.step(tunnel.id, spi, |step| sa_init::answer(step, &tunnel, incoming, request, spi));
+        let outcome = match &answered {
+            Ok(_) => Outcome::Agreed,
+            Err(refusal) => account::failed(refusal.reason, refusal.detail.as_deref().unwrap_or_default()),
+        };
+        let heard = Heard { topic: Topic::IkeSaInit, by_us: false, said, outcome };
+        self.of(tunnel.id, |connection, now, _| connection.accounts.hear(now, spi, heard));
         match answered {
             Ok(sa) => {
                 self.half_open.insert(spi, fingerprint, incoming.path.remote.ip());

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::entropy::Entropy;
 use crate::event::IkeReason;
 use crate::ids::TunnelId;
+use crate::ike::account::{Explained, Ours};
 use crate::ike::api::{Input, Output};
 use crate::ike::config::{Config, TunnelConfig};
 use crate::ike::connection::{Connection, same_negotiation};
@@ -193,6 +194,17 @@ impl Endpoint {
                 Some(status::of_tunnel(self.now, connection, of(tunnel.id)))
             })
             .collect()
+    }
+
+    /// What was said in the last negotiations of a tunnel.
+    #[must_use]
+    pub fn explain(&self, tunnel: TunnelId) -> Option<Explained> {
+        let connection = self.connections.get(&tunnel)?;
+        Some(Explained {
+            tunnel: connection.config.name.clone(),
+            ours: Ours::of(&connection.config),
+            pages: connection.accounts.pages(self.now),
+        })
     }
 
     /// Refused datagrams by reason, those above zero. They never fall.

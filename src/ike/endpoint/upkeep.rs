@@ -114,12 +114,14 @@ impl Endpoint {
     }
 
     /// What an IKE SA had to say.
-    pub(super) fn settle(&mut self, tunnel: TunnelId, spi: IkeSpi, notices: Vec<Notice>) {
+    pub(super) fn settle(&mut self, tunnel: TunnelId, spi: IkeSpi, mut notices: Vec<Notice>) {
         if notices.is_empty() {
             return;
         }
+        self.of(tunnel, |connection, now, _| connection.accounts.follow(now, spi, &mut notices));
         for notice in notices {
             match notice {
+                Notice::Heard(_) => {}
                 Notice::Authenticated { initial_contact } => self.authenticated(tunnel, spi, initial_contact),
                 Notice::ChildUp { shape } => self.of(tunnel, |connection, now, _| connection.child_up(now, shape)),
                 Notice::ChildDown { shape } => {

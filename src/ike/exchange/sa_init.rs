@@ -18,6 +18,7 @@ use crate::crypto::suite::{Group, IkeSuite};
 use crate::entropy::Entropy;
 use crate::event::IkeReason;
 use crate::ids::ShapeId;
+use crate::ike::account::{self, Heard, Outcome, Said, Topic};
 use crate::ike::config::TunnelConfig;
 use crate::ike::error::Refusal;
 use crate::ike::exchange::auth;
@@ -163,6 +164,8 @@ pub fn process(
     }
     let Some(suite) = negotiate::accept_ike(&sa, &core.tunnel.ike, core.tunnel.lab) else {
         let detail = negotiate::compare(&negotiate::ike_offer(&core.tunnel.ike), Some(&sa));
+        let said = Said::in_clear(Some(&sa), Some(&ke), &notifies);
+        hear(step, said, account::failed(IkeReason::NoProposalChosen, "the peer chose what we did not offer"));
         return Err(state.refuse_with(Refusal::silent(IkeReason::NoProposalChosen).with(detail)));
     };
     let group = suite.group;
@@ -171,6 +174,7 @@ pub fn process(
     let Some(index) = of_group.filter(|_| fits) else {
         return Err(state.refuse(IkeReason::InvalidKe));
     };
+    hear(step, Said::in_clear(Some(&sa), Some(&ke), &notifies), Outcome::Agreed);
     let mut state = *state;
     let Try { keypair, request } = state.tries.swap_remove(index);
     let Ok(shared) = keypair.agree(&ke.data) else {
@@ -238,9 +242,15 @@ fn process_notify(
         _ => IkeReason::PeerError,
     };
     let said = format!("the peer (unauthenticated) says {}", error.kind);
+    hear(step, Said::in_clear(None, None, &sorted.notifies), account::failed(reason, &said));
     step.notices.push(Notice::Hearsay { text: format!("{said}; trying on") });
     state.hearsay = Some((reason, said));
     Err(state.refuse_with(Refusal::silent(IkeReason::PeerError)))
+}
+
+/// Notes what an answer says, for `explain`.
+fn hear(step: &mut Step<'_>, said: Said, outcome: Outcome) {
+    step.notices.push(Notice::Heard(Heard { topic: Topic::IkeSaInit, by_us: true, said, outcome }));
 }
 
 fn handshake(

@@ -29,7 +29,10 @@ impl AuthRequested {
         incoming: &Incoming<'_>,
     ) -> Result<State, Refused> {
         match core.receive(step.now, &self.handshake.protection, incoming, &[]) {
-            Ok(Arrival::Response(sorted)) => Ok(auth::process(self, core, step, sorted)),
+            Ok(Arrival::Response(sorted)) => {
+                step.hear(incoming.header.exchange, true, &sorted);
+                Ok(auth::process(self, core, step, sorted))
+            }
             Ok(Arrival::Piece) => Ok(State::AuthRequested(self)),
             // Nothing is asked of us before we know who asks, so no exchange is legal.
             Ok(Arrival::Request(_) | Arrival::Repeated) => {

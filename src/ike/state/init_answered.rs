@@ -34,7 +34,10 @@ impl InitAnswered {
             return Err(self.refuse(Refusal::silent(IkeReason::IntegrityFailed)));
         }
         match core.receive(step.now, &self.handshake.protection, incoming, &[ExchangeType::IKE_AUTH]) {
-            Ok(Arrival::Request(sorted)) => Ok(auth::answer(self, core, step, incoming, sorted)),
+            Ok(Arrival::Request(sorted)) => {
+                step.hear(incoming.header.exchange, false, &sorted);
+                Ok(auth::answer(self, core, step, incoming, sorted))
+            }
             Ok(Arrival::Piece) => Ok(State::InitAnswered(self)),
             Ok(Arrival::Response(_) | Arrival::Repeated) => {
                 Err(self.refuse(Refusal::silent(IkeReason::UnexpectedExchange)))

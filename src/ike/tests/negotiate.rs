@@ -151,7 +151,7 @@ fn a_proposal_without_a_usable_spi_is_passed_over() {
 fn the_comparison_names_both_sides_and_is_bounded() {
     let theirs = proposal(vec![Transform::encr(Encr(3), None), Transform::new(TransformType(77), 5)]);
     let text = compare(&ike_offer(&[GCM]), Some(&theirs));
-    assert_eq!(text, "ours: IKE AES_GCM_16-256 PRF_HMAC_SHA2_384 ECP_384; theirs: IKE 3 77/5");
+    assert_eq!(text, "ours: IKE AES_GCM_16-256 PRF_HMAC_SHA2_384 ECP_384; theirs: IKE 3DES 77/5");
     let many = Sa { proposals: vec![theirs.proposals[0].clone(); 1000] };
     assert!(compare(&many, Some(&many)).len() <= limits::MAX_DETAIL + 4);
 }

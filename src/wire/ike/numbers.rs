@@ -93,9 +93,12 @@ registry! {
 registry! {
     /// Encryption transforms (transform type 1).
     Encr(u16) {
+        2 => DES, "DES";
+        3 => TRIPLE_DES, "3DES";
         11 => NULL, "NULL";
         12 => AES_CBC, "AES_CBC";
         13 => AES_CTR, "AES_CTR";
+        16 => AES_CCM_16, "AES_CCM_16";
         18 => AES_GCM_8, "AES_GCM_8";
         19 => AES_GCM_12, "AES_GCM_12";
         20 => AES_GCM_16, "AES_GCM_16";
@@ -106,10 +109,13 @@ registry! {
 registry! {
     /// Pseudorandom functions (transform type 2).
     Prf(u16) {
+        1 => HMAC_MD5, "PRF_HMAC_MD5";
         2 => HMAC_SHA1, "PRF_HMAC_SHA1";
+        4 => AES128_XCBC, "PRF_AES128_XCBC";
         5 => HMAC_SHA2_256, "PRF_HMAC_SHA2_256";
         6 => HMAC_SHA2_384, "PRF_HMAC_SHA2_384";
         7 => HMAC_SHA2_512, "PRF_HMAC_SHA2_512";
+        8 => AES128_CMAC, "PRF_AES128_CMAC";
     }
 }
 
@@ -117,7 +123,9 @@ registry! {
     /// Integrity algorithms (transform type 3).
     Integ(u16) {
         0 => NONE, "NONE";
+        1 => HMAC_MD5_96, "AUTH_HMAC_MD5_96";
         2 => HMAC_SHA1_96, "AUTH_HMAC_SHA1_96";
+        5 => AES_XCBC_96, "AUTH_AES_XCBC_96";
         12 => HMAC_SHA2_256_128, "AUTH_HMAC_SHA2_256_128";
         13 => HMAC_SHA2_384_192, "AUTH_HMAC_SHA2_384_192";
         14 => HMAC_SHA2_512_256, "AUTH_HMAC_SHA2_512_256";
@@ -128,13 +136,20 @@ registry! {
     /// Key exchange methods, once called Diffie-Hellman groups (transform type 4).
     KeMethod(u16) {
         0 => NONE, "NONE";
+        1 => MODP_768, "MODP_768";
+        2 => MODP_1024, "MODP_1024";
+        5 => MODP_1536, "MODP_1536";
         14 => MODP_2048, "MODP_2048";
         15 => MODP_3072, "MODP_3072";
         16 => MODP_4096, "MODP_4096";
+        17 => MODP_6144, "MODP_6144";
+        18 => MODP_8192, "MODP_8192";
         19 => ECP_256, "ECP_256";
         20 => ECP_384, "ECP_384";
         21 => ECP_521, "ECP_521";
+        24 => MODP_2048_256, "MODP_2048_256";
         31 => CURVE25519, "CURVE25519";
+        32 => CURVE448, "CURVE448";
     }
 }
 

@@ -12,6 +12,7 @@ use super::{Handshake, IN_USE, Refused, State};
 use crate::crypto::suite::{Group, IkeSuite};
 use crate::event::{Event, IkeReason, Millis};
 use crate::ids::ShapeId;
+use crate::ike::account::{Heard, Outcome, Said, Topic};
 use crate::ike::auth::PeerAuthenticated;
 use crate::ike::children::Children;
 use crate::ike::error::Refusal;
@@ -169,10 +170,12 @@ impl Established {
             }
             Ok(Arrival::Request(sorted)) => {
                 self.heard(core, step, incoming.path);
+                step.hear(incoming.header.exchange, false, &sorted);
                 Ok(self.answer(core, step, incoming, sorted))
             }
             Ok(Arrival::Response(sorted)) => {
                 self.heard(core, step, incoming.path);
+                self.hear_answer(step, &sorted);
                 core.window.complete();
                 Ok(self.process(core, step, sorted))
             }
@@ -244,6 +247,20 @@ impl Established {
                 step.notices.push(Notice::Declined { exchange, reason, detail: refusal.detail.unwrap_or_default() });
                 if fatal { self.end(core, step, "the peer sent a malformed message") } else { State::Established(self) }
             }
+        }
+    }
+
+    /// Notes what answers our request, for `explain`.
+    fn hear_answer(&self, step: &mut Step<'_>, sorted: &Result<Sorted, Refusal>) {
+        let topic = match &self.ongoing {
+            Some(Ongoing::ChildCreate(_)) => Topic::Child,
+            Some(Ongoing::ChildRekey(_)) => Topic::RekeyChild,
+            Some(Ongoing::IkeRekey(_)) => Topic::RekeyIke,
+            _ => return,
+        };
+        if let Ok(sorted) = sorted {
+            let (said, outcome) = (Said::of(sorted, false), Outcome::Open);
+            step.notices.push(Notice::Heard(Heard { topic, by_us: true, said, outcome }));
         }
     }
 
