@@ -413,8 +413,8 @@ impl Ours {
             esp: offered(&negotiate::esp_offer(&tunnel.esp, spi, Place::CreateChildSa)),
             local_id: describe::identity(&tunnel.local_id),
             peer_id: describe::identity(&tunnel.peer_id),
-            local_auth: "shared key MIC".to_owned(),
-            peer_auth: "shared key MIC".to_owned(),
+            local_auth: tunnel.local_auth.word().to_owned(),
+            peer_auth: tunnel.peer_auth.word().to_owned(),
             selectors: tunnel.children.iter().map(|child| [child.local, child.remote]).collect(),
             lab: tunnel.lab,
         }

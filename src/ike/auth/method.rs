@@ -19,6 +19,26 @@ pub enum PeerAuth {
     Psk(Secrets),
 }
 
+impl LocalAuth {
+    /// In words, for `explain`.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Psk(_) => "pre-shared key",
+        }
+    }
+}
+
+impl PeerAuth {
+    /// In words, for `explain`.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Psk(_) => "pre-shared key",
+        }
+    }
+}
+
 /// What a proof was made with, for status and events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Means {

@@ -358,7 +358,7 @@ impl Case<'_> {
         };
         row("peer's identity", &ours.peer_id, theirs.identity.as_ref());
         row("our identity", &ours.local_id, theirs.asks_for.as_ref());
-        let method = theirs.auth.map(|method| AuthMethod(method).to_string());
+        let method = theirs.auth.map(|method| proof(AuthMethod(method)));
         row("proof", &ours.peer_auth, method.as_ref());
         let wrong = theirs.identity.as_ref().filter(|identity| **identity != ours.peer_id);
         let wrong_ours = theirs.asks_for.as_ref().filter(|asked| **asked != ours.local_id);
@@ -412,6 +412,19 @@ impl Case<'_> {
         } else {
             "The identity is the expected one, and the proof does not fit: the pre-shared keys differ.".to_owned()
         }
+    }
+}
+
+/// The kind of proof, in the words of `LocalAuth` and `PeerAuth`.
+fn proof(method: AuthMethod) -> String {
+    match method {
+        AuthMethod::SHARED_KEY => "pre-shared key".to_owned(),
+        AuthMethod::RSA
+        | AuthMethod::ECDSA_256
+        | AuthMethod::ECDSA_384
+        | AuthMethod::ECDSA_521
+        | AuthMethod::DIGITAL_SIGNATURE => "certificate".to_owned(),
+        other => other.to_string(),
     }
 }
 
