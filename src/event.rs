@@ -147,8 +147,23 @@ pub enum Event {
         local: SocketAddr,
         /// The peer's end.
         remote: SocketAddr,
+        /// What we proved ourselves with.
+        local_auth: String,
+        /// What the peer proved itself with.
+        peer_auth: String,
         /// From the first message to this event.
         handshake_ms: Millis,
+    },
+    /// An IKE SA was authenticated with a pre-shared key that is to go: a rotation is not finished.
+    OldSecretUsed {
+        /// Tunnel by name.
+        tunnel: String,
+        /// Its SPIs, in hexadecimal.
+        spis: [String; 2],
+        /// By us.
+        ours: bool,
+        /// By the peer.
+        peers: bool,
     },
     /// An IKE SA has ended.
     IkeDown {

@@ -79,6 +79,8 @@ pub struct Connection {
     retry: Backoff,
     children: BTreeMap<ShapeId, Backoff>,
     asked: Vec<ShapeId>,
+    /// Which of our pre-shared keys the next attempt signs with.
+    turn: usize,
     told: BTreeMap<IkeReason, Instant>,
     /// Why it is not up, in a sentence.
     pub why: Option<String>,
@@ -114,6 +116,7 @@ impl Connection {
             retry: Backoff::default(),
             children: BTreeMap::new(),
             asked: Vec::new(),
+            turn: 0,
             told: BTreeMap::new(),
             why: None,
             handshakes: 0,
@@ -137,6 +140,7 @@ impl Connection {
         if !same_negotiation(&self.config, &config) {
             self.accounts.forget();
         }
+        self.turn = 0;
         self.config = config;
     }
 
@@ -209,6 +213,7 @@ impl Connection {
     pub fn authenticated(&mut self, now: Instant, initiator: bool, entropy: &mut dyn Entropy) {
         self.handshakes += 1;
         self.retry.succeeded(now);
+        self.turn = 0;
         self.why = None;
         if !initiator {
             for child in &self.config.children {
@@ -216,6 +221,16 @@ impl Connection {
                 self.children.entry(child.shape).or_default().not_before = Some(not_before);
             }
         }
+    }
+
+    /// The peer did not take our proof; the next attempt makes it with the next pre-shared key.
+    pub fn proof_refused(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
+    }
+
+    /// Which of our pre-shared keys the next attempt signs with.
+    pub fn turn(&self) -> usize {
+        self.turn
     }
 
     /// A negotiation failed. `up`: the tunnel has an IKE SA, and was to have a newer one.
@@ -324,13 +339,13 @@ impl Connection {
 }
 
 /// Whether two configurations lead to the same negotiation, so that an IKE SA made under one may live under the other.
-/// Lifetimes are not negotiated: other ones hold from the next keys on. Where the peer is, each IKE SA knows for itself.
+/// Lifetimes are not negotiated: other ones hold from the next keys on. Where the peer is, each IKE SA knows for itself;
+/// what the peer has proved itself with is judged for each IKE SA (`PeerAuthenticated::judge`).
 pub fn same_negotiation(a: &TunnelConfig, b: &TunnelConfig) -> bool {
     let of = |peering: &Peering| Peering { others: Vec::new(), fail_back: None, ..peering.clone() };
     (a.local, &a.local_id, &a.peer_id, &a.ike, &a.esp, a.lab, a.force_encapsulation)
         == (b.local, &b.local_id, &b.peer_id, &b.ike, &b.esp, b.lab, b.force_encapsulation)
         && of(&a.peering) == of(&b.peering)
-        && (&a.local_auth, &a.peer_auth) == (&b.local_auth, &b.peer_auth)
         && a.replay_window == b.replay_window
         && a.fragmentation == b.fragmentation
         && (a.start == Start::Disabled) == (b.start == Start::Disabled)

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::auth::Means;
 use super::config::TunnelConfig;
 use super::error::Refusal;
 use super::fragment::Fragments;
@@ -49,6 +50,8 @@ pub struct Core {
     pub tunnel: Arc<TunnelConfig>,
     /// Which of our pre-shared keys this attempt of ours signs with, if there are several.
     pub turn: usize,
+    /// What we have proved ourselves with; `None` before.
+    pub own_means: Option<Means>,
     /// When its first message was sent or received.
     pub opened_at: Instant,
     /// Message IDs.

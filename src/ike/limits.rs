@@ -81,6 +81,10 @@ pub const CLOSING_TIME: Duration = Duration::from_secs(4);
 /// How long the deletion of an IKE SA is repeated that another one has replaced. Nobody waits for it.
 pub const REPLACED_CLOSING_TIME: Duration = Duration::from_secs(15);
 
+/// How long an IKE SA stays whose peer has proved itself with what is not accepted any more: time for the peer to be
+/// reconfigured as well and for a new IKE SA to take its place, but a withdrawn key is worth nothing after it.
+pub const ANEW_TIME: Duration = Duration::from_mins(1);
+
 /// Pause before the next attempt, doubled each time.
 pub const RETRY_FIRST: Duration = Duration::from_secs(1);
 

@@ -54,6 +54,10 @@ pub struct IkeStatus {
     pub remote: SocketAddr,
     /// The identity that the peer proved.
     pub peer_id: String,
+    /// What we proved ourselves with.
+    pub local_auth: String,
+    /// What the peer proved itself with.
+    pub peer_auth: String,
     /// `none`, `local`, `remote`, `both`: who is behind a NAT.
     pub nat: &'static str,
     /// Seconds since it has its keys.
@@ -151,6 +155,8 @@ fn ike_status(now: Instant, core: &Core, state: &Established) -> IkeStatus {
         local: core.path.local,
         remote: core.path.remote,
         peer_id: describe::identity(state.proof.id()),
+        local_auth: core.own_means.map(|means| means.to_string()).unwrap_or_default(),
+        peer_auth: state.proof.means().to_string(),
         nat: core.nat.as_str(),
         age_s: now.since(state.established_at).as_secs(),
         handshake_ms: (state.handshake_time.as_secs_f64() * 1e6).round() / 1e3,

@@ -216,6 +216,8 @@ pub enum Notice {
         /// What was offered against what.
         detail: String,
     },
+    /// The peer did not take our proof: the next attempt makes another one, if there are several to choose from.
+    ProofRefused,
     /// Our negotiation of an IKE SA failed.
     Failed {
         /// In which exchange.

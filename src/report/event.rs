@@ -22,13 +22,23 @@ fn known(event: &Value) -> Option<String> {
     let times = event["count"].as_u64().filter(|count| *count > 1).map(|n| format!(" ({n} times)")).unwrap_or_default();
     Some(match event["event"].as_str()? {
         "ike-up" => format!(
-            "IKE SA {} with {} as {}, {}, in {} ms",
+            "IKE SA {} with {} as {}, {}, by {} and the peer by {}, in {} ms",
             spis(),
             field("remote"),
             if event["initiator"] == true { "initiator" } else { "responder" },
             field("suite"),
+            field("local_auth"),
+            field("peer_auth"),
             event["handshake_ms"]
         ),
+        "old-secret-used" => {
+            let who = match (event["ours"] == true, event["peers"] == true) {
+                (true, true) => "both sides have",
+                (true, false) => "this side has",
+                _ => "the peer has",
+            };
+            format!("{who} used a pre-shared key for IKE SA {} that is to go: the rotation is not finished", spis())
+        }
         "ike-down" => format!("IKE SA {} has ended: {}", spis(), field("reason")),
         "child-up" => format!(
             "child SA {} for {} <-> {}, {}, {}",

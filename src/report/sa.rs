@@ -47,7 +47,10 @@ fn ike_sa(ike: &Value) -> String {
         ike["age_s"].as_u64().map(duration).unwrap_or_default(),
         ike["handshake_ms"],
     );
-    format!("{}\n  {}\n", super::plain(text.trim_end()), super::plain(&word(&ike["suite"])))
+    let proofs =
+        format!("we proved ourselves by {}, the peer by {}", word(&ike["local_auth"]), word(&ike["peer_auth"]));
+    let suite = word(&ike["suite"]);
+    format!("{}\n  {}\n  {}\n", super::plain(text.trim_end()), super::plain(&suite), super::plain(&proofs))
 }
 
 /// How often keys were renewed, once they were.

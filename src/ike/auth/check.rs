@@ -38,7 +38,7 @@ pub fn check(
     if !signed.id.names(expected) {
         return Err(Failure { reason: IkeReason::WrongIdentity, detail: who(signed.id, expected) });
     }
-    Ok(PeerAuthenticated { id: signed.id.clone(), means })
+    Ok(PeerAuthenticated { id: signed.id.clone(), means, ends: None })
 }
 
 /// For the log: who spoke, and who should have.

@@ -46,6 +46,22 @@ pub enum Means {
     Psk(usize),
 }
 
+impl Means {
+    /// Whether it is on its way out.
+    #[must_use]
+    pub fn is_old(self) -> bool {
+        matches!(self, Self::Psk(place) if place > 0)
+    }
+
+    /// In the words of another configuration; `None` if it has no word for it.
+    #[must_use]
+    pub fn under(self, before: Option<&Secrets>, now: Option<&Secrets>) -> Option<Self> {
+        match self {
+            Self::Psk(place) => now?.place_of(before?.of_turn(place).1).map(Self::Psk),
+        }
+    }
+}
+
 impl fmt::Display for Means {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -85,28 +101,36 @@ impl Secrets {
         (place, self.0.get(place).unwrap_or_else(|| self.first()))
     }
 
+    /// The place of a key.
+    #[must_use]
+    pub fn place_of(&self, wanted: &Secret) -> Option<usize> {
+        self.iter().find(|(_, secret)| *secret == wanted).map(|(place, _)| place)
+    }
+
     /// All of them with their places.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &Secret)> {
         self.0.iter().enumerate()
     }
 }
 
-impl LocalAuth {
-    /// The pre-shared key that is to stay, if there is one.
-    #[must_use]
-    pub fn psk(&self) -> Option<&Secret> {
-        match self {
-            Self::Psk(secrets) => Some(secrets.first()),
+macro_rules! secrets_of {
+    ($($auth:ident)*) => {$(
+        impl $auth {
+            /// The pre-shared keys, if it is by one of them.
+            #[must_use]
+            pub fn secrets(&self) -> Option<&Secrets> {
+                match self {
+                    Self::Psk(secrets) => Some(secrets),
+                }
+            }
+
+            /// The pre-shared key that is to stay, if there is one.
+            #[must_use]
+            pub fn psk(&self) -> Option<&Secret> {
+                self.secrets().map(Secrets::first)
+            }
         }
-    }
+    )*};
 }
 
-impl PeerAuth {
-    /// The pre-shared key that is to stay, if there is one.
-    #[must_use]
-    pub fn psk(&self) -> Option<&Secret> {
-        match self {
-            Self::Psk(secrets) => Some(secrets.first()),
-        }
-    }
-}
+secrets_of!(LocalAuth PeerAuth);

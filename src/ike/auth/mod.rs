@@ -12,6 +12,8 @@ pub use method::{LocalAuth, Means, PeerAuth, Secrets};
 pub use octets::SignedOctets;
 pub use prove::{Circumstances, prove};
 
+use crate::ike::limits;
+use crate::time::Instant;
 use crate::wire::ike::payload::Id;
 
 /// Proof that a peer has authenticated: made by the methods in this folder alone, and needed for an established IKE SA.
@@ -19,6 +21,7 @@ use crate::wire::ike::payload::Id;
 pub struct PeerAuthenticated {
     id: Id,
     means: Means,
+    ends: Option<Instant>,
 }
 
 impl PeerAuthenticated {
@@ -32,9 +35,26 @@ impl PeerAuthenticated {
         self.means
     }
 
+    /// After a reload: whether what was proved under `before` counts under `now` as well. If it does not, it counts for
+    /// [`limits::ANEW_TIME`] more, so that a new IKE SA can take the place of this one without a gap.
+    pub fn judge(&mut self, before: &PeerAuth, now: &PeerAuth, at: Instant) {
+        if self.ends.is_some() {
+            return;
+        }
+        match self.means.under(before.secrets(), now.secrets()) {
+            Some(means) => self.means = means,
+            None => self.ends = Some(at + limits::ANEW_TIME),
+        }
+    }
+
+    /// When it ends, if it does not count any more.
+    pub fn ends(&self) -> Option<Instant> {
+        self.ends
+    }
+
     /// For the IKE SA that takes the place of this one. RFC 7296 §2.8.3: rekeying does not authenticate anew; who holds
     /// the old keys makes the new ones.
     pub fn inherited(&self) -> Self {
-        Self { id: self.id.clone(), means: self.means }
+        Self { id: self.id.clone(), means: self.means, ends: self.ends }
     }
 }

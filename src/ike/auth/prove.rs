@@ -17,7 +17,6 @@ pub struct Proof {
     /// The AUTH payload.
     pub auth: Auth,
     /// What it was made with.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for status"))]
     pub means: Means,
 }
 

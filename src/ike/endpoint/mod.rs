@@ -118,6 +118,7 @@ impl Endpoint {
                 self.tend(id);
             }
         }
+        self.keep_time();
     }
 
     /// Something happened.
@@ -165,6 +166,11 @@ impl Endpoint {
             }
             Input::Timeout => {}
         }
+        self.keep_time();
+    }
+
+    /// Does what is due by now.
+    fn keep_time(&mut self) {
         while let Some(owner) = self.agenda.take_due(self.now) {
             match owner {
                 Owner::IkeSa(spi) => {

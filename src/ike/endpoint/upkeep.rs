@@ -8,7 +8,7 @@ use crate::ids::{ShapeId, TunnelId};
 use crate::ike::collision;
 use crate::ike::config::TunnelConfig;
 use crate::ike::connection::Connection;
-use crate::ike::exchange::sa_init;
+use crate::ike::exchange::sa_init::{self, Beginning};
 use crate::ike::ike_sa::IkeSa;
 use crate::ike::limits;
 use crate::ike::state::established::Estate;
@@ -158,6 +158,7 @@ impl Endpoint {
                 }
                 Notice::Hearsay { text } => self.of(tunnel, |connection, _, _| connection.why = Some(text)),
                 Notice::Declined { exchange, reason, detail } => self.declined(tunnel, exchange, reason, detail),
+                Notice::ProofRefused => self.of(tunnel, |connection, _, _| connection.proof_refused()),
                 Notice::Failed { exchange, reason, detail } => {
                     let why = sentence(reason, &detail);
                     let up = !self.established(tunnel).is_empty();
@@ -341,6 +342,9 @@ impl Endpoint {
                     before.is_some_and(|before| config.children.contains(before))
                 };
                 if let State::Established(state) = &mut sa.state {
+                    state.judge(&old, config, step.now);
+                    let (before, now) = (old.local_auth.secrets(), config.local_auth.secrets());
+                    sa.core.own_means = sa.core.own_means.map(|means| means.under(before, now).unwrap_or(means));
                     state.drop_children(&mut sa.core, step, |child| stays(child.agreed.shape));
                 }
             });
@@ -381,7 +385,9 @@ impl Endpoint {
     /// Opens an IKE SA.
     pub(super) fn begin(&mut self, tunnel: &Arc<TunnelConfig>, first: Option<ShapeId>) {
         let spi = self.fresh_spi();
-        let (begun, _) = self.step(tunnel.id, spi, |step| sa_init::begin(step, tunnel, spi, first));
+        let turn = self.connections.get(&tunnel.id).map_or(0, Connection::turn);
+        let beginning = Beginning { first, turn };
+        let (begun, _) = self.step(tunnel.id, spi, |step| sa_init::begin(step, tunnel, spi, beginning));
         if let Some(sa) = begun {
             self.insert(sa);
         }

@@ -67,6 +67,7 @@ pub fn request(mut handshake: Handshake, core: &mut Core, step: &mut Step<'_>, f
     let circumstances = Circumstances { turn: core.turn };
     let own = prove(&tunnel.local_auth, handshake.initiator_octets(&tunnel.local_id), circumstances);
     let own_auth = own.auth.data.clone();
+    core.own_means = Some(own.means);
     let mut payloads = vec![Payload::IdI(tunnel.local_id.clone())];
     if step.rivals.is_empty() {
         // RFC 7296 §2.4: "asserts that this IKE SA is the only IKE SA currently active between the authenticated
@@ -107,7 +108,10 @@ pub fn process(
     };
     if let (None, Some(error)) = (&sorted.auth, sorted.error()) {
         let reason = match error.kind {
-            NotifyType::AUTHENTICATION_FAILED => IkeReason::AuthenticationFailed,
+            NotifyType::AUTHENTICATION_FAILED => {
+                step.notices.push(Notice::ProofRefused);
+                IkeReason::AuthenticationFailed
+            }
             _ => IkeReason::PeerError,
         };
         fail(step, reason, format!("the peer refused us: {}", error.kind));
@@ -216,6 +220,7 @@ pub fn answer(
         Means::Psk(place) => place,
     };
     let own = prove(&tunnel.local_auth, handshake.responder_octets(&tunnel.local_id), Circumstances { turn });
+    core.own_means = Some(own.means);
     let mut payloads = vec![Payload::IdR(tunnel.local_id.clone())];
     payloads.extend(own.into_payloads());
     establish_answered(proof, handshake, core, step, incoming, &request, payloads)

@@ -266,7 +266,8 @@ fn succeed(
         path: core.path,
         nat: core.nat,
         tunnel: Arc::clone(&core.tunnel),
-        turn: 0,
+        turn: core.turn,
+        own_means: core.own_means,
         opened_at: step.now,
         // §2.18: "The old IKE SA retains its numbering"; the new one begins at zero both ways.
         window: Window::new(0),

@@ -64,8 +64,17 @@ fn takes_fragments(notifies: &[Notify]) -> bool {
 
 // Initiator.
 
+/// How an attempt begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beginning {
+    /// The child SA that is asked for with it.
+    pub first: Option<ShapeId>,
+    /// Which of our pre-shared keys it signs with, if there are several.
+    pub turn: usize,
+}
+
 /// Sends the first request.
-pub fn begin(step: &mut Step<'_>, tunnel: &Arc<TunnelConfig>, spi: IkeSpi, first: Option<ShapeId>) -> Option<IkeSa> {
+pub fn begin(step: &mut Step<'_>, tunnel: &Arc<TunnelConfig>, spi: IkeSpi, beginning: Beginning) -> Option<IkeSa> {
     let group = tunnel.ike.first()?.group;
     let mut core = Core {
         spis: Spis { initiator: spi, responder: 0 },
@@ -73,7 +82,8 @@ pub fn begin(step: &mut Step<'_>, tunnel: &Arc<TunnelConfig>, spi: IkeSpi, first
         path: Path::between(tunnel.local, tunnel.peer, IKE_PORT),
         nat: Nat::default(),
         tunnel: Arc::clone(tunnel),
-        turn: 0,
+        turn: beginning.turn,
+        own_means: None,
         opened_at: step.now,
         window: Window::new(0),
         fragments: Fragments::default(),
@@ -86,7 +96,7 @@ pub fn begin(step: &mut Step<'_>, tunnel: &Arc<TunnelConfig>, spi: IkeSpi, first
         cookies: 0,
         retried: Vec::new(),
         hearsay: None,
-        first,
+        first: beginning.first,
     };
     let request = state.build(&core)?;
     step.out.transmit(core.path, request.clone());
@@ -359,6 +369,7 @@ pub fn answer(
         nat,
         tunnel: Arc::clone(tunnel),
         turn: 0,
+        own_means: None,
         opened_at: step.now,
         // The request was number 0, and IKE_AUTH will be number 1.
         window: Window::new(0),

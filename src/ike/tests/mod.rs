@@ -13,6 +13,7 @@ mod lifetimes;
 mod nat;
 mod pair;
 mod peers;
+mod rotation;
 mod table;
 mod traffic;
 mod twins;

@@ -13,7 +13,7 @@ use crate::crypto::suite::{Group, IkeSuite};
 use crate::event::{Event, IkeReason, Millis};
 use crate::ids::ShapeId;
 use crate::ike::account::{Heard, Outcome, Said, Topic};
-use crate::ike::auth::PeerAuthenticated;
+use crate::ike::auth::{Means, PeerAuthenticated};
 use crate::ike::children::Children;
 use crate::ike::error::Refusal;
 use crate::ike::exchange::{child_create, child_rekey, create, delete, ike_rekey, informational};
@@ -117,8 +117,15 @@ impl Established {
             initiator: core.initiator,
             local: core.path.local,
             remote: core.path.remote,
+            local_auth: core.own_means.map(|means| means.to_string()).unwrap_or_default(),
+            peer_auth: proof.means().to_string(),
             handshake_ms: Millis(handshake_time),
         });
+        let (ours, peers) = (core.own_means.is_some_and(Means::is_old), proof.means().is_old());
+        if ours || peers {
+            let (tunnel, spis) = (core.tunnel.name.clone(), core.spis.to_hex());
+            step.out.event(Event::OldSecretUsed { tunnel, spis, ours, peers });
+        }
         let Handshake { suite, keys, protection, .. } = handshake;
         Self::with(proof, suite, keys.sk_d, protection, handshake_time, core, step)
     }
@@ -135,7 +142,7 @@ impl Established {
     ) -> Self {
         let lifetime = core.tunnel.ike_lifetime;
         let haste = lifetime.soft / 1000 * core.tunnel.haste(step.entropy);
-        Self {
+        let mut state = Self {
             proof,
             suite,
             sk_d,
@@ -152,7 +159,9 @@ impl Established {
             rekey_at: step.now + lifetime.soft.saturating_sub(haste),
             expires_at: step.now + lifetime.hard,
             reauth_at: step.now + lifetime.soft + (lifetime.hard.saturating_sub(lifetime.soft)) / 2,
-        }
+        };
+        state.heed_proof(step.now);
+        state
     }
 
     /// A message for this IKE SA.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Established;
 use crate::ike::children::Due;
+use crate::ike::config::TunnelConfig;
 use crate::ike::exchange::informational;
 use crate::ike::ike_sa::Core;
 use crate::ike::limits;
@@ -25,6 +26,9 @@ impl Established {
         }
         if self.leaves_at.is_some_and(|at| at <= step.now) {
             return self.close(core, step, "both sides had opened an IKE SA, and the other one stays");
+        }
+        if self.proof.ends().is_some_and(|at| at <= step.now) {
+            return self.close(core, step, "what the peer had proved itself with is not accepted any more");
         }
         if self.expires_at <= step.now {
             return self.close(core, step, "its lifetime has ended and the peer has not rekeyed it with us");
@@ -89,6 +93,23 @@ impl Established {
         let renewal = Some(self.rekey_at.min(self.reauth_at));
         let ends = earlier(self.leaves_at.or(renewal), Some(self.expires_at));
         earlier(earlier(own, ends), earlier(self.children.deadline(), core.window.deadline()))
+    }
+
+    /// After a reload: does what the peer has proved itself with count still? If not, the peer proves itself anew.
+    pub fn judge(&mut self, before: &TunnelConfig, config: &TunnelConfig, now: Instant) {
+        let stood = self.proof.ends().is_none();
+        self.proof.judge(&before.peer_auth, &config.peer_auth, now);
+        if stood {
+            self.heed_proof(now);
+        }
+    }
+
+    /// A proof that does not count any more lasts until another IKE SA has the place of this one, and not for long.
+    pub(super) fn heed_proof(&mut self, now: Instant) {
+        if let Some(ends) = self.proof.ends() {
+            self.reauth_at = now;
+            self.expires_at = self.expires_at.min(ends);
+        }
     }
 
     /// Its twin has won, or it has a successor.
