@@ -46,7 +46,7 @@ fn the_example_loads() {
     let children: Vec<_> =
         tunnel.children.iter().map(|child| format!("{} <-> {}", child.local, child.remote)).collect();
     assert_eq!(children, ["192.0.2.10 <-> 203.0.113.20"]);
-    assert!(loaded.tunnels[0].psk_bits >= 256);
+    assert!(loaded.tunnels[0].psk_bits.unwrap() >= 256);
 
     let rule = &loaded.policy.rules()[0];
     assert_eq!((rule.name.as_str(), rule.clause.as_str(), rule.agreement.as_str()), ("mq", "1a", "cbp"));
@@ -236,4 +236,15 @@ proptest! {
             prop_assert!(!shown.contains("5357304f"), "{}", refused.render(false));
         }
     }
+}
+
+#[test]
+fn several_secrets_are_one_that_stays_and_others_that_go() {
+    let several = "secret = [\"file:PSK\", \"hex:9d1f4c07b2e86a35f0c97e41d8235b6a1ce4907f\"]";
+    let loaded = load(&EXAMPLE.replace("secret = \"file:PSK\"", several));
+    let tunnel = &loaded.ike.tunnels[0];
+    assert_eq!(tunnel.local_auth.psk().unwrap().expose(), PSK.trim_end().as_bytes());
+    let lengths: Vec<_> = tunnel.peer_auth.secrets().unwrap().iter().map(|(_, secret)| secret.len()).collect();
+    assert_eq!(lengths, [PSK.trim_end().len(), 20]);
+    assert!(loaded.tunnels[0].psk_bits.unwrap() < 256, "the weakest counts");
 }

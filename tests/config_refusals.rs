@@ -621,3 +621,13 @@ fn a_tunnel_without_rules_is_warned_of() {
     let text = &EXAMPLE[..EXAMPLE.find("[[rule]]").unwrap()];
     warned(text, "tunnel `cbp` has no rule", "cbp", "add a [[rule]]");
 }
+
+#[test]
+fn a_rotation_is_one_of_different_keys_and_has_an_end() {
+    let with = |list: &str| example("secret = \"file:PSK\"", &format!("secret = {list}"));
+    refused(&with("[\"file:PSK\", \"file:PSK\"]"), "`secret` names the same key twice", "\"file:", "keep one of them");
+    refused(&with("[]"), "`secret` is empty", "*", "name at least one");
+    let five = "[\"file:PSK\", \"hex:00\", \"hex:01\", \"hex:02\", \"hex:03\"]";
+    refused(&with(five), "`secret` names too many keys", "***", "4 at most");
+    refused(&with("[\"file:PSK\", \"hex:00\"]"), "the pre-shared key is too weak", "***", "genpsk");
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::validate::{Checked, Rule, Tunnel};
 use super::{Loaded, TunnelInfo};
 use crate::ids::{RuleId, TunnelId};
-use crate::ike::config::{ChildConfig, Config, LocalAuth, PeerAuth, Secrets, Start, TunnelConfig};
+use crate::ike::config::{ChildConfig, Config, Start, TunnelConfig};
 use crate::policy::{self, CompileError, Snapshot, TunnelPolicy};
 
 /// Compiles. What keeps its name keeps its number in `previous`.
@@ -51,7 +51,7 @@ pub(super) fn compile(path: &Path, checked: Checked, previous: Option<&Loaded>) 
             local: tunnel.local,
             peer: tunnel.peer,
             others: tunnel.peering.others.clone(),
-            psk_bits: tunnel.psk.bits,
+            psk_bits: tunnel.auth.psk_bits,
         });
         let children = policy
             .shapes(id)
@@ -103,7 +103,6 @@ fn compile_tunnel(tunnel: Tunnel, id: TunnelId, children: Vec<ChildConfig>) -> T
     // RFC 4303 §3.3.3: a sequence number never wraps. Where ESN is offered, what is negotiated decides, and the data path
     // holds an SA without ESN to 2^32 - 1 packets by itself.
     let most_packets = if tunnel.esp.iter().any(|suite| suite.esn) { u64::MAX } else { u32::MAX.into() };
-    let secrets = Secrets::one(tunnel.psk.key);
     TunnelConfig {
         id,
         name: tunnel.name,
@@ -112,8 +111,8 @@ fn compile_tunnel(tunnel: Tunnel, id: TunnelId, children: Vec<ChildConfig>) -> T
         peering: tunnel.peering,
         local_id: tunnel.local_id,
         peer_id: tunnel.peer_id,
-        local_auth: LocalAuth::Psk(secrets.clone()),
-        peer_auth: PeerAuth::Psk(secrets),
+        local_auth: tunnel.auth.local,
+        peer_auth: tunnel.auth.peer,
         lifetime: tunnel.lifetimes.child.capped(most_packets),
         ike: tunnel.ike,
         esp: tunnel.esp,

@@ -152,8 +152,8 @@ pub struct TunnelInfo {
     pub peer: IpAddr,
     /// Its other head-ends, in order.
     pub others: Vec<IpAddr>,
-    /// Estimated strength of the pre-shared key in bits; the method is in `docs/CONFIG.md`.
-    pub psk_bits: u32,
+    /// Estimated strength of the weakest pre-shared key in bits, if there is one; the method is in `docs/CONFIG.md`.
+    pub psk_bits: Option<u32>,
 }
 
 impl TunnelInfo {

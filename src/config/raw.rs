@@ -100,7 +100,7 @@ pub(super) struct Rekey {
 #[derive(Debug)]
 pub(super) struct Auth {
     pub(super) method: Option<At<String>>,
-    pub(super) secret: Option<At<String>>,
+    pub(super) secret: Option<At<Vec<At<String>>>>,
 }
 
 #[derive(Debug)]
@@ -207,7 +207,9 @@ fn read_rekey(section: &mut Section<'_, '_>) -> Rekey {
 fn read_auth(section: &mut Section<'_, '_>) -> Auth {
     Auth {
         method: section.required("method", "\"psk\"").string(),
-        secret: section.required("secret", "\"file:/path\", \"credential:name\", \"hex:..\" or \"base64:..\"").string(),
+        secret: section
+            .required("secret", "\"file:/path\", \"credential:name\", \"hex:..\" or \"base64:..\"")
+            .one_or_more(),
     }
 }
 

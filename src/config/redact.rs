@@ -72,7 +72,9 @@ fn spans_of_secrets(text: &str) -> Vec<Span> {
             let Some(value) = trimmed.strip_prefix('=') else { continue };
             let from = lower.len() - value.len();
             let value = value.trim_start();
-            if is_reference(value.trim_start_matches(['"', '\''])) {
+            let list = value.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(items, _)| items);
+            let mut items = list.unwrap_or(value).split(|c| c == ',' && list.is_some());
+            if items.all(|item| is_reference(item.trim_start().trim_start_matches(['"', '\'']))) {
                 continue;
             }
             let many = value.starts_with("\"\"\"") || value.starts_with("'''");

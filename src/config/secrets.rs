@@ -24,6 +24,8 @@ const MAX_LEN: usize = 4096;
 pub(super) struct Psk {
     pub(super) key: Secret,
     pub(super) bits: u32,
+    /// Whether the reference was followed, so that this is the key and not what stands for it.
+    pub(super) followed: bool,
 }
 
 /// Why there is no key: what is wrong, and how to mend it. Neither quotes the secret.
@@ -70,7 +72,7 @@ pub(super) fn resolve(reference: &str) -> Result<Psk, Unusable> {
 /// Reads what stands in the file itself and takes every other reference for a good key, without following it.
 pub(super) fn pretend(reference: &str) -> Result<Psk, Unusable> {
     if reference.starts_with("file:") || reference.starts_with("credential:") {
-        return Ok(Psk { key: Secret::copy_of(b"not followed"), bits: strength::WARNED_BELOW });
+        return Ok(Psk { key: Secret::copy_of(b"not followed"), bits: strength::WARNED_BELOW, followed: false });
     }
     resolve(reference)
 }
@@ -83,7 +85,7 @@ fn from_bytes(key: Vec<u8>) -> Result<Psk, Unusable> {
     if key.len() > MAX_LEN {
         return Err(unusable(format!("the secret is longer than {MAX_LEN} bytes"), "32 bytes are enough"));
     }
-    Ok(Psk { bits: strength::of_bytes(key.expose()), key })
+    Ok(Psk { bits: strength::of_bytes(key.expose()), key, followed: true })
 }
 
 fn from_credential(name: &str) -> Result<Psk, Unusable> {
@@ -153,7 +155,7 @@ fn read(path: &Path, check_mode: bool) -> Result<Psk, Unusable> {
             "name the file that holds nothing but the key",
         ));
     }
-    let psk = Psk { key: Secret::copy_of(&content), bits: strength::of_text(&content) };
+    let psk = Psk { key: Secret::copy_of(&content), bits: strength::of_text(&content), followed: true };
     content.zeroize();
     Ok(psk)
 }

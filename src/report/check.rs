@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::table::{pairs, table};
-use crate::config::{Loaded, Problem, identity, strength};
+use crate::config::{Loaded, Problem, TunnelInfo, identity, strength};
 use crate::ike::config::{Start, TunnelConfig};
 use crate::platform::host_check::Finding;
 use crate::policy::{Rule, Service};
@@ -31,7 +31,7 @@ pub fn check(loaded: &Loaded, width: usize) -> String {
             ("start", start(tunnel.start).to_owned()),
             ("ike", list(&tunnel.ike)),
             ("esp", list(&tunnel.esp)),
-            ("pre-shared key", format!("about {} bits{}", info.psk_bits, judgement(info.psk_bits))),
+            ("authentication", authentication(info, tunnel)),
             ("child SAs", children(tunnel)),
         ]));
     }
@@ -44,8 +44,20 @@ pub fn check(loaded: &Loaded, width: usize) -> String {
 }
 
 /// The head-ends in order.
-fn peers(info: &crate::config::TunnelInfo) -> String {
+fn peers(info: &TunnelInfo) -> String {
     info.peers().map(|peer| peer.to_string()).collect::<Vec<_>>().join(", then ")
+}
+
+/// What the sides prove themselves with.
+fn authentication(info: &TunnelInfo, tunnel: &TunnelConfig) -> String {
+    let keys = tunnel.peer_auth.secrets().map_or(0, |secrets| secrets.iter().count());
+    match (info.psk_bits, keys) {
+        (Some(bits), 0 | 1) => format!("pre-shared key of about {bits} bits{}", judgement(bits)),
+        (Some(bits), keys) => {
+            format!("any of {keys} pre-shared keys, the weakest of about {bits} bits{}", judgement(bits))
+        }
+        (None, _) => String::new(),
+    }
 }
 
 fn rule_row(loaded: &Loaded, rule: &Rule) -> [String; 7] {

@@ -3,6 +3,7 @@
 //! A value that was complained of becomes `None`, so that what depends on it is not complained of again.
 
 mod agreement;
+mod auth;
 mod gateway;
 mod lifetime;
 mod overlap;

@@ -4,14 +4,13 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::auth::{self, Auth};
 use super::lifetime::{self, Lifetimes};
 use super::{Resolve, choice, find, name_holds, peering};
 use crate::config::Agreement;
 use crate::config::identity;
 use crate::config::problem::{Problems, Span};
 use crate::config::raw::{self, At, Named, bounded, printable};
-use crate::config::secrets::Psk;
-use crate::config::strength::{REFUSED_BELOW, WARNED_BELOW};
 use crate::crypto::preset::{PRESETS, Preset};
 use crate::crypto::suite::{Cipher, EspSuite, IkeSuite};
 use crate::crypto::written::SuiteError;
@@ -35,7 +34,7 @@ pub(in crate::config) struct Tunnel {
     pub(in crate::config) peering: Peering,
     pub(in crate::config) local_id: Id,
     pub(in crate::config) peer_id: Id,
-    pub(in crate::config) psk: Psk,
+    pub(in crate::config) auth: Auth,
     pub(in crate::config) ike: Vec<IkeSuite>,
     pub(in crate::config) esp: Vec<EspSuite>,
     pub(in crate::config) start: Start,
@@ -67,7 +66,7 @@ pub(super) fn check(
     let local_id = identity_of("local_id", raw.local_id.as_ref(), local, problems);
     let peer_id = identity_of("peer_id", raw.peer_id.as_ref(), peer, problems);
     let peering = peering::check(raw, peers, problems);
-    let psk = psk(raw, resolve, problems);
+    let auth = auth::check(raw, resolve, problems);
     let suites = suites(named, agreement, problems);
     let start = match &raw.start {
         Some(start) => {
@@ -118,7 +117,7 @@ pub(super) fn check(
         peering: peering?,
         local_id: local_id?,
         peer_id: peer_id?,
-        psk: psk?,
+        auth: auth?,
         ike,
         esp,
         start: start?,
@@ -139,55 +138,6 @@ fn identity_of(key: &str, value: Option<&At<String>>, default: Option<IpAddr>, p
             problems.error(&value.span(), format!("`{key}` is not an identity"), "this value").mend(mend);
             None
         }
-    }
-}
-
-fn psk(raw: &raw::Tunnel, resolve: Resolve<'_>, problems: &mut Problems) -> Option<Psk> {
-    let auth = raw.auth.as_ref()?.get_ref();
-    if let Some(method) = &auth.method {
-        choice("method", method, &[("psk", ())], problems)?;
-    }
-    let secret = auth.secret.as_ref()?;
-    let psk = match resolve(secret.get_ref()) {
-        Ok(psk) => psk,
-        Err(unusable) => {
-            problems.error(&secret.span(), unusable.message, "this secret").mend(unusable.mend);
-            return None;
-        }
-    };
-    judge_strength(psk.bits, &secret.span(), raw.weak_psk.as_ref(), problems);
-    Some(psk)
-}
-
-fn judge_strength(bits: u32, secret: &Span, weak_psk: Option<&At<String>>, problems: &mut Problems) {
-    let mend = "`portcullis genpsk` makes a key of 256 bits; both sides must change it together";
-    match weak_psk {
-        Some(reason) if bits < REFUSED_BELOW => problems
-            .warning(secret, format!("the pre-shared key is weak: about {bits} bits"), "this secret")
-            .also(&reason.span(), "is used for this reason")
-            .mend(mend),
-        Some(reason) => problems
-            .warning(
-                &reason.span(),
-                format!("`weak_psk` is not needed: the key has about {bits} bits"),
-                "may be taken out",
-            )
-            .mend(format!("it is for keys below {REFUSED_BELOW} bits")),
-        None if bits < REFUSED_BELOW => problems
-            .error(
-                secret,
-                format!("the pre-shared key is too weak: about {bits} bits where {REFUSED_BELOW} are asked for"),
-                "this secret",
-            )
-            .mend(format!("{mend}; if the peer will not change it, add `weak_psk = \"the reason\"` to the tunnel")),
-        None if bits < WARNED_BELOW => problems
-            .warning(
-                secret,
-                format!("the pre-shared key has about {bits} bits, fewer than the {WARNED_BELOW} of the ciphers"),
-                "this secret",
-            )
-            .mend(mend),
-        None => {}
     }
 }
 
