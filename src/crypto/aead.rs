@@ -55,6 +55,10 @@ struct Keyed {
     salt: [u8; SALT_LEN],
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is boxed as a whole, and a second step to the key would cost each packet"
+)]
 enum Key {
     Ring(ring::LessSafeKey),
     /// `aws-lc-rs` wipes its keys itself.
