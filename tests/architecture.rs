@@ -136,6 +136,16 @@ fn clocks_randomness_and_unsafe_live_in_platform() {
 }
 
 #[test]
+fn protection_is_taken_away_for_measurements_alone() {
+    for (path, text) in sources() {
+        let defines = ["esp", "dataplane"].contains(&room_of(&path).as_str());
+        let measures = path.starts_with("lab/bench");
+        let text = shipped(&text);
+        assert!(defines || measures || !text.contains("for_measurement"), "{} takes protection away", path.display());
+    }
+}
+
+#[test]
 fn the_protocol_rooms_do_no_io() {
     let rooms = ["wire", "crypto", "policy", "sa", "ike", "esp", "inspect", "dataplane", "guard"];
     let words = ["std::net::UdpSocket", "std::fs", "std::thread", "tokio::", "std::process", "std::env"];

@@ -258,7 +258,7 @@ impl Pipeline {
         }
 
         // May it go? The peer is never answered: what it sends is its own affair.
-        let pass = match self.flows.judge(now, Origin::Tunnel(tunnel), &inner, &self.policy) {
+        let pass = match self.verdict(now, Origin::Tunnel(tunnel), &inner) {
             Verdict::Pass(pass) => pass,
             Verdict::Drop { reason, rule, .. } => return Err(Refusal { rule, ..refusal(reason) }),
         };

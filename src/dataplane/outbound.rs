@@ -153,7 +153,7 @@ impl Pipeline {
         if inner.ttl() == 0 {
             return Err(Refusal { flow: Some(flow), ..DropReason::TtlExpired.into() });
         }
-        let pass = match self.flows.judge(now, Origin::Tun, inner, &self.policy) {
+        let pass = match self.verdict(now, Origin::Tun, inner) {
             Verdict::Pass(pass) => pass,
             Verdict::Drop { reason, tunnel, rule, reply } => {
                 match reply {

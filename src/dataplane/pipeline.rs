@@ -22,16 +22,19 @@ use super::paths::Tunnels;
 use super::replies::Replies;
 use super::sad::Sad;
 use crate::crypto::aead::Provider;
+use crate::esp::inbound_sa::InboundSa;
 use crate::esp::limits::Notice;
+use crate::esp::outbound_sa::OutboundSa;
 use crate::event::DropReason;
 use crate::ids::TunnelId;
-use crate::inspect::FlowTable;
+use crate::inspect::{FlowTable, Origin, Pass, Verdict};
 use crate::policy::Snapshot;
 use crate::sa::command::SadCommand;
 use crate::sa::event::SadEvent;
 use crate::sa::spi::Spi;
 use crate::time::Instant;
 use crate::wire::esp::EspHeader;
+use crate::wire::ip::Inner;
 
 /// Time between two rounds of housekeeping, in nanoseconds.
 const TICK: u64 = 100_000_000;
@@ -61,6 +64,7 @@ pub struct Pipeline {
     pub(super) replies: Replies,
     pub(super) coalescing: Coalescing,
     pub(super) growing: Growing,
+    assumed: Option<Pass>,
     ticked: Instant,
 }
 
@@ -83,6 +87,7 @@ impl Pipeline {
             replies: Replies::default(),
             coalescing: Coalescing::default(),
             growing: Growing::default(),
+            assumed: None,
             ticked: Instant::ZERO,
         };
         pipeline.set_policy(policy);
@@ -237,6 +242,29 @@ impl Pipeline {
                 self.events.push(notice_event(notice, sa.inbound()));
             }
         }
+    }
+
+    /// May this packet go?
+    #[inline]
+    pub(super) fn verdict(&mut self, now: Instant, origin: Origin, inner: &Inner<'_>) -> Verdict {
+        match self.assumed {
+            None => self.flows.judge(now, origin, inner, &self.policy),
+            Some(pass) => Verdict::Pass(pass),
+        }
+    }
+
+    /// Neither encrypts nor authenticates with the SAs that are installed now. For `portcullis bench` alone, see
+    /// [`Transform::remove_cipher_for_measurement`](crate::esp::transform::Transform::remove_cipher_for_measurement).
+    pub fn remove_ciphers_for_measurement(&mut self) {
+        let (inbound, outbound) = self.sad.all_mut();
+        inbound.for_each(InboundSa::remove_cipher_for_measurement);
+        outbound.for_each(OutboundSa::remove_cipher_for_measurement);
+    }
+
+    /// Lets everything pass by this right from now on, asking neither policy nor flow table: what is left is what a tunnel
+    /// costs without them. For `portcullis bench` alone (`tests/architecture.rs`).
+    pub fn assume_for_measurement(&mut self, pass: Pass) {
+        self.assumed = Some(pass);
     }
 
     pub(super) fn tick_if_due(&mut self, now: Instant) {

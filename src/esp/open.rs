@@ -36,6 +36,7 @@ impl Transform {
                 }
                 key.decrypt(iv, ciphertext);
             }
+            Keys::Null => {}
         }
         Ok(front..end)
     }
