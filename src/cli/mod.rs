@@ -4,6 +4,7 @@
 //! gateway does so over the control socket (`runtime::protocol`), the others need nothing but the configuration file.
 
 mod algs;
+mod bench;
 mod check;
 mod client;
 mod complete;
@@ -82,6 +83,7 @@ fn run(words: Words, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Algs { json } => algs::algs(json, out),
         Command::Release => gateway::release(out),
         Command::Genpsk => genpsk::genpsk(out),
+        Command::Bench { command } => bench::bench(command, out),
         Command::Demo { json, keep, pcap } => demo::demo(json, keep, pcap),
         Command::Completions { shell } => complete::completions(shell, out),
         Command::Man { directory } => complete::man(directory.as_deref(), out),

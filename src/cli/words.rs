@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::bench::Bench;
 use crate::config::DEFAULT_FILE;
 
 /// A userspace IPsec gateway that lets through a tunnel only what an interconnection agreement allows.
@@ -148,6 +149,12 @@ pub(super) enum Command {
         /// Write captures and key tables there.
         #[arg(long, value_name = "DIR")]
         pcap: Option<PathBuf>,
+    },
+    /// Measure how fast it is, here.
+    Bench {
+        /// What to measure.
+        #[command(subcommand)]
+        command: Bench,
     },
     /// Print completions for a shell.
     Completions {

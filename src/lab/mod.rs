@@ -1,5 +1,6 @@
 //! How is a small network made for demo and tests? Namespaces, an MQ conversation, captures.
 
+pub mod bench;
 pub mod capture;
 pub mod demo;
 pub mod gateway;

@@ -1,6 +1,7 @@
 //! What is printed for people: plain text, aligned, as wide as the terminal. Scripts read `--json` instead.
 
 pub mod algs;
+pub mod bench;
 pub mod check;
 pub mod event;
 pub mod explain;

@@ -1,0 +1,351 @@
+//! Two data paths that face each other in memory, with the keys and the policy of a lab agreement, and the packets that
+//! hosts behind them would send. No socket, no device: what is timed here is ours alone.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::crypto::suite::Cipher;
+use crate::dataplane::buffer::{Batch, Path};
+use crate::dataplane::offload::Offloads;
+use crate::dataplane::pipeline::{Pipeline, PipelineConfig};
+use crate::ids::{RuleId, ShapeId, TunnelId};
+use crate::inspect::Pass;
+use crate::policy::{Rule, RuleDirection, SelectorMode, Service, Snapshot, TunnelPolicy};
+use crate::sa::child::{ChildSpec, Encapsulation, EspKeys, InboundSpec, OutboundSpec};
+use crate::sa::command::SadCommand;
+use crate::sa::lifetime::Lifetime;
+use crate::sa::spi::Spi;
+use crate::secret::Secret;
+use crate::time::Instant;
+use crate::wire::checksum::checksum;
+use crate::wire::vnet::{Segments, VnetHeader};
+
+/// The time of every packet: nothing here expires.
+pub(super) const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
+/// Segments of the trains that are timed: what the kernel hands over in one piece at an inner MTU of 1,438.
+pub(super) const SEGMENTS: usize = 46;
+/// TCP payload of each.
+pub(super) const SEGMENT: usize = 1398;
+
+const TUNNEL: TunnelId = TunnelId(0);
+const HOST_A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+const HOST_B: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 20);
+const OUTER: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 51, 100, 1), Ipv4Addr::new(198, 51, 100, 2)];
+const UDP_PORT: u16 = 2000;
+const TCP_PORT: u16 = 1414;
+const CIPHER: Cipher = Cipher::Aes256Gcm16;
+
+/// What is left out of the path, to see what it costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Without {
+    /// Nothing: as it carries traffic.
+    Nothing,
+    /// Encryption and integrity.
+    Cipher,
+    /// Policy and connection tracking.
+    Judgement,
+}
+
+/// Two gateways.
+pub(super) struct Facing {
+    /// The side whose host opens connections.
+    pub(super) left: Pipeline,
+    /// The other one.
+    pub(super) right: Pipeline,
+}
+
+impl Facing {
+    /// Both with a policy of `rules` rules, of which the last allows what is sent here.
+    pub(super) fn new(rules: usize, service: Service, without: Without) -> Self {
+        let side = |left: bool| {
+            let policy = policy(rules, service, left);
+            let config = PipelineConfig { flow_capacity: 1 << 16, hash_seed: [1, 2, 3, 4] };
+            let mut pipeline = Pipeline::new(config, policy.clone());
+            let shape = policy
+                .shapes(TUNNEL)
+                .iter()
+                .find(|shape| {
+                    shape.remote.start == IpAddr::V4(if left { HOST_B } else { HOST_A })
+                        && shape.local.start == IpAddr::V4(if left { HOST_A } else { HOST_B })
+                })
+                .expect("the last rule names these hosts");
+            for command in install(shape.id, left) {
+                pipeline.apply(NOW, command);
+            }
+            pipeline.set_link_mtu(TUNNEL, 9216);
+            pipeline.set_offloads(Offloads::ALL);
+            match without {
+                Without::Nothing => {}
+                Without::Cipher => pipeline.remove_ciphers_for_measurement(),
+                Without::Judgement => pipeline.assume_for_measurement(Pass {
+                    tunnel: TUNNEL,
+                    shape: shape.id,
+                    rule: RuleId(u16::try_from(rules - 1).expect("a thousand rules")),
+                    opened: false,
+                }),
+            }
+            pipeline
+        };
+        Self { left: side(true), right: side(false) }
+    }
+
+    /// Lets a TCP connection of host A's `port` come up through both.
+    pub(super) fn connect(&mut self, port: u16) {
+        self.carry(true, &segment(port, true, 0x02, (100, 0), &[]));
+        self.carry(false, &segment(port, false, 0x12, (500, 101), &[]));
+        self.carry(true, &segment(port, true, 0x10, (101, 501), &[]));
+    }
+
+    fn carry(&mut self, rightwards: bool, inner: &[u8]) {
+        let (from, to) = if rightwards { (&mut self.left, &mut self.right) } else { (&mut self.right, &mut self.left) };
+        let mut out = Batch::new(1, 2048);
+        fill(&mut out, [inner]);
+        from.outbound(NOW, &mut out);
+        let mut inn = Batch::new(1, 2048);
+        across(&out, &mut inn);
+        to.inbound(NOW, &mut inn);
+        debug_assert!(!inn.packets()[0].done, "the policy allows it");
+    }
+}
+
+/// Puts inner packets into an empty batch, as from the TUN device.
+pub(super) fn fill<'a>(batch: &mut Batch, packets: impl IntoIterator<Item = &'a [u8]>) {
+    batch.clear();
+    for packet in packets {
+        batch.vacant().expect("room for each")[..packet.len()].copy_from_slice(packet);
+        batch.push(packet.len(), 0, None);
+    }
+}
+
+/// Puts one long packet into an empty batch, as the TUN device hands it over.
+pub(super) fn fill_train(batch: &mut Batch, long: &[u8]) {
+    batch.clear();
+    batch.vacant_for_train().expect("room for a train")[..long.len()].copy_from_slice(long);
+    let offload = VnetHeader {
+        needs_checksum: true,
+        segments: Segments::Tcp4,
+        header_len: 40,
+        segment_len: SEGMENT as u16,
+        checksum_start: 20,
+        checksum_offset: 16,
+    };
+    batch.push_from_tun(long.len(), offload);
+}
+
+/// Copies what one side has sealed into an empty batch of the other, with its paths turned around.
+pub(super) fn across(sealed: &Batch, received: &mut Batch) {
+    received.clear();
+    for (at, packet) in sealed.packets().iter().enumerate() {
+        received.vacant().expect("room for each")[..packet.len].copy_from_slice(sealed.bytes(at));
+        let path = packet.path.map(|path| Path { local: path.remote, remote: path.local, tos: path.tos });
+        received.push(packet.len, 0, path);
+    }
+}
+
+/// A UDP datagram of `len` bytes, IP header included, that the policy allows.
+pub(super) fn datagram(port: u16, len: usize) -> Vec<u8> {
+    let mut payload = Vec::new();
+    payload.extend(port.to_be_bytes());
+    payload.extend(UDP_PORT.to_be_bytes());
+    payload.extend(u16::try_from(len - 20).expect("shorter than an IP packet").to_be_bytes());
+    payload.extend([0; 2]); // RFC 768: an all zero checksum means that there is none
+    payload.resize(len - 20, 0x33);
+    packet((HOST_A, HOST_B), 17, &payload)
+}
+
+/// A TCP packet of [`SEGMENTS`] segments of the connection of `port`, as one.
+pub(super) fn train(port: u16) -> Vec<u8> {
+    segment(port, true, 0x10, (101, 501), &vec![0x33; SEGMENT * SEGMENTS])
+}
+
+fn segment(port: u16, rightwards: bool, flags: u8, (sequence, acknowledged): (u32, u32), payload: &[u8]) -> Vec<u8> {
+    let ends = ((HOST_A, port), (HOST_B, TCP_PORT));
+    let ((source, from), (destination, to)) = if rightwards { ends } else { (ends.1, ends.0) };
+    let mut tcp = Vec::new();
+    tcp.extend(from.to_be_bytes());
+    tcp.extend(to.to_be_bytes());
+    tcp.extend(sequence.to_be_bytes());
+    tcp.extend(acknowledged.to_be_bytes());
+    tcp.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    tcp.extend(payload);
+    let mut pseudo = [source.octets(), destination.octets()].concat();
+    pseudo.extend([0, 6]);
+    pseudo.extend((tcp.len() as u16).to_be_bytes());
+    // A long packet's checksum is the kernel's business: the sum of its pseudo header is what it leaves there.
+    let sum = if payload.len() > SEGMENT { !checksum(&pseudo) } else { checksum(&[pseudo, tcp.clone()].concat()) };
+    tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+    packet((source, destination), 6, &tcp)
+}
+
+fn packet((source, destination): (Ipv4Addr, Ipv4Addr), protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0];
+    let len = u16::try_from(20 + payload.len()).expect("an IP packet");
+    packet[2..4].copy_from_slice(&len.to_be_bytes());
+    packet.extend(source.octets());
+    packet.extend(destination.octets());
+    let sum = checksum(&packet).to_be_bytes();
+    packet[10..12].copy_from_slice(&sum);
+    packet.extend(payload);
+    packet
+}
+
+fn policy(rules: usize, service: Service, left: bool) -> Arc<Snapshot> {
+    let port = if service == Service::Udp { UDP_PORT } else { TCP_PORT };
+    let rules: Vec<Rule> = (1..=rules)
+        .rev()
+        .zip(0_u16..)
+        .map(|(left_over, id)| {
+            // Rules of other hosts and ports in front, ours at the end.
+            let others = u16::try_from(left_over - 1).expect("a thousand rules");
+            let last = HOST_B.octets()[3] + (others % 200) as u8;
+            let to = Ipv4Addr::new(203, 0, 113, last);
+            Rule {
+                id: RuleId(id),
+                name: format!("rule{id}"),
+                tunnel: TUNNEL,
+                agreement: "lab".into(),
+                clause: "1".into(),
+                from: vec![IpNet::from(IpAddr::V4(HOST_A))],
+                to: vec![IpNet::from(IpAddr::V4(to))],
+                service,
+                ports: vec![port + others / 200],
+                direction: if left { RuleDirection::Outbound } else { RuleDirection::Inbound },
+            }
+        })
+        .collect();
+    let tunnel = TunnelPolicy { id: TUNNEL, name: "lab".into(), selectors: SelectorMode::Host, enabled: true };
+    Arc::new(Snapshot::compile(rules, vec![tunnel], None).expect("rules of different ports and hosts"))
+}
+
+fn install(shape: ShapeId, left: bool) -> [SadCommand; 2] {
+    let host = |address: Ipv4Addr| crate::policy::selector::TrafficSelector {
+        protocol: 0,
+        first_port: 0,
+        last_port: u16::MAX,
+        start: address.into(),
+        end: address.into(),
+    };
+    let outer = OUTER.map(|address| SocketAddr::new(address.into(), 4500));
+    let ((local, remote), (here, there), (ours, theirs)) = if left {
+        ((HOST_A, HOST_B), (outer[0], outer[1]), (0x1000, 0x2000))
+    } else {
+        ((HOST_B, HOST_A), (outer[1], outer[0]), (0x2000, 0x1000))
+    };
+    let spi = |number| Spi::new(number).expect("neither zero nor reserved");
+    let keys = || EspKeys { cipher: Secret::new(vec![0x5a; CIPHER.key_len()]), mac: Secret::new(Vec::new()) };
+    let child = ChildSpec {
+        tunnel: TUNNEL,
+        shape,
+        cipher: CIPHER,
+        mac: None,
+        esn: true,
+        local: vec![host(local)],
+        remote: vec![host(remote)],
+        encapsulation: Encapsulation::Udp { local: here, remote: there },
+        lifetime: ENDLESS,
+    };
+    [
+        SadCommand::InstallInbound(Box::new(InboundSpec {
+            spi: spi(ours),
+            keys: keys(),
+            child: child.clone(),
+            replay_window: 4096,
+        })),
+        SadCommand::InstallOutbound(Box::new(OutboundSpec {
+            spi: spi(theirs),
+            inbound: spi(ours),
+            keys: keys(),
+            child,
+        })),
+    ]
+}
+
+const ENDLESS: Lifetime = Lifetime {
+    soft_packets: u64::MAX,
+    hard_packets: u64::MAX,
+    soft_bytes: u64::MAX,
+    hard_bytes: u64::MAX,
+    soft_time: Duration::MAX,
+    hard_time: Duration::MAX,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::suite::Mac;
+    use crate::esp::transform::Transform;
+
+    fn through(facing: &mut Facing, packet: &[u8]) -> Option<Vec<u8>> {
+        let (mut out, mut inn) = (Batch::new(1, 9216), Batch::new(1, 9216));
+        fill(&mut out, [packet]);
+        facing.left.outbound(NOW, &mut out);
+        let sealed = out.bytes(0).to_vec();
+        across(&out, &mut inn);
+        facing.right.inbound(NOW, &mut inn);
+        (!inn.packets()[0].done && sealed.len() > packet.len()).then(|| inn.bytes(0).to_vec())
+    }
+
+    #[test]
+    fn packets_come_out_as_they_went_in_whatever_is_left_out() {
+        for without in [Without::Nothing, Without::Cipher, Without::Judgement] {
+            for rules in [1, 1000] {
+                let mut facing = Facing::new(rules, Service::Udp, without);
+                let packet = datagram(4000, 576);
+                assert_eq!(through(&mut facing, &packet), Some(packet), "{without:?}, {rules} rules");
+            }
+        }
+    }
+
+    #[test]
+    fn a_train_becomes_datagrams_and_a_train_again() {
+        for without in [Without::Nothing, Without::Cipher, Without::Judgement] {
+            let mut facing = Facing::new(1, Service::Tcp, without);
+            if without != Without::Judgement {
+                facing.connect(5000);
+            }
+            let (mut out, mut inn) = (Batch::with_trains(64, 9728), Batch::new(SEGMENTS, 2048));
+            fill_train(&mut out, &train(5000));
+            facing.left.outbound(NOW, &mut out);
+            assert_eq!(out.len(), SEGMENTS, "{without:?}");
+            across(&out, &mut inn);
+            facing.right.inbound(NOW, &mut inn);
+            assert!(inn.train(0).is_some_and(|(_, payloads)| payloads.count() == SEGMENTS), "{without:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_policy_does_not_allow_passes_only_when_nobody_asks_it() {
+        let mut stranger = datagram(4000, 100);
+        stranger[22..24].copy_from_slice(&9_u16.to_be_bytes());
+        assert_eq!(through(&mut Facing::new(1, Service::Udp, Without::Nothing), &stranger), None);
+        assert_eq!(through(&mut Facing::new(1, Service::Udp, Without::Cipher), &stranger), None);
+        assert!(through(&mut Facing::new(1, Service::Udp, Without::Judgement), &stranger).is_some());
+    }
+
+    #[test]
+    fn without_a_cipher_the_packet_is_there_to_read_and_just_as_long() {
+        let keys = |cipher: Cipher, mac: Option<Mac>| EspKeys {
+            cipher: Secret::new(vec![7; cipher.key_len()]),
+            mac: Secret::new(vec![9; mac.map_or(0, Mac::key_len)]),
+        };
+        for (cipher, mac) in [(Cipher::Aes256Gcm16, None), (Cipher::Aes256Cbc, Some(Mac::HmacSha256))] {
+            let inner = datagram(4000, 100);
+            let seal = |transform: &Transform| {
+                let mut slab = vec![0; 96 + inner.len() + 64];
+                slab[96..96 + inner.len()].copy_from_slice(&inner);
+                let sealed = transform.seal(Spi::new(0x1000).unwrap(), 1, &mut slab, 96..96 + inner.len());
+                slab[sealed].to_vec()
+            };
+            let mut transform = Transform::new(cipher, mac, true, &keys(cipher, mac));
+            let sealed = seal(&transform);
+            transform.remove_cipher_for_measurement();
+            let open = seal(&transform);
+            assert_eq!(sealed.len(), open.len());
+            assert!(!sealed.windows(inner.len()).any(|window| window == inner));
+            assert!(open.windows(inner.len()).any(|window| window == inner));
+        }
+    }
+}
