@@ -22,9 +22,7 @@ use super::paths::Tunnels;
 use super::replies::Replies;
 use super::sad::Sad;
 use crate::crypto::aead::Provider;
-use crate::esp::inbound_sa::InboundSa;
 use crate::esp::limits::Notice;
-use crate::esp::outbound_sa::OutboundSa;
 use crate::event::DropReason;
 use crate::ids::TunnelId;
 use crate::inspect::{FlowTable, Origin, Pass, Verdict};
@@ -251,14 +249,6 @@ impl Pipeline {
             None => self.flows.judge(now, origin, inner, &self.policy),
             Some(pass) => Verdict::Pass(pass),
         }
-    }
-
-    /// Neither encrypts nor authenticates with the SAs that are installed now. For `portcullis bench` alone, see
-    /// [`Transform::remove_cipher_for_measurement`](crate::esp::transform::Transform::remove_cipher_for_measurement).
-    pub fn remove_ciphers_for_measurement(&mut self) {
-        let (inbound, outbound) = self.sad.all_mut();
-        inbound.for_each(InboundSa::remove_cipher_for_measurement);
-        outbound.for_each(OutboundSa::remove_cipher_for_measurement);
     }
 
     /// Lets everything pass by this right from now on, asking neither policy nor flow table: what is left is what a tunnel

@@ -105,11 +105,6 @@ impl InboundSa {
         }
     }
 
-    /// See [`Transform::remove_cipher_for_measurement`].
-    pub fn remove_cipher_for_measurement(&mut self) {
-        self.transform.remove_cipher_for_measurement();
-    }
-
     /// Whether a packet that came by UDP, or did not, came the way that was agreed.
     #[must_use]
     pub fn expects_udp(&self) -> bool {

@@ -36,7 +36,6 @@ impl Transform {
                 }
                 key.decrypt(iv, ciphertext);
             }
-            Keys::Null => {}
         }
         Ok(front..end)
     }

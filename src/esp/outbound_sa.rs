@@ -129,11 +129,6 @@ impl OutboundSa {
         &self.meter
     }
 
-    /// See [`Transform::remove_cipher_for_measurement`].
-    pub fn remove_cipher_for_measurement(&mut self) {
-        self.transform.remove_cipher_for_measurement();
-    }
-
     /// For tests and simulation: continues as if `last` had been sent, so that 2^32 packets need not be.
     pub fn skip_to(&mut self, last: u64) {
         self.last = self.last.max(last.min(self.end));

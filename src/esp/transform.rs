@@ -24,9 +24,6 @@ pub(super) enum Keys {
         /// system for randomness. That key is drawn from the SA's own by a PRF: as secret as the SA, and nobody else's.
         iv_key: Box<CbcHmacKey>,
     },
-    /// Nothing is encrypted and nothing is checked: what the path costs without a cipher. See
-    /// [`Transform::remove_cipher_for_measurement`].
-    Null,
 }
 
 /// How many bytes ESP adds where. The same for every packet of an SA.
@@ -82,15 +79,6 @@ impl Transform {
             _ => Keys::Aead(AeadKey::with(provider, cipher, keys.cipher.expose())),
         };
         Self { keys, esn, shape }
-    }
-
-    /// Neither encrypts nor authenticates from now on; packets keep their shape.
-    ///
-    /// No suite, no transform number and no key stands for this, so neither a peer nor a configuration can ask for it: it
-    /// is done to an SA in memory, by `portcullis bench` alone (`tests/architecture.rs`). It is no cargo feature, so that
-    /// the figure comes from the very binary that carries traffic.
-    pub fn remove_cipher_for_measurement(&mut self) {
-        self.keys = Keys::Null;
     }
 
     /// How many bytes go where.

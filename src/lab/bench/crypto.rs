@@ -5,8 +5,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use super::figure::Figure;
+use crate::crypto::aead::{AeadKey, Provider, TAG_LEN};
 use crate::crypto::cbc_hmac::CbcHmacKey;
-use crate::crypto::suite::Mac;
+use crate::crypto::suite::{Cipher, Mac};
 use crate::platform::clock;
 
 /// Plaintexts, in bytes. 1408 is the longest multiple of 16 that a tunnel over Ethernet carries.
@@ -26,72 +27,33 @@ struct Candidate {
 }
 
 enum Key {
-    Ring(ring::aead::LessSafeKey),
-    AwsLc(aws_lc_rs::aead::LessSafeKey),
+    Aead(AeadKey),
     Cbc(CbcHmacKey),
 }
 
 impl Key {
-    fn ring(algorithm: &'static ring::aead::Algorithm) -> Self {
-        let key = ring::aead::UnboundKey::new(algorithm, &[7; 32]).expect("a key of 32 bytes");
-        Self::Ring(ring::aead::LessSafeKey::new(key))
-    }
-
-    fn aws_lc(algorithm: &'static aws_lc_rs::aead::Algorithm) -> Self {
-        let key = aws_lc_rs::aead::UnboundKey::new(algorithm, &[7; 32]).expect("a key of 32 bytes");
-        Self::AwsLc(aws_lc_rs::aead::LessSafeKey::new(key))
+    fn aead(cipher: Cipher, provider: Provider) -> Self {
+        Self::Aead(AeadKey::with(provider, cipher, &vec![7; cipher.key_len()]))
     }
 
     /// Encrypts in place and gives the checksum, in 16 bytes.
-    fn seal(&self, nonce: u64, text: &mut [u8]) -> [u8; 16] {
-        let mut bytes = [0; 12];
-        bytes[4..].copy_from_slice(&nonce.to_be_bytes());
-        let mut tag = [0; 16];
+    fn seal(&self, nonce: u64, text: &mut [u8]) -> [u8; TAG_LEN] {
         match self {
-            Self::Ring(key) => {
-                use ring::aead::{Aad, Nonce};
-                let nonce = Nonce::assume_unique_for_key(bytes);
-                let made = key.seal_in_place_separate_tag(nonce, Aad::from(AAD), text).expect("short enough");
-                tag.copy_from_slice(made.as_ref());
-            }
-            Self::AwsLc(key) => {
-                use aws_lc_rs::aead::{Aad, Nonce};
-                let nonce = Nonce::assume_unique_for_key(bytes);
-                let made = key.seal_in_place_separate_tag(nonce, Aad::from(AAD), text).expect("short enough");
-                tag.copy_from_slice(made.as_ref());
-            }
+            Self::Aead(key) => key.seal(nonce.to_be_bytes(), &AAD, text),
             Self::Cbc(key) => {
-                let mut iv = [0; 16];
-                iv[..12].copy_from_slice(&bytes);
+                let iv = block(nonce);
                 key.encrypt(&iv, text);
-                tag.copy_from_slice(key.mac(&[&AAD, &iv, text]).as_bytes());
+                key.mac(&[&AAD, &iv, text]).as_bytes().try_into().expect("half of SHA-256")
             }
         }
-        tag
     }
 
     /// Decrypts in place what [`seal`](Self::seal) made.
-    fn open(&self, nonce: u64, text: &mut [u8], tag: &[u8; 16]) -> bool {
-        let mut bytes = [0; 12];
-        bytes[4..].copy_from_slice(&nonce.to_be_bytes());
+    fn open(&self, nonce: u64, text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
         match self {
-            Self::Ring(key) => {
-                use ring::aead::{Aad, Nonce, Tag};
-                let nonce = Nonce::assume_unique_for_key(bytes);
-                key.open_in_place_separate_tag(nonce, Aad::from(AAD), Tag::from(*tag), text, 0..).is_ok()
-            }
-            Self::AwsLc(key) => {
-                use aws_lc_rs::aead::{Aad, Nonce};
-                let nonce = Nonce::assume_unique_for_key(bytes);
-                // Its detached form wants a place of its own for the plaintext.
-                OPENED.with_borrow_mut(|opened| {
-                    opened.resize(text.len(), 0);
-                    key.open_separate_gather(nonce, Aad::from(AAD), text, tag, opened).is_ok()
-                })
-            }
+            Self::Aead(key) => key.open(nonce.to_be_bytes(), &AAD, text, tag).is_ok(),
             Self::Cbc(key) => {
-                let mut iv = [0; 16];
-                iv[..12].copy_from_slice(&bytes);
+                let iv = block(nonce);
                 let genuine = key.verify(&[&AAD, &iv, text], tag).is_ok();
                 key.decrypt(&iv, text);
                 genuine
@@ -100,24 +62,29 @@ impl Key {
     }
 }
 
-thread_local! {
-    static OPENED: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+fn block(nonce: u64) -> [u8; 16] {
+    u128::from(nonce).to_be_bytes()
 }
 
-fn candidates() -> [Candidate; 5] {
-    let candidate = |algorithm, provider, key| Candidate { algorithm, provider, key };
+fn candidates() -> Vec<Candidate> {
+    let aeads = [("AES-256-GCM", Cipher::Aes256Gcm16), ("ChaCha20-Poly1305", Cipher::ChaCha20Poly1305)];
+    let mut all: Vec<_> = aeads
+        .into_iter()
+        .flat_map(|(algorithm, cipher)| {
+            Provider::ALL.map(|provider| Candidate {
+                algorithm,
+                provider: provider.name(),
+                key: Key::aead(cipher, provider),
+            })
+        })
+        .collect();
     let mac = Mac::HmacSha256;
-    [
-        candidate("AES-256-GCM", "ring", Key::ring(&ring::aead::AES_256_GCM)),
-        candidate("AES-256-GCM", "aws-lc-rs", Key::aws_lc(&aws_lc_rs::aead::AES_256_GCM)),
-        candidate("ChaCha20-Poly1305", "ring", Key::ring(&ring::aead::CHACHA20_POLY1305)),
-        candidate("ChaCha20-Poly1305", "aws-lc-rs", Key::aws_lc(&aws_lc_rs::aead::CHACHA20_POLY1305)),
-        candidate(
-            "AES-256-CBC with HMAC-SHA-256-128",
-            "aes, hmac",
-            Key::Cbc(CbcHmacKey::new(mac, &[7; 32], &vec![9; mac.key_len()])),
-        ),
-    ]
+    all.push(Candidate {
+        algorithm: "AES-256-CBC with HMAC-SHA-256-128",
+        provider: "aes, hmac",
+        key: Key::Cbc(CbcHmacKey::new(mac, &[7; 32], &vec![9; mac.key_len()])),
+    });
+    all
 }
 
 /// How many figures there are, for whoever shows progress.
