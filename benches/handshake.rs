@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use portcullis::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
+use portcullis::crypto::suite::{Additional, Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
 use portcullis::entropy::SeededEntropy;
 use portcullis::ids::{ShapeId, TunnelId};
 use portcullis::ike::api::{Input, Output};
@@ -48,7 +48,13 @@ fn endpoint(side: u8, suite: IkeSuite) -> Endpoint {
         local_auth: LocalAuth::Psk(psk()),
         peer_auth: PeerAuth::Psk(psk()),
         ike: vec![suite],
-        esp: vec![EspSuite { cipher: Cipher::Aes256Gcm16, mac: None, group: None, esn: true }],
+        esp: vec![EspSuite {
+            cipher: Cipher::Aes256Gcm16,
+            mac: None,
+            group: None,
+            additional: Additional::NONE,
+            esn: true,
+        }],
         lab: true,
         children: vec![ChildConfig { shape: ShapeId(0), local: host(side), remote: host(other) }],
         start: if side == 1 { Start::Always } else { Start::Manual },
@@ -96,12 +102,14 @@ fn handshake((mut initiator, mut responder): (Endpoint, Endpoint)) -> (Endpoint,
 }
 
 fn handshakes(criterion: &mut Criterion) {
-    let gcm = |prf, group| IkeSuite { cipher: Cipher::Aes256Gcm16, mac: None, prf, group };
+    let gcm =
+        |prf, group| IkeSuite { cipher: Cipher::Aes256Gcm16, mac: None, prf, group, additional: Additional::NONE };
     let cbc = IkeSuite {
         cipher: Cipher::Aes256Cbc,
         mac: Some(Mac::HmacSha256),
         prf: PrfAlg::HmacSha256,
         group: Group::Modp2048,
+        additional: Additional::NONE,
     };
     let mut group = criterion.benchmark_group("handshake, both sides");
     for (name, suite) in [

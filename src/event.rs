@@ -126,6 +126,8 @@ reasons! {
         EapUnexpected, "eap-unexpected", "the EAP packet is not legal at this point";
         EapFailed, "eap-failed", "EAP ended without a proof";
         NotResponder, "not-responder", "we prove ourselves by EAP, so this tunnel is opened from here and never by the peer";
+        PostQuantumRequired, "post-quantum-required", "this tunnel asks for a post-quantum key exchange, and the peer has none to offer";
+        StateNotFound, "state-not-found", "there is no key exchange under way that this one could follow";
     }
 }
 
@@ -173,15 +175,6 @@ pub enum Event {
         spis: [String; 2],
         /// Why.
         reason: String,
-    },
-    /// Another head-end of the peer carries the tunnel now.
-    HeadEnd {
-        /// Tunnel by name.
-        tunnel: String,
-        /// Its address.
-        remote: IpAddr,
-        /// Its place in the list, from 1.
-        place: usize,
     },
     /// A child SA carries traffic.
     ChildUp {

@@ -1,10 +1,14 @@
 //! AES-GCM as packets use it (`ring`) against an independent implementation (RustCrypto's `aes-gcm`): both must seal to
-//! the same bytes, open what the other sealed, and refuse the same forgeries.
+//! the same bytes, open what the other sealed, and refuse the same forgeries. ML-KEM as IKE uses it (RustCrypto's `ml-kem`) against
+//! AWS-LC's: each opens what the other has sealed.
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes128Gcm, Aes256Gcm};
+use aws_lc_rs::kem::{self, Ciphertext, DecapsulationKey, EncapsulationKey};
 use portcullis::crypto::aead::{AeadKey, TAG_LEN};
-use portcullis::crypto::suite::Cipher;
+use portcullis::crypto::kex::{self, KeyPair};
+use portcullis::crypto::suite::{Cipher, Group};
+use portcullis::entropy::SeededEntropy;
 use proptest::prelude::*;
 
 /// The oracle's own view of a nonce: one string of 12 bytes.
@@ -87,5 +91,27 @@ proptest! {
         flip: usize,
     ) {
         compare::<Aes128Gcm>(Cipher::Aes128Gcm16, &key, nonce, &aad, &text, flip);
+    }
+}
+
+#[test]
+fn ml_kem_agrees_with_the_oracle_in_both_roles() {
+    for (group, algorithm) in [(Group::MlKem768, &kem::ML_KEM_768), (Group::MlKem1024, &kem::ML_KEM_1024)] {
+        for seed in 0..20 {
+            let ours = KeyPair::generate(group, &mut SeededEntropy::new(seed));
+            let (ciphertext, secret) =
+                EncapsulationKey::new(algorithm, ours.public()).expect("a key").encapsulate().expect("a ciphertext");
+            let mut changed = ciphertext.as_ref().to_vec();
+            changed[usize::try_from(seed).expect("small")] ^= 1;
+            let again = KeyPair::generate(group, &mut SeededEntropy::new(seed));
+            assert_eq!(ours.agree(ciphertext.as_ref()).expect("agreed").expose(), secret.as_ref());
+            assert_ne!(again.agree(&changed).expect("implicit rejection").expose(), secret.as_ref());
+
+            let theirs = DecapsulationKey::generate(algorithm).expect("a key");
+            let public = theirs.encapsulation_key().expect("a key").key_bytes().expect("bytes").as_ref().to_vec();
+            let (ciphertext, secret) = kex::answer(group, &public, &mut SeededEntropy::new(seed)).expect("an answer");
+            let opened = theirs.decapsulate(Ciphertext::from(ciphertext.as_slice())).expect("agreed");
+            assert_eq!(opened.as_ref(), secret.expose());
+        }
     }
 }

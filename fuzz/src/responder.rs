@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::crypto::aead::{AeadKey, TAG_LEN};
-use portcullis::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
+use portcullis::crypto::suite::{Additional, Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
 use portcullis::entropy::SeededEntropy;
 use portcullis::ids::{ShapeId, TunnelId};
 use portcullis::ike::api::{Input, KeyLog, Output};
@@ -539,7 +539,7 @@ fn tunnel(side: usize, mode: u8) -> TunnelConfig {
     let (cipher, mac) =
         if mode & 4 == 0 { (Cipher::Aes256Gcm16, None) } else { (Cipher::Aes256Cbc, Some(Mac::HmacSha256)) };
     // ECP is the fastest of the groups here: its arithmetic is not slowed down by what counts the edges.
-    let suite = |group| IkeSuite { cipher, mac, prf: PrfAlg::HmacSha256, group };
+    let suite = |group| IkeSuite { cipher, mac, prf: PrfAlg::HmacSha256, group, additional: Additional::NONE };
     let psk = Secrets::one(Secret::copy_of(b"a key that both sides know, long enough"));
     TunnelConfig {
         id: TunnelId(1),
@@ -556,7 +556,13 @@ fn tunnel(side: usize, mode: u8) -> TunnelConfig {
         } else {
             vec![suite(Group::Ecp256)]
         },
-        esp: vec![EspSuite { cipher, mac, group: (mode & 8 != 0).then_some(Group::Ecp256), esn: mode & 4 == 0 }],
+        esp: vec![EspSuite {
+            cipher,
+            mac,
+            group: (mode & 8 != 0).then_some(Group::Ecp256),
+            additional: Additional::NONE,
+            esn: mode & 4 == 0,
+        }],
         lab: true,
         children: vec![child(0), child(1)],
         start: if side == A || mode & 32 != 0 { Start::Always } else { Start::Manual },

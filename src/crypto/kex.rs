@@ -1,13 +1,13 @@
 //! Key exchange (RFC 7296 §2.7, RFC 6989): each peer's value is checked before it is used.
 //!
 //! A private value is used once: `agree` consumes it. RFC 6989 §2.3 asks for more checks from those who use one again.
-//! The groups themselves: X25519 here, `ecp` and `modp`.
+//! The groups themselves: X25519 here, `ecp`, `modp` and `mlkem`.
 
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
 use super::suite::Group;
-use super::{ecp, modp};
+use super::{ecp, mlkem, modp};
 use crate::entropy::Entropy;
 use crate::secret::Secret;
 
@@ -27,6 +27,7 @@ enum Private {
     Curve25519(StaticSecret),
     Ecp(ecp::Private),
     Modp(modp::Private),
+    MlKem(mlkem::Private),
 }
 
 impl KeyPair {
@@ -43,6 +44,10 @@ impl KeyPair {
                 let private = ecp::Private::generate(group, entropy);
                 let public = private.public();
                 (Private::Ecp(private), public)
+            }
+            Group::MlKem768 | Group::MlKem1024 => {
+                let (private, public) = mlkem::Private::generate(group, entropy);
+                (Private::MlKem(private), public)
             }
             Group::Curve25519 => {
                 // RFC 8031 §2: 32 random bytes; X25519 itself clamps them (RFC 7748 §5).
@@ -62,20 +67,22 @@ impl KeyPair {
         self.group
     }
 
-    /// Our value as it goes into a KE payload: RFC 5903 §7 without the leading 4, RFC 8031 §2, MODP padded to the prime's length.
+    /// Our value as it goes into a KE payload: RFC 5903 §7 without the leading 4, RFC 8031 §2, MODP padded to
+    /// the prime's length, an encapsulation key of ML-KEM.
     #[must_use]
     pub fn public(&self) -> &[u8] {
         &self.public
     }
 
-    /// The shared secret with the owner of `peer`'s value; leading zeros kept (RFC 7296 §2.14).
+    /// The shared secret with the owner of `peer`'s value, which answers ours; leading zeros kept (RFC 7296 §2.14).
     pub fn agree(self, peer: &[u8]) -> Result<Secret, BadPublicValue> {
-        if peer.len() != self.group.public_len() {
+        if peer.len() != self.group.answer_len() {
             return Err(BadPublicValue);
         }
         match self.private {
             Private::Modp(private) => private.agree(peer),
             Private::Ecp(private) => private.agree(peer),
+            Private::MlKem(private) => private.agree(peer),
             Private::Curve25519(private) => {
                 let peer = <[u8; 32]>::try_from(peer).map_err(|_| BadPublicValue)?;
                 let shared = private.diffie_hellman(&PublicKey::from(peer));
@@ -85,6 +92,16 @@ impl KeyPair {
             }
         }
     }
+}
+
+/// The responder's half of one exchange: the value that answers `peer`'s, and the shared secret.
+pub fn answer(group: Group, peer: &[u8], entropy: &mut dyn Entropy) -> Result<(Vec<u8>, Secret), BadPublicValue> {
+    if group.is_post_quantum() {
+        return mlkem::answer(group, peer, entropy);
+    }
+    let keypair = KeyPair::generate(group, entropy);
+    let public = keypair.public().to_vec();
+    Ok((public, keypair.agree(peer)?))
 }
 
 #[cfg(test)]

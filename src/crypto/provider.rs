@@ -42,6 +42,8 @@ impl Choice {
             Self::Cipher(cipher) => (TransformType::ENCR, cipher.encr().0.0),
             Self::Mac(mac) => (TransformType::INTEG, mac.integ().0),
             Self::Prf(prf) => (TransformType::PRF, prf.number().0),
+            // Beside a classical exchange; the other additional types (RFC 9370) take the same numbers.
+            Self::Group(group) if group.is_post_quantum() => (TransformType::ADDKE1, group.method().0),
             Self::Group(group) => (TransformType::KE, group.method().0),
         }
     }
@@ -57,6 +59,7 @@ impl Choice {
             Self::Group(Group::Modp2048 | Group::Modp3072 | Group::Modp4096) => "RFC 3526",
             Self::Group(Group::Ecp256 | Group::Ecp384 | Group::Ecp521) => "RFC 5903",
             Self::Group(Group::Curve25519) => "RFC 8031",
+            Self::Group(Group::MlKem768 | Group::MlKem1024) => "FIPS 203, draft-ietf-ipsecme-ikev2-mlkem",
         }
     }
 
@@ -89,10 +92,11 @@ const AES: (&str, &str) = ("aes", "0.9.4");
 const HMAC: (&str, &str) = ("hmac", "0.13.0");
 const CRYPTO_BIGINT: (&str, &str) = ("crypto-bigint", "0.7.10");
 const AWS_LC: (&str, &str) = ("aws-lc-rs", "1.17.4");
+const ML_KEM: (&str, &str) = ("ml-kem", "0.3.4");
 const DALEK: (&str, &str) = ("x25519-dalek", "3.0.0");
 
 /// Every algorithm of this build, the preferred ones of each place first.
-pub static ALGORITHMS: [Algorithm; 17] = [
+pub static ALGORITHMS: [Algorithm; 19] = [
     row(Choice::Cipher(Cipher::Aes256Gcm16), "AES-256-GCM", "aes256gcm16", RING),
     row(Choice::Cipher(Cipher::Aes256Cbc), "AES-256-CBC", "aes256", AES),
     row(Choice::Cipher(Cipher::Aes128Gcm16), "AES-128-GCM", "aes128gcm16", RING),
@@ -110,6 +114,8 @@ pub static ALGORITHMS: [Algorithm; 17] = [
     row(Choice::Group(Group::Modp4096), "MODP-4096", "modp4096", CRYPTO_BIGINT),
     row(Choice::Group(Group::Modp3072), "MODP-3072", "modp3072", CRYPTO_BIGINT),
     row(Choice::Group(Group::Modp2048), "MODP-2048", "modp2048", CRYPTO_BIGINT),
+    row(Choice::Group(Group::MlKem768), "ML-KEM-768", "mlkem768", ML_KEM),
+    row(Choice::Group(Group::MlKem1024), "ML-KEM-1024", "mlkem1024", ML_KEM),
 ];
 
 /// The row of `choice`.

@@ -3,13 +3,14 @@
 //! One for each algorithm of [`provider`](super::provider), through the functions that packets and messages use. Sources:
 //! the GCM specification (McGrew and Viega, cases 4 and 16), RFC 8439 §2.8.2, NIST SP 800-38A F.2.5, RFC 4231, RFC 4868
 //! §2.7, FIPS 180 (SHA-1 of "abc"), RFC 7748 §6.1, RFC 5903 §8. For the MODP groups nobody publishes an answer: theirs
-//! was computed once with Python's integers.
+//! was computed once with Python's integers. Nor for ML-KEM from seeds: those were computed here, and `tests/crypto_oracle.rs`
+//! and `tests/wycheproof.rs` hold the code against others.
 
 use sha2::{Digest, Sha256};
 
 use super::aead::AeadKey;
 use super::cbc_hmac::CbcHmacKey;
-use super::kex::KeyPair;
+use super::kex::{self, KeyPair};
 use super::prf::nat_detection_hash;
 use super::suite::{Cipher, Group, Mac, PrfAlg};
 use crate::entropy::Entropy;
@@ -30,7 +31,7 @@ fn check(tests: &[Test]) -> Result<Vec<&'static str>, SelfTestFailed> {
     tests.iter().map(|(name, test)| if test() { Ok(*name) } else { Err(SelfTestFailed(name)) }).collect()
 }
 
-const TESTS: [Test; 19] = [
+const TESTS: [Test; 21] = [
     ("AES-256-GCM", || gcm(Cipher::Aes256Gcm16, &hex(GCM_KEY).repeat(2), GCM_256_SEALED, GCM_256_TAG)),
     ("AES-128-GCM", || gcm(Cipher::Aes128Gcm16, &hex(GCM_KEY), GCM_128_SEALED, GCM_128_TAG)),
     ("ChaCha20-Poly1305", chacha20_poly1305),
@@ -50,6 +51,8 @@ const TESTS: [Test; 19] = [
     ("MODP-2048", || modp_exchange(Group::Modp2048, 40, MODP_2048)),
     ("MODP-3072", || modp_exchange(Group::Modp3072, 56, MODP_3072)),
     ("MODP-4096", || modp_exchange(Group::Modp4096, 64, MODP_4096)),
+    ("ML-KEM-768", || encapsulation(Group::MlKem768, ML_KEM_768)),
+    ("ML-KEM-1024", || encapsulation(Group::MlKem1024, ML_KEM_1024)),
 ];
 
 fn gcm(cipher: Cipher, key: &[u8], sealed: &str, tag: &str) -> bool {
@@ -149,6 +152,17 @@ fn modp_exchange(group: Group, exponent_len: u8, answers: [&str; 3]) -> bool {
     let (Ok(secret_a), Ok(secret_b)) = (a.agree(&public[1]), b.agree(&public[0])) else { return false };
     let digests = [public[0].as_slice(), &public[1], secret_a.expose()].map(|bytes| Sha256::digest(bytes).to_vec());
     secret_a == secret_b && digests == answers.map(hex)
+}
+
+/// A decapsulation key from the bytes 00, 01, .. 3f, a message of 40, 41, .. 5f; the answers are SHA-256 of the encapsulation key
+/// and of the ciphertext, and the secret.
+fn encapsulation(group: Group, answers: [&str; 3]) -> bool {
+    let pair = KeyPair::generate(group, &mut Script((0..64).collect()));
+    let public = pair.public().to_vec();
+    let Ok((ciphertext, there)) = kex::answer(group, &public, &mut Script((64..96).collect())) else { return false };
+    let Ok(here) = pair.agree(&ciphertext) else { return false };
+    let digests = [public, ciphertext].map(|bytes| Sha256::digest(&bytes).to_vec());
+    here == there && digests == [answers[0], answers[1]].map(hex) && here.expose() == hex(answers[2])
 }
 
 /// Gives out known bytes, over and over.
@@ -285,6 +299,18 @@ const MODP_4096: [&str; 3] = [
     "65c771f45576847ffe6437555f87ef0ea77ebcad626742130e0b58a15db6af4b",
 ];
 
+const ML_KEM_768: [&str; 3] = [
+    "0b7934c83125c788995e2ba6bd761e33046b3e40571be53e023309a29f398cc9",
+    "dbf4e9aa48b078ad46ec1c9c47bda8c2d2fec9d0e7a21bd48d2238a2abedb856",
+    "9cddd089ffe70e3996e76f7c8d06746df34d07e8657bc0fcf2bb0e1c3084aea1",
+];
+
+const ML_KEM_1024: [&str; 3] = [
+    "c7b8fa0aa471d5ae18922d6ccad5b31e1d84f92ae723abfd13747018740a8530",
+    "7c89743960f7c3d17bb69572e49de14fe0990c9113a0706963a8f4c7b39afcdf",
+    "0ad8d1ea1b8dd788979b4379581218df9321bdce5567eca42ae6be7d395f1a54",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,5 +342,6 @@ mod tests {
         assert!(!prf(PrfAlg::HmacSha256, PRF_384));
         assert!(!exchange(Group::Ecp256, &Exchange { secret: X25519.secret, ..ECP_256 }));
         assert!(!modp_exchange(Group::Modp2048, 40, MODP_3072));
+        assert!(!encapsulation(Group::MlKem768, [ML_KEM_768[0], ML_KEM_768[1], ML_KEM_1024[2]]));
     }
 }

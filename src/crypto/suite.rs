@@ -57,6 +57,52 @@ pub enum Group {
     Ecp521,
     /// Group 31 (RFC 8031).
     Curve25519,
+    /// ML-KEM-768 (draft-ietf-ipsecme-ikev2-mlkem), beside a classical exchange.
+    MlKem768,
+    /// ML-KEM-1024, likewise.
+    MlKem1024,
+}
+
+/// How many key exchanges may follow the first one (RFC 9370 §2.2.1: seven transform types).
+pub const MAX_ADDITIONAL: usize = 7;
+
+/// Key exchanges beside the first one (RFC 9370), in the order in which they are made: by transform type, 6 to 12.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Additional([Option<Group>; MAX_ADDITIONAL]);
+
+impl Additional {
+    /// None at all.
+    pub const NONE: Self = Self([None; MAX_ADDITIONAL]);
+
+    /// One alone, as ADDKE1.
+    #[must_use]
+    pub const fn one(group: Group) -> Self {
+        let mut all = Self::NONE;
+        all.0[0] = Some(group);
+        all
+    }
+
+    /// Puts one in its place, from 1 on. Gives what stood there.
+    pub fn put(&mut self, place: usize, group: Group) -> Option<Group> {
+        self.0.get_mut(place.checked_sub(1)?)?.replace(group)
+    }
+
+    /// Their places, from 1 on, and what stands there.
+    pub fn iter(&self) -> impl Iterator<Item = (u8, Group)> + '_ {
+        (1..).zip(&self.0).filter_map(|(place, group)| Some((place, (*group)?)))
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// Whether one of them withstands a quantum computer, as far as is known.
+    #[must_use]
+    pub fn is_post_quantum(&self) -> bool {
+        self.iter().any(|(_, group)| group.is_post_quantum())
+    }
 }
 
 /// What one IKE SA is protected with.
@@ -70,6 +116,8 @@ pub struct IkeSuite {
     pub prf: PrfAlg,
     /// Key exchange.
     pub group: Group,
+    /// Key exchanges that follow it.
+    pub additional: Additional,
 }
 
 /// What one child SA is protected with.
@@ -81,6 +129,8 @@ pub struct EspSuite {
     pub mac: Option<Mac>,
     /// Key exchange of CREATE_CHILD_SA; left out in IKE_AUTH (RFC 7296 §1.2).
     pub group: Option<Group>,
+    /// Key exchanges that follow it; none without a first one.
+    pub additional: Additional,
     /// Extended sequence numbers (RFC 4303 §2.2.1).
     pub esn: bool,
 }
@@ -197,7 +247,26 @@ impl Group {
             Self::Ecp384 => 2 * 48,
             Self::Ecp521 => 2 * 66,
             Self::Curve25519 => 32,
+            // FIPS 203 §8, table 3: the encapsulation key.
+            Self::MlKem768 => 1184,
+            Self::MlKem1024 => 1568,
         }
+    }
+
+    /// Length of the value that answers it: for ML-KEM a ciphertext (FIPS 203 §8, table 3).
+    #[must_use]
+    pub const fn answer_len(self) -> usize {
+        match self {
+            Self::MlKem768 => 1088,
+            Self::MlKem1024 => 1568,
+            classical => classical.public_len(),
+        }
+    }
+
+    /// Whether it withstands a quantum computer, as far as is known.
+    #[must_use]
+    pub const fn is_post_quantum(self) -> bool {
+        matches!(self, Self::MlKem768 | Self::MlKem1024)
     }
 
     /// The transform's number.
@@ -211,14 +280,16 @@ impl Group {
             Self::Ecp384 => KeMethod::ECP_384,
             Self::Ecp521 => KeMethod::ECP_521,
             Self::Curve25519 => KeMethod::CURVE25519,
+            Self::MlKem768 => KeMethod::ML_KEM_768,
+            Self::MlKem1024 => KeMethod::ML_KEM_1024,
         }
     }
 
     /// The group with this number, if it is one of ours.
     #[must_use]
     pub fn from_method(method: KeMethod) -> Option<Self> {
-        use Group::{Curve25519, Ecp256, Ecp384, Ecp521, Modp2048, Modp3072, Modp4096};
-        [Modp2048, Modp3072, Modp4096, Ecp256, Ecp384, Ecp521, Curve25519]
+        use Group::{Curve25519, Ecp256, Ecp384, Ecp521, MlKem768, MlKem1024, Modp2048, Modp3072, Modp4096};
+        [Modp2048, Modp3072, Modp4096, Ecp256, Ecp384, Ecp521, Curve25519, MlKem768, MlKem1024]
             .into_iter()
             .find(|group| group.method() == method)
     }
@@ -276,7 +347,7 @@ mod tests {
     #[test]
     fn no_other_number_leads_to_an_algorithm() {
         let groups = (0..=u16::MAX).filter(|number| Group::from_method(KeMethod(*number)).is_some());
-        assert_eq!(groups.collect::<Vec<_>>(), [14, 15, 16, 19, 20, 21, 31]);
+        assert_eq!(groups.collect::<Vec<_>>(), [14, 15, 16, 19, 20, 21, 31, 36, 37]);
         let macs = (0..=u16::MAX).filter(|number| Mac::from_integ(Integ(*number)).is_some());
         assert_eq!(macs.collect::<Vec<_>>(), [12, 13, 14]);
         let prfs = (0..=u16::MAX).filter(|number| PrfAlg::from_number(Prf(*number)).is_some());

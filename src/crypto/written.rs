@@ -1,6 +1,7 @@
 //! How an operator writes a suite: words joined by hyphens, the ones that operators of IPsec gateways know.
 //!
 //! IKE: `aes256gcm16-prfsha384-ecp384`, `aes256-sha384-ecp384`. ESP: `aes256gcm16-ecp384-esn`, `aes256-sha256`.
+//! Key exchanges that follow the first one (RFC 9370) are written `ke1_mlkem768` to `ke7_..`, as strongSwan does.
 //! Words may stand in any order and in capitals; what is printed is in one order and in small letters. Beside a cipher
 //! that needs an integrity algorithm the PRF over the same hash is understood if none is written. Left out on purpose:
 //! lists of alternatives within one suite. Several proposals are several suites, in order of preference.
@@ -10,7 +11,7 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use super::provider::{ALGORITHMS, Choice, row_of};
-use super::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
+use super::suite::{Additional, Cipher, EspSuite, Group, IkeSuite, MAX_ADDITIONAL, Mac, PrfAlg};
 
 /// A written suite that means nothing, and where it goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,7 +126,7 @@ const NOT_OFFERED: [(&str, &str, &str); 33] = [
     ("ecp224", WEAK, "ecp384"),
     ("x448", NOT_BUILT, "x25519"),
     ("curve448", NOT_BUILT, "x25519"),
-    ("mlkem768", NOT_BUILT, "ecp384"),
+    ("mlkem512", WEAK, "mlkem768"),
 ];
 
 /// One word and where it stood.
@@ -149,6 +150,9 @@ struct Words {
     prf: Option<Word<PrfAlg>>,
     group: Option<Word<Group>>,
     esn: Option<Word<bool>>,
+    additional: Additional,
+    /// The first word for one of them.
+    first_additional: Option<Word<Group>>,
 }
 
 impl Words {
@@ -168,12 +172,46 @@ impl Words {
             let value = text == "esn";
             return take(&mut self.esn, Word { value, text, at }, "word on sequence numbers", |esn| esn_word(*esn));
         }
+        if let Some((place, group)) = additional(&text) {
+            return self.follow(place, group.to_owned(), text, at);
+        }
         match look_up(&text) {
+            Ok(Choice::Group(value)) if value.is_post_quantum() => Err(Word { value, text, at }
+                .misplaced("it follows a classical key exchange: write it with `ke1_` in front")),
             Ok(Choice::Cipher(value)) => take(&mut self.cipher, Word { value, text, at }, CIPHER, |it| it.word()),
             Ok(Choice::Mac(value)) => take(&mut self.mac, Word { value, text, at }, MAC, |it| it.word()),
             Ok(Choice::Prf(value)) => take(&mut self.prf, Word { value, text, at }, PRF, |it| it.word()),
             Ok(Choice::Group(value)) => take(&mut self.group, Word { value, text, at }, GROUP, |it| it.word()),
             Err(fault) => Err(SuiteError { at, fault }),
+        }
+    }
+
+    /// A key exchange that follows the first one.
+    fn follow(&mut self, place: usize, group: String, text: String, at: Range<usize>) -> Result<(), SuiteError> {
+        let value = match look_up(&group) {
+            Ok(Choice::Group(value)) => value,
+            Ok(_) => return Err(Word { value: (), text, at }.misplaced("only a key exchange can follow one")),
+            Err(fault) => return Err(SuiteError { at, fault }),
+        };
+        let twice = self.additional.iter().find(|(_, other)| *other == value);
+        if let Some(first) = self.additional.put(place, value).or(twice.map(|(_, other)| other)) {
+            let fault =
+                Fault::Repeated { word: text, first: first.word(), place: "key exchange of its kind or number" };
+            return Err(SuiteError { at, fault });
+        }
+        self.first_additional.get_or_insert(Word { value, text, at });
+        Ok(())
+    }
+
+    /// RFC 9370 §2.2.1: what follows is of other kinds than what goes before, and nothing follows nothing.
+    fn following(&mut self, group: Option<Group>) -> Result<Additional, SuiteError> {
+        let repeats = self.additional.iter().any(|(_, other)| Some(other) == group);
+        match self.first_additional.take() {
+            Some(word) if group.is_none() => Err(word.misplaced("there is no key exchange that it could follow")),
+            Some(word) if repeats => {
+                Err(word.misplaced("an additional key exchange is of another kind than the first"))
+            }
+            _ => Ok(self.additional),
         }
     }
 
@@ -206,6 +244,13 @@ fn take<T>(
     }
     *place = Some(word);
     Ok(())
+}
+
+/// `ke1_` to `ke7_` and a key exchange.
+fn additional(text: &str) -> Option<(usize, &str)> {
+    let (place, group) = text.strip_prefix("ke")?.split_once('_')?;
+    let place = place.parse().ok().filter(|place| (1..=MAX_ADDITIONAL).contains(place))?;
+    Some((place, group))
 }
 
 fn look_up(text: &str) -> Result<Choice, Fault> {
@@ -241,20 +286,21 @@ impl FromStr for IkeSuite {
     fn from_str(text: &str) -> Result<Self, SuiteError> {
         let all = 0..text.len();
         let mut words = Words::read(text)?;
-        if let Some(esn) = words.esn {
+        if let Some(esn) = words.esn.take() {
             return Err(esn.misplaced("sequence numbers are those of ESP"));
         }
         let (cipher, mac) = words.protection(
             "this cipher protects integrity itself; name the pseudorandom function with `prf` before the hash",
             &all,
         )?;
-        let prf = match (words.prf, mac) {
+        let prf = match (words.prf.take(), mac) {
             (Some(prf), _) => prf.value,
             (None, Some(mac)) => mac.prf(),
             (None, None) => return Err(missing(PRF, "prfsha384", &all)),
         };
-        let group = words.group.ok_or_else(|| missing(GROUP, "ecp384", &all))?.value;
-        Ok(Self { cipher, mac, prf, group })
+        let group = words.group.take().ok_or_else(|| missing(GROUP, "ecp384", &all))?.value;
+        let additional = words.following(Some(group))?;
+        Ok(Self { cipher, mac, prf, group, additional })
     }
 }
 
@@ -263,16 +309,13 @@ impl FromStr for EspSuite {
 
     fn from_str(text: &str) -> Result<Self, SuiteError> {
         let mut words = Words::read(text)?;
-        if let Some(prf) = words.prf {
+        if let Some(prf) = words.prf.take() {
             return Err(prf.misplaced("ESP takes its keys from the IKE SA and has no pseudorandom function of its own"));
         }
         let (cipher, mac) = words.protection("this cipher protects integrity itself", &(0..text.len()))?;
-        Ok(Self {
-            cipher,
-            mac,
-            group: words.group.map(|group| group.value),
-            esn: words.esn.is_some_and(|esn| esn.value),
-        })
+        let group = words.group.take().map(|group| group.value);
+        let additional = words.following(group)?;
+        Ok(Self { cipher, mac, group, additional, esn: words.esn.is_some_and(|esn| esn.value) })
     }
 }
 
@@ -300,6 +343,12 @@ const fn esn_word(esn: bool) -> &'static str {
     if esn { "esn" } else { "noesn" }
 }
 
+impl fmt::Display for Additional {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.iter().try_for_each(|(place, group)| write!(f, "-ke{place}_{group}"))
+    }
+}
+
 impl fmt::Display for IkeSuite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.cipher)?;
@@ -309,7 +358,7 @@ impl fmt::Display for IkeSuite {
         if self.mac.map(Mac::prf) != Some(self.prf) {
             write!(f, "-{}", self.prf)?;
         }
-        write!(f, "-{}", self.group)
+        write!(f, "-{}{}", self.group, self.additional)
     }
 }
 
@@ -320,7 +369,7 @@ impl fmt::Display for EspSuite {
             write!(f, "-{mac}")?;
         }
         if let Some(group) = self.group {
-            write!(f, "-{group}")?;
+            write!(f, "-{group}{}", self.additional)?;
         }
         if self.esn { f.write_str("-esn") } else { Ok(()) }
     }

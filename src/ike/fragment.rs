@@ -5,10 +5,9 @@
 //! in a fragment's place. Left out: discovery of the path's MTU. There are two sizes at most, and the second is tried when the
 //! first one gets no answer (§2.5.2).
 
-use std::net::IpAddr;
-
 use super::error::Refusal;
 use super::limits;
+use super::path::{NAT_PORT, Path};
 use super::protect::Protection;
 use crate::entropy::Entropy;
 use crate::event::IkeReason;
@@ -20,18 +19,19 @@ use crate::wire::ike::payload::{EncryptedFragment, Payload};
 use crate::wire::ike::sealed::{self, FragmentNumber};
 
 /// Bytes of headers around an IKE message: IP, UDP and, on port 4500, the non-ESP marker.
-const fn around(address: IpAddr) -> usize {
-    let ip = if address.is_ipv4() { 20 } else { 40 };
-    ip + 8 + 4
+fn around(path: Path) -> usize {
+    let ip = if path.remote.is_ipv4() { 20 } else { 40 };
+    let marker = if path.local.port() == NAT_PORT || path.remote.port() == NAT_PORT { 4 } else { 0 };
+    ip + 8 + marker
 }
 
-/// The longest messages to an address that go out whole: at first, and when that gets no answer.
+/// The longest messages that go out whole: at first, and when that gets no answer.
 ///
 /// RFC 7383 §2.5.1 recommends datagrams of at most 1280 bytes for IPv6, and 576 for IPv4 where nothing more is known of the
 /// path. No IPv4 path of today is that narrow, so 576 comes second.
-fn sizes(address: IpAddr) -> (usize, Option<usize>) {
-    let room = |datagram: usize| datagram - around(address);
-    let narrow = address.is_ipv4().then(|| room(limits::NARROW_DATAGRAM));
+fn sizes(path: Path) -> (usize, Option<usize>) {
+    let room = |datagram: usize| datagram - around(path);
+    let narrow = path.remote.is_ipv4().then(|| room(limits::NARROW_DATAGRAM));
     (room(limits::UNFRAGMENTED_DATAGRAM), narrow)
 }
 
@@ -76,17 +76,17 @@ impl Fragments {
         Self { supported, ..Self::default() }
     }
 
-    /// Seals a request to `address`.
+    /// Seals a request for `path`.
     pub fn seal_request(
         &self,
         protection: &mut Protection,
         header: &Header,
         payloads: &[Payload],
-        address: IpAddr,
+        path: Path,
         entropy: &mut dyn Entropy,
     ) -> Outgoing {
         let (first, inner) = chain::encode(payloads);
-        let (wide, narrow) = sizes(address);
+        let (wide, narrow) = sizes(path);
         let mut cut = |limit| self.cut(protection, header, (first, &inner), limit, entropy);
         let wide = cut(wide);
         let narrow = narrow.filter(|limit| self.supported && wide.iter().any(|datagram| datagram.len() > *limit));
@@ -94,18 +94,18 @@ impl Fragments {
         Outgoing { wide, narrow: narrow.map(cut) }
     }
 
-    /// Seals a response to `address`. If the request came in fragments, they say what the path carries: the response is
+    /// Seals a response for `path`. If the request came in fragments, they say what the path carries: the response is
     /// always the same, so that there is no second size for it.
     pub fn seal_response(
         &mut self,
         protection: &mut Protection,
         header: &Header,
         payloads: &[Payload],
-        address: IpAddr,
+        path: Path,
         entropy: &mut dyn Entropy,
     ) -> Outgoing {
         let (first, inner) = chain::encode(payloads);
-        let (wide, narrow) = sizes(address);
+        let (wide, narrow) = sizes(path);
         let narrowest = narrow.unwrap_or(wide);
         let limit = self.peer_sends.take().map_or(wide, |length| length.clamp(narrowest, wide));
         Outgoing { wide: self.cut(protection, header, (first, &inner), limit, entropy), narrow: None }

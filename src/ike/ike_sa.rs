@@ -6,12 +6,13 @@ use std::sync::Arc;
 use super::auth::Means;
 use super::config::TunnelConfig;
 use super::error::Refusal;
+use super::exchange::intermediate;
 use super::fragment::Fragments;
 use super::keymat::Spis;
 use super::natd::Nat;
 use super::path::{NAT_PORT, Path};
 use super::payloads::Sorted;
-use super::protect::{Protection, Verified};
+use super::protect::Protection;
 use super::state::{Refused, State};
 use super::step::Step;
 use super::timer::earlier;
@@ -19,8 +20,8 @@ use super::window::{RequestId, ResponseId, Window};
 use crate::event::IkeReason;
 use crate::sa::child::Encapsulation;
 use crate::time::Instant;
-use crate::wire::ike::chain;
-use crate::wire::ike::header::{Flags, Header, IkeSpi};
+use crate::wire::ike::chain::{self, PAYLOAD_HEADER_LEN};
+use crate::wire::ike::header::{Flags, HEADER_LEN, Header, IkeSpi};
 use crate::wire::ike::message::Message;
 use crate::wire::ike::numbers::{ExchangeType, PayloadType};
 use crate::wire::ike::payload::Payload;
@@ -58,6 +59,8 @@ pub struct Core {
     pub window: Window,
     /// Whether the peer takes fragments, and those that have come in.
     pub fragments: Fragments,
+    /// The keys of the last IKE_INTERMEDIATE that we answered: its request may come again.
+    pub superseded: Option<Protection>,
 }
 
 impl Core {
@@ -91,8 +94,7 @@ impl Core {
     ) -> Option<()> {
         let id = self.window.next_id()?;
         let header = self.header(exchange, false, id);
-        let peer = self.path.remote.ip();
-        let message = self.fragments.seal_request(protection, &header, payloads, peer, step.entropy);
+        let message = self.fragments.seal_request(protection, &header, payloads, self.path, step.entropy);
         step.out.transmit_all(self.path, message.datagrams(1));
         self.window.sent(step.now, exchange, message, step.entropy);
         Some(())
@@ -109,8 +111,7 @@ impl Core {
         payloads: &[Payload],
     ) {
         let header = self.header(incoming.header.exchange, true, incoming.header.message_id);
-        let peer = incoming.path.remote.ip();
-        let message = self.fragments.seal_response(protection, &header, payloads, peer, step.entropy);
+        let message = self.fragments.seal_response(protection, &header, payloads, incoming.path, step.entropy);
         step.out.transmit_all(incoming.path, message.datagrams(1));
         self.window.answered(message);
     }
@@ -180,6 +181,10 @@ impl Core {
                 RequestId::Outside => return Err(Refusal::silent(IkeReason::OutsideWindow)),
             }
         };
+        let protection = match &self.superseded {
+            Some(before) if repeated && header.exchange == ExchangeType::IKE_INTERMEDIATE => before,
+            _ => protection,
+        };
         let message = Message::decode_after(*header, incoming.datagram)
             .map_err(|malformed| Refusal::silent(IkeReason::Malformed).with(malformed.to_string()))?;
         let response = header.flags.response;
@@ -190,7 +195,14 @@ impl Core {
                     return Ok(Arrival::Repeated);
                 }
                 self.fragments.drop_pieces(response);
-                verified.payloads(sk.first_inner).map(Verified::into_inner)
+                let (in_front, reserved) = incoming
+                    .datagram
+                    .split_at_checked(sk.content.start)
+                    .unwrap_or_default()
+                    .0
+                    .split_last_chunk::<PAYLOAD_HEADER_LEN>()
+                    .map_or((&[][..], 0), |(front, header)| (front, header[1]));
+                verified.stripped().map(|inner| (in_front, reserved, sk.first_inner, inner))
             }
             // RFC 7383 §2.6.1: of a request that was answered, the first fragment alone makes the answer go out again: once
             // for all of them.
@@ -204,11 +216,17 @@ impl Core {
             Some(Payload::Skf(skf)) => {
                 let whole = self.fragments.take(now, protection, header, incoming.datagram, skf)?;
                 let Some((first, inner)) = whole else { return Ok(Arrival::Piece) };
-                chain::decode_inner(first, &inner)
+                Ok((incoming.datagram.get(..HEADER_LEN).unwrap_or_default(), 0, first, inner))
             }
             _ => return Err(Refusal::silent(IkeReason::NotProtected)),
         };
-        let sorted = opened.map_err(Refusal::from).and_then(Sorted::sort);
+        let sorted = opened.map_err(Refusal::from).and_then(|(in_front, reserved, first, inner)| {
+            let mut sorted = Sorted::sort(chain::decode_inner(first, &inner)?)?;
+            // RFC 9242 §3.3: IKE_AUTH signs this exchange as it was.
+            let signed = header.exchange == ExchangeType::IKE_INTERMEDIATE;
+            sorted.octets = signed.then(|| intermediate::octets(in_front, reserved, first, &inner));
+            Ok(sorted)
+        });
         Ok(if response { Arrival::Response(sorted) } else { Arrival::Request(sorted) })
     }
 }

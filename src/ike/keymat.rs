@@ -70,18 +70,34 @@ pub fn ike_keys(suite: IkeSuite, shared: &Secret, nonces: Nonces<'_>, spis: Spis
     expand(suite, &skeyseed, nonces, spis)
 }
 
-/// The keys of an IKE SA that takes the place of an older one, whose PRF and SK_d are `old`.
+/// The keys of an IKE SA after another key exchange in IKE_INTERMEDIATE; `sk_d` is that of the keys before.
+pub fn next_ike_keys(suite: IkeSuite, sk_d: &Secret, shared: &Secret, nonces: Nonces<'_>, spis: Spis) -> IkeKeys {
+    // RFC 9370 §2.2.2: "SKEYSEED(n) = prf(SK_d(n-1), SK(n) | Ni | Nr)", with the nonces of IKE_SA_INIT.
+    let skeyseed = suite.prf.prf(sk_d.expose(), &[shared.expose(), nonces.initiator, nonces.responder]);
+    expand(suite, &skeyseed, nonces, spis)
+}
+
+/// The keys of an IKE SA that takes the place of an older one, whose PRF and SK_d are `old`; `shared` are the secrets of all
+/// its key exchanges in their order.
 pub fn rekeyed_ike_keys(
     old: (PrfAlg, &Secret),
     suite: IkeSuite,
-    shared: &Secret,
+    shared: &[Secret],
     nonces: Nonces<'_>,
     spis: Spis,
 ) -> IkeKeys {
     let (prf, sk_d) = old;
     // RFC 7296 §2.18: "SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr)", and it is the old IKE SA's PRF that is used.
-    let skeyseed = prf.prf(sk_d.expose(), &[shared.expose(), nonces.initiator, nonces.responder]);
+    let skeyseed = prf.prf(sk_d.expose(), &seed(shared, nonces));
     expand(suite, &skeyseed, nonces, spis)
+}
+
+/// What new keys come from beside SK_d. RFC 9370 §2.2.4: "SK(0) | Ni | Nr | SK(1) | ... SK(n)", where SK(0) is that of
+/// CREATE_CHILD_SA, if there is one, and the others are those of IKE_FOLLOWUP_KE.
+fn seed<'a>(shared: &'a [Secret], nonces: Nonces<'a>) -> Vec<&'a [u8]> {
+    let (first, further) = shared.split_at(shared.len().min(1));
+    let nonces = [nonces.initiator, nonces.responder];
+    first.iter().map(Secret::expose).chain(nonces).chain(further.iter().map(Secret::expose)).collect()
 }
 
 /// The seven keys, by the PRF of the new IKE SA.
@@ -116,21 +132,13 @@ pub struct ChildKeys {
     pub responder: EspKeys,
 }
 
-/// The keys of a new child SA; `shared` is the key exchange of CREATE_CHILD_SA, if there was one.
-pub fn child_keys(
-    prf: PrfAlg,
-    sk_d: &Secret,
-    shared: Option<&Secret>,
-    nonces: Nonces<'_>,
-    suite: EspSuite,
-) -> ChildKeys {
+/// The keys of a new child SA; `shared` are the key exchange of CREATE_CHILD_SA, if there was one, and those after it.
+pub fn child_keys(prf: PrfAlg, sk_d: &Secret, shared: &[Secret], nonces: Nonces<'_>, suite: EspSuite) -> ChildKeys {
     let integrity = suite.mac.map_or(0, super::super::crypto::suite::Mac::key_len);
     let encryption = suite.cipher.key_len();
     // RFC 7296 §2.17: "KEYMAT = prf+(SK_d, Ni | Nr)", and with a key exchange
     // "KEYMAT = prf+(SK_d, g^ir (new) | Ni | Nr)".
-    let shared = shared.map_or(&[][..], Secret::expose);
-    let material =
-        prf.prf_plus(sk_d.expose(), &[shared, nonces.initiator, nonces.responder], 2 * (integrity + encryption));
+    let material = prf.prf_plus(sk_d.expose(), &seed(shared, nonces), 2 * (integrity + encryption));
     let mut cut = Cutter { material: material.expose() };
     // §2.17: all keys of the SA that carries data from the initiator come first, and within one SA encryption
     // before integrity.
@@ -141,10 +149,10 @@ pub fn child_keys(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::suite::{Cipher, Group, Mac};
+    use crate::crypto::suite::{Additional, Cipher, Group, Mac};
 
     fn suite(cipher: Cipher, mac: Option<Mac>) -> IkeSuite {
-        IkeSuite { cipher, mac, prf: PrfAlg::HmacSha384, group: Group::Ecp384 }
+        IkeSuite { cipher, mac, prf: PrfAlg::HmacSha384, group: Group::Ecp384, additional: Additional::NONE }
     }
 
     /// RFC 7296 §2.18, by hand: the old PRF with the old SK_d makes SKEYSEED, the new PRF makes the keys.
@@ -154,13 +162,54 @@ mod tests {
         let nonces = Nonces { initiator: &[1; 32], responder: &[2; 16] };
         let (sk_d, shared) = (Secret::copy_of(&[7; 32]), Secret::copy_of(&[3; 48]));
         let spis = Spis { initiator: 5, responder: 6 };
-        let keys = rekeyed_ike_keys((PrfAlg::HmacSha256, &sk_d), new, &shared, nonces, spis);
+        let keys = rekeyed_ike_keys((PrfAlg::HmacSha256, &sk_d), new, &[shared], nonces, spis);
         let seed = PrfAlg::HmacSha256.prf(&[7; 32], &[&[&[3; 48][..], &[1; 32], &[2; 16]].concat()]);
         let tail = [&[1; 32][..], &[2; 16], &5u64.to_be_bytes(), &6u64.to_be_bytes()].concat();
         let all = PrfAlg::HmacSha384.prf_plus(seed.expose(), &[&tail], 3 * 48 + 2 * 36);
         assert_eq!(keys.sk_d.expose(), &all.expose()[..48]);
         assert_eq!(keys.sk_ei.expose(), &all.expose()[48..84]);
         assert_eq!(keys.sk_pr.expose(), &all.expose()[168..]);
+    }
+
+    /// RFC 9370 §2.2.2, by hand: SKEYSEED(1) from SK_d(0), the secret and the nonces; then all keys are made anew.
+    #[test]
+    fn a_further_key_exchange_is_chained_to_the_keys_before() {
+        let suite = suite(Cipher::Aes256Gcm16, None);
+        let nonces = Nonces { initiator: &[1; 32], responder: &[2; 16] };
+        let (sk_d, shared) = (Secret::copy_of(&[7; 48]), Secret::copy_of(&[3; 32]));
+        let keys = next_ike_keys(suite, &sk_d, &shared, nonces, Spis { initiator: 5, responder: 6 });
+        let seed = suite.prf.prf(&[7; 48], &[&[&[3; 32][..], &[1; 32], &[2; 16]].concat()]);
+        let tail = [&[1; 32][..], &[2; 16], &5u64.to_be_bytes(), &6u64.to_be_bytes()].concat();
+        let all = suite.prf.prf_plus(seed.expose(), &[&tail], 3 * 48 + 2 * 36);
+        assert_eq!(keys.sk_d.expose(), &all.expose()[..48]);
+        assert_eq!(keys.sk_pr.expose(), &all.expose()[168..]);
+    }
+
+    /// RFC 9370 §2.2.4: "SK(0) | Ni | Nr | SK(1) | ... SK(n)".
+    #[test]
+    fn further_secrets_of_a_rekeying_stand_behind_the_nonces() {
+        let suite = suite(Cipher::Aes256Gcm16, None);
+        let nonces = Nonces { initiator: &[1; 32], responder: &[2; 16] };
+        let sk_d = Secret::copy_of(&[7; 48]);
+        let shared = [[3; 48], [4; 48], [5; 48]].map(|bytes| Secret::copy_of(&bytes));
+        let seed = [&[3; 48][..], &[1; 32], &[2; 16], &[4; 48], &[5; 48]].concat();
+        let esp = EspSuite {
+            cipher: Cipher::Aes256Gcm16,
+            mac: None,
+            group: Some(Group::Ecp384),
+            additional: Additional::NONE,
+            esn: true,
+        };
+        let keys = child_keys(suite.prf, &sk_d, &shared, nonces, esp);
+        let all = suite.prf.prf_plus(&[7; 48], &[&seed], 72);
+        assert_eq!(keys.initiator.cipher.expose(), &all.expose()[..36]);
+        assert_eq!(keys.responder.cipher.expose(), &all.expose()[36..]);
+        let spis = Spis { initiator: 5, responder: 6 };
+        let keys = rekeyed_ike_keys((PrfAlg::HmacSha256, &sk_d), suite, &shared, nonces, spis);
+        let skeyseed = PrfAlg::HmacSha256.prf(&[7; 48], &[&seed]);
+        let tail = [&[1; 32][..], &[2; 16], &5u64.to_be_bytes(), &6u64.to_be_bytes()].concat();
+        let all = suite.prf.prf_plus(skeyseed.expose(), &[&tail], 48);
+        assert_eq!(keys.sk_d, all);
     }
 
     #[test]
@@ -191,15 +240,21 @@ mod tests {
             assert_eq!(key.expose(), &all.expose()[range[0]..range[1]]);
         }
 
-        let esp = EspSuite { cipher: Cipher::Aes256Cbc, mac: Some(Mac::HmacSha512), group: None, esn: false };
+        let esp = EspSuite {
+            cipher: Cipher::Aes256Cbc,
+            mac: Some(Mac::HmacSha512),
+            group: None,
+            additional: Additional::NONE,
+            esn: false,
+        };
         let pfs = Secret::copy_of(&[5; 48]);
-        let child = child_keys(suite.prf, &keys.sk_d, Some(&pfs), nonces, esp);
+        let child = child_keys(suite.prf, &keys.sk_d, &[pfs], nonces, esp);
         let all = suite.prf.prf_plus(keys.sk_d.expose(), &[&[&[5; 48][..], &seed].concat()], 2 * (32 + 64));
         assert_eq!(child.initiator.cipher.expose(), &all.expose()[..32]);
         assert_eq!(child.initiator.mac.expose(), &all.expose()[32..96]);
         assert_eq!(child.responder.cipher.expose(), &all.expose()[96..128]);
         assert_eq!(child.responder.mac.expose(), &all.expose()[128..]);
-        let without = child_keys(suite.prf, &keys.sk_d, None, nonces, esp);
+        let without = child_keys(suite.prf, &keys.sk_d, &[], nonces, esp);
         assert_ne!(without.initiator.cipher, child.initiator.cipher);
     }
 }

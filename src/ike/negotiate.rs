@@ -4,7 +4,7 @@
 //! a proposal (RFC 5282 §8, and what Cisco's policies can hold), and a suite that was not configured cannot be put
 //! together from the pieces of others.
 
-use crate::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
+use crate::crypto::suite::{Additional, Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
 use crate::ike::limits;
 use crate::sa::spi::Spi;
 use crate::wire::ike::header::IkeSpi;
@@ -29,15 +29,12 @@ pub fn in_use_first<S: Copy + PartialEq>(ours: &[S], in_use: S) -> Vec<S> {
 
 /// The number of a group in the registry.
 pub fn method(group: Group) -> KeMethod {
-    match group {
-        Group::Modp2048 => KeMethod::MODP_2048,
-        Group::Modp3072 => KeMethod::MODP_3072,
-        Group::Modp4096 => KeMethod::MODP_4096,
-        Group::Ecp256 => KeMethod::ECP_256,
-        Group::Ecp384 => KeMethod::ECP_384,
-        Group::Ecp521 => KeMethod::ECP_521,
-        Group::Curve25519 => KeMethod::CURVE25519,
-    }
+    group.method()
+}
+
+/// The transforms of key exchanges that follow the first one (RFC 9370 §2.2.1).
+fn further(additional: Additional) -> Vec<Transform> {
+    additional.iter().map(|(place, group)| Transform::additional(place, group.method())).collect()
 }
 
 fn encr(cipher: Cipher) -> Transform {
@@ -69,16 +66,18 @@ fn prf(prf: PrfAlg) -> Transform {
 fn ike_transforms(suite: IkeSuite) -> Vec<Transform> {
     // RFC 7296 §3.3.3: for IKE ENCR, PRF, INTEG and KE; RFC 5282 §8: no INTEG beside an AEAD cipher.
     let parts = [Some(encr(suite.cipher)), Some(prf(suite.prf)), suite.mac.map(integ)];
-    parts.into_iter().flatten().chain([Transform::ke(method(suite.group))]).collect()
+    let group = Transform::ke(method(suite.group));
+    parts.into_iter().flatten().chain([group]).chain(further(suite.additional)).collect()
 }
 
 fn esp_transforms(suite: EspSuite, place: Place) -> Vec<Transform> {
     let group = suite.group.filter(|_| place == Place::CreateChildSa);
     let esn = Transform::esn(if suite.esn { Esn::YES } else { Esn::NO });
-    [Some(encr(suite.cipher)), suite.mac.map(integ), group.map(|group| Transform::ke(method(group))), Some(esn)]
-        .into_iter()
-        .flatten()
-        .collect()
+    let parts =
+        [Some(encr(suite.cipher)), suite.mac.map(integ), group.map(|group| Transform::ke(method(group))), Some(esn)];
+    // RFC 9370 §2.2.4: like the first key exchange, those that follow have no place in IKE_AUTH.
+    let further = group.map(|_| further(suite.additional)).unwrap_or_default();
+    parts.into_iter().flatten().chain(further).collect()
 }
 
 /// Numbers the proposals from 1 (RFC 7296 §3.3.1) and leaves out repetitions.
@@ -123,9 +122,11 @@ pub struct Chosen<S> {
     pub proposal: Proposal,
 }
 
-/// As responder: the first of our suites that one of the peer's proposals holds.
-pub fn choose_ike(offered: &Sa, ours: &[IkeSuite], lab: bool) -> Option<Chosen<IkeSuite>> {
-    ours.iter().filter(|suite| permitted(suite.cipher, lab)).find_map(|suite| {
+/// As responder: the first of our suites that one of the peer's proposals holds. `further`: whether the peer can make the
+/// key exchanges that follow the first one.
+pub fn choose_ike(offered: &Sa, ours: &[IkeSuite], lab: bool, further: bool) -> Option<Chosen<IkeSuite>> {
+    let possible = |suite: &&IkeSuite| permitted(suite.cipher, lab) && (further || suite.additional.is_empty());
+    ours.iter().filter(possible).find_map(|suite| {
         let wanted = ike_transforms(*suite);
         offered.proposals.iter().filter(|proposal| proposal.protocol == ProtocolId::IKE).find_map(|proposal| {
             let transforms = pick(proposal, &wanted, |_| false)?;
@@ -142,7 +143,8 @@ pub fn choose_esp(offered: &Sa, ours: &[EspSuite], lab: bool, place: Place) -> O
             let spi = Spi::new(proposal.esp_spi()?)?;
             // In IKE_AUTH a group is meant for later, whatever it is; one is echoed, and none is used.
             let any_group = place == Place::IkeAuth;
-            let transforms = pick(proposal, &wanted, |kind| any_group && kind == TransformType::KE)?;
+            let transforms =
+                pick(proposal, &wanted, |kind| any_group && (kind == TransformType::KE || kind.is_additional()))?;
             Some((Chosen { suite: *suite, proposal: Proposal { transforms, ..proposal.clone() } }, spi))
         })
     })
@@ -168,7 +170,8 @@ fn pick(proposal: &Proposal, wanted: &[Transform], any: impl Fn(TransformType) -
     for kind in others {
         let none = match kind {
             TransformType::INTEG => Transform::integ(Integ::NONE),
-            TransformType::KE => Transform::ke(KeMethod::NONE),
+            // RFC 9370 §2.2.1: NONE among the transforms of an additional key exchange makes it optional.
+            kind if kind == TransformType::KE || kind.is_additional() => Transform::new(kind, KeMethod::NONE.0),
             // RFC 7296 §3.3.6: a proposal with a transform type that is not understood cannot be accepted.
             _ => return None,
         };
@@ -201,6 +204,21 @@ pub fn accept_esp(answer: &Sa, ours: &[EspSuite], lab: bool, place: Place) -> Op
     let suite = ours.iter().find(|suite| same_set(&esp_transforms(**suite, place), &chosen.transforms))?;
     let spi = Spi::new(answer.proposals.first()?.esp_spi()?)?;
     permitted(suite.cipher, lab).then_some((*suite, spi))
+}
+
+/// Whether what one side offers fails at nothing but that we ask for post-quantum key exchanges beside the others: the
+/// other side has none, or somebody has taken them out of its message.
+pub fn lacks_post_quantum(theirs: &Sa, ours: &[IkeSuite], lab: bool) -> bool {
+    let required = !ours.is_empty() && ours.iter().all(|suite| suite.additional.is_post_quantum());
+    let classical: Vec<_> = ours.iter().map(|suite| IkeSuite { additional: Additional::NONE, ..*suite }).collect();
+    required && choose_ike(theirs, &classical, lab, false).is_some()
+}
+
+/// The same for a child SA.
+pub fn child_lacks_post_quantum(theirs: &Sa, ours: &[EspSuite], lab: bool, place: Place) -> bool {
+    let required = !ours.is_empty() && ours.iter().all(|suite| suite.additional.is_post_quantum());
+    let classical: Vec<_> = ours.iter().map(|suite| EspSuite { additional: Additional::NONE, ..*suite }).collect();
+    required && place == Place::CreateChildSa && choose_esp(theirs, &classical, lab, place).is_some()
 }
 
 /// RFC 7296 §2.7: the responder "MUST choose a single proposal" and answers with its number; §3.3: the answer must be
@@ -247,6 +265,7 @@ fn name(transform: &Transform) -> String {
         TransformType::INTEG => Integ(transform.id).to_string(),
         TransformType::KE => KeMethod(transform.id).to_string(),
         TransformType::ESN => Esn(transform.id).to_string(),
+        other if other.is_additional() => format!("{other}:{}", KeMethod(transform.id)),
         other => format!("{other}/{}", transform.id),
     };
     match transform.attributes.first() {

@@ -32,6 +32,8 @@ pub struct Sorted {
     pub notifies: Vec<Notify>,
     /// All deletions, in order.
     pub deletes: Vec<Delete>,
+    /// What IKE_AUTH signs of this message, if it is one of IKE_INTERMEDIATE.
+    pub octets: Option<Vec<u8>>,
 }
 
 /// What one message must carry.

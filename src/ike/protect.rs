@@ -10,10 +10,12 @@ use crate::crypto::suite::{Cipher, IkeSuite, Mac};
 use crate::entropy::Entropy;
 use crate::event::IkeReason;
 use crate::secret::Secret;
+#[cfg(test)]
 use crate::wire::ike::chain;
 use crate::wire::ike::header::Header;
 use crate::wire::ike::malformed::Malformed;
 use crate::wire::ike::numbers::PayloadType;
+#[cfg(test)]
 use crate::wire::ike::payload::Payload;
 use crate::wire::ike::sealed::{self, CipherShape, FragmentNumber, SealedParts};
 
@@ -23,6 +25,7 @@ pub struct Verified<T>(T);
 
 impl<T> Verified<T> {
     /// The value.
+    #[cfg(test)]
     pub fn into_inner(self) -> T {
         self.0
     }
@@ -149,6 +152,7 @@ impl Verified<Vec<u8>> {
     }
 
     /// The payloads inside, the first being of type `first`.
+    #[cfg(test)]
     pub fn payloads(&self, first: PayloadType) -> Result<Verified<Vec<Payload>>, Malformed> {
         chain::decode_inner(first, sealed::strip_padding(&self.0)?).map(Verified)
     }
@@ -157,7 +161,7 @@ impl Verified<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::suite::{Group, PrfAlg};
+    use crate::crypto::suite::{Additional, Group, PrfAlg};
     use crate::entropy::SeededEntropy;
     use crate::ike::keymat::{Nonces, Spis, ike_keys};
     use crate::wire::ike::header::Flags;
@@ -175,7 +179,8 @@ mod tests {
     ];
 
     fn pair(cipher: Cipher, mac: Option<Mac>) -> (Protection, Protection) {
-        let suite = IkeSuite { cipher, mac, prf: PrfAlg::HmacSha512, group: Group::Ecp384 };
+        let suite =
+            IkeSuite { cipher, mac, prf: PrfAlg::HmacSha512, group: Group::Ecp384, additional: Additional::NONE };
         let nonces = Nonces { initiator: &[1; 32], responder: &[2; 32] };
         let keys = ike_keys(suite, &Secret::copy_of(&[7; 48]), nonces, Spis { initiator: 3, responder: 4 });
         (Protection::new(suite, &keys, true), Protection::new(suite, &keys, false))

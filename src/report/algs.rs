@@ -21,6 +21,9 @@ pub fn algs(width: usize) -> String {
     let headings = ["WORD", "ALGORITHM", "TRANSFORM", "IANA", "IN", "SPECIFIED IN", "ALLOWED FOR", "PROVIDER"];
     let mut out = table(headings, &rows, width);
     out.push_str("\nx25519 may be written curve25519, aes256 may be written aes256cbc\n");
+    out.push_str(
+        "ADDKE: a key exchange that follows another one, written ke1_mlkem768; ke1_ to ke7_ take KE as well\n",
+    );
     out
 }
 
@@ -48,6 +51,7 @@ const fn transform_name(choice: Choice) -> &'static str {
         Choice::Cipher(_) => "ENCR",
         Choice::Mac(_) => "INTEG",
         Choice::Prf(_) => "PRF",
+        Choice::Group(group) if group.is_post_quantum() => "ADDKE",
         Choice::Group(_) => "KE",
     }
 }
@@ -108,10 +112,13 @@ mod tests {
         };
         for row in json().as_array().unwrap() {
             let word = row["word"].as_str().unwrap();
+            let word = if row["transform"] == "ADDKE" { format!("ke1_{word}") } else { word.to_owned() };
+            let word = word.as_str();
             let tries = match row["transform"].as_str().unwrap() {
                 "ENCR" => vec![["prfsha384", "ecp384", ""], ["", "", ""], ["sha384", "ecp384", ""]],
                 "INTEG" => vec![["aes256", "ecp384", ""]],
                 "KE" => vec![["aes256gcm16", "prfsha384", ""], ["aes256gcm16", "", ""]],
+                "ADDKE" => vec![["aes256gcm16", "prfsha384", "ecp384"], ["aes256gcm16", "ecp384", ""]],
                 _ => vec![["aes256gcm16", "ecp384", ""]],
             };
             let found = tries.into_iter().map(|fill| fits(word, fill)).reduce(|a, b| (a.0 || b.0, a.1 || b.1)).unwrap();

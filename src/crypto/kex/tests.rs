@@ -32,6 +32,48 @@ fn both_sides_reach_the_same_secret_in_every_group() {
     }
 }
 
+const KEM: [Group; 2] = [Group::MlKem768, Group::MlKem1024];
+
+#[test]
+fn an_answer_holds_the_secret_for_the_owner_of_the_key_alone() {
+    for group in GROUPS.into_iter().chain(KEM) {
+        let (ours, other) = (pair(group, 1), pair(group, 2));
+        let (value, secret) = answer(group, ours.public(), &mut SeededEntropy::new(3)).expect("valid");
+        assert_eq!(value.len(), group.answer_len(), "{group:?}");
+        assert_eq!(ours.public().len(), group.public_len(), "{group:?}");
+        assert_eq!(ours.agree(&value).expect("valid"), secret, "{group:?}");
+        assert_ne!(other.agree(&value).expect("valid"), secret, "{group:?}");
+    }
+}
+
+#[test]
+fn every_changed_ciphertext_gives_another_secret_and_every_other_length_none() {
+    for group in KEM {
+        let public = pair(group, 1).public().to_vec();
+        let (value, secret) = answer(group, &public, &mut SeededEntropy::new(3)).expect("valid");
+        for at in (0..value.len()).step_by(97) {
+            let mut changed = value.clone();
+            changed[at] ^= 1;
+            assert_ne!(pair(group, 1).agree(&changed).expect("FIPS 203 §7.3: implicit rejection"), secret);
+        }
+        for length in [0, 1, value.len() - 1, value.len() + 1] {
+            let cut: Vec<u8> = value.iter().copied().cycle().take(length).collect();
+            assert_eq!(pair(group, 1).agree(&cut), Err(BadPublicValue));
+        }
+        for length in [0, 1, public.len() - 1, public.len() + 1] {
+            let cut: Vec<u8> = public.iter().copied().cycle().take(length).collect();
+            assert!(answer(group, &cut, &mut SeededEntropy::new(3)).is_err());
+        }
+        // FIPS 203 §7.2: a coefficient that is not below 3329.
+        let mut too_large = public.clone();
+        (too_large[0], too_large[1]) = (0x01, 0x0d | (too_large[1] & 0xf0));
+        assert!(answer(group, &too_large, &mut SeededEntropy::new(3)).is_err());
+        (too_large[0], too_large[1]) = (0x00, 0x0d | (too_large[1] & 0xf0));
+        assert!(answer(group, &too_large, &mut SeededEntropy::new(3)).is_ok());
+        assert_eq!(pair(group, 7).public(), pair(group, 7).public());
+    }
+}
+
 #[test]
 fn a_seed_repeats_the_exchange() {
     for group in GROUPS {

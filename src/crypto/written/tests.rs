@@ -12,22 +12,68 @@ fn esp(text: &str) -> Result<EspSuite, SuiteError> {
 
 #[test]
 fn the_words_of_a_suite_are_understood() {
-    let gcm = IkeSuite { cipher: Cipher::Aes256Gcm16, mac: None, prf: PrfAlg::HmacSha384, group: Group::Ecp384 };
+    let gcm = IkeSuite {
+        cipher: Cipher::Aes256Gcm16,
+        mac: None,
+        prf: PrfAlg::HmacSha384,
+        group: Group::Ecp384,
+        additional: Additional::NONE,
+    };
     assert_eq!(ike("aes256gcm16-prfsha384-ecp384"), Ok(gcm));
     let cbc = IkeSuite {
         cipher: Cipher::Aes256Cbc,
         mac: Some(Mac::HmacSha384),
         prf: PrfAlg::HmacSha384,
         group: Group::Modp2048,
+        additional: Additional::NONE,
     };
     assert_eq!(ike("aes256-sha384-modp2048"), Ok(cbc));
     assert_eq!(ike("aes256-sha384-prfsha512-modp2048"), Ok(IkeSuite { prf: PrfAlg::HmacSha512, ..cbc }));
-    let esn = EspSuite { cipher: Cipher::Aes256Gcm16, mac: None, group: Some(Group::Ecp384), esn: true };
+    let esn = EspSuite {
+        cipher: Cipher::Aes256Gcm16,
+        mac: None,
+        group: Some(Group::Ecp384),
+        additional: Additional::NONE,
+        esn: true,
+    };
     assert_eq!(esp("aes256gcm16-ecp384-esn"), Ok(esn));
     assert_eq!(esp("aes256gcm16-ecp384"), Ok(EspSuite { esn: false, ..esn }));
     assert_eq!(esp("aes256gcm16-noesn"), Ok(EspSuite { esn: false, group: None, ..esn }));
-    let cbc = EspSuite { cipher: Cipher::Aes256Cbc, mac: Some(Mac::HmacSha256), group: None, esn: false };
+    let cbc = EspSuite {
+        cipher: Cipher::Aes256Cbc,
+        mac: Some(Mac::HmacSha256),
+        group: None,
+        additional: Additional::NONE,
+        esn: false,
+    };
     assert_eq!(esp("aes256-sha256"), Ok(cbc));
+}
+
+#[test]
+fn key_exchanges_that_follow_have_a_number_and_come_after_a_classical_one() {
+    let suite = ike("aes256gcm16-prfsha384-ecp384-ke1_mlkem768").unwrap();
+    assert_eq!(suite.additional, Additional::one(Group::MlKem768));
+    let text = "aes256gcm16-prfsha384-x25519-ke1_ecp384-ke7_mlkem1024";
+    let suite = ike("aes256gcm16-KE7_MLKEM1024-ke1_ecp384-prfsha384-x25519").unwrap();
+    assert_eq!((suite.to_string().as_str(), suite.additional.is_post_quantum()), (text, true));
+    assert_eq!(ike(text), Ok(suite));
+    assert_eq!(suite.additional.iter().collect::<Vec<_>>(), [(1, Group::Ecp384), (7, Group::MlKem1024)]);
+    let text = "aes256gcm16-ecp384-ke1_mlkem768-esn";
+    assert_eq!(esp(text).map(|suite| suite.to_string()), Ok(text.into()));
+    for (text, why) in [
+        ("aes256gcm16-prfsha384-mlkem768", "with `ke1_` in front"),
+        ("aes256gcm16-ke1_mlkem768", "no key exchange that it could follow"),
+        ("aes256gcm16-ecp384-ke1_mlkem512", "use `mlkem768`"),
+        ("aes256gcm16-ecp384-ke8_mlkem768", "no algorithm known here"),
+        ("aes256gcm16-ecp384-ke0_mlkem768", "no algorithm known here"),
+        ("aes256gcm16-ecp384-ke1_aes256", "only a key exchange"),
+        ("aes256gcm16-ecp384-ke1_ecp384", "another kind than the first"),
+        ("aes256gcm16-ecp384-ke1_mlkem768-ke2_mlkem768", "`ke2_mlkem768` is a second"),
+        ("aes256gcm16-ecp384-ke1_mlkem768-ke1_mlkem1024", "`ke1_mlkem1024` is a second"),
+    ] {
+        let error = esp(text).expect_err(text).to_string();
+        assert!(error.contains(why), "{text}: {error}");
+    }
 }
 
 #[test]
@@ -45,16 +91,19 @@ fn every_suite_prints_as_it_is_read() {
         let macs = || choices().filter_map(|it| if let Choice::Mac(it) = it { Some(it) } else { None });
         let macs: Vec<_> = if cipher.is_aead() { vec![None] } else { macs().map(Some).collect() };
         for mac in macs {
-            for group in choices().filter_map(|it| if let Choice::Group(it) = it { Some(it) } else { None }) {
+            for group in choices()
+                .filter_map(|it| if let Choice::Group(it) = it { Some(it) } else { None })
+                .filter(|group| !group.is_post_quantum())
+            {
                 for prf in choices().filter_map(|it| if let Choice::Prf(it) = it { Some(it) } else { None }) {
-                    let suite = IkeSuite { cipher, mac, prf, group };
+                    let suite = IkeSuite { cipher, mac, prf, group, additional: Additional::NONE };
                     assert_eq!(ike(&suite.to_string()), Ok(suite));
                     seen += 1;
                 }
                 for (group, esn) in
                     once(None).chain(once(Some(group))).flat_map(|group| [(group, true), (group, false)])
                 {
-                    let suite = EspSuite { cipher, mac, group, esn };
+                    let suite = EspSuite { cipher, mac, group, additional: Additional::NONE, esn };
                     assert_eq!(esp(&suite.to_string()), Ok(suite));
                     seen += 1;
                 }

@@ -71,7 +71,7 @@ impl Endpoint {
     /// The tunnel between these addresses.
     pub(super) fn tunnel_of(&self, path: Path) -> Option<&Connection> {
         let (local, remote) = (path.local.ip(), path.remote.ip());
-        self.connections.values().find(|of| of.config.local == local && of.config.is_peer(remote))
+        self.connections.values().find(|of| of.config.local == local && of.config.peer == remote)
     }
 
     /// A message that may open an IKE SA. No state is made before everything that can be checked has been.
@@ -126,7 +126,7 @@ impl Endpoint {
                 Ok(())
             }
             Err(refusal) => {
-                if refusal.reason == IkeReason::NoProposalChosen {
+                if matches!(refusal.reason, IkeReason::NoProposalChosen | IkeReason::PostQuantumRequired) {
                     let detail = refusal.detail.clone().unwrap_or_default();
                     self.declined(tunnel.id, ExchangeType::IKE_SA_INIT, refusal.reason, detail);
                 }

@@ -54,7 +54,8 @@ impl Handshake {
         SignedOctets { prf, message, nonce, sk_p, id, int_auth }
     }
 
-    fn nonces(&self) -> Nonces<'_> {
+    /// Both nonces.
+    pub(in crate::ike) fn nonces(&self) -> Nonces<'_> {
         Nonces { initiator: &self.initiator_nonce, responder: &self.responder_nonce }
     }
 }
@@ -159,7 +160,7 @@ pub fn establish_opened(
     let child = agreed.map(|(shape, inbound, agreed)| {
         let agreed = agreed.map(|agreed| {
             let suite = agreed.suite;
-            let keys = child_keys(handshake.suite.prf, &handshake.keys.sk_d, None, handshake.nonces(), suite);
+            let keys = child_keys(handshake.suite.prf, &handshake.keys.sk_d, &[], handshake.nonces(), suite);
             agreed.specs(core, step, keys, true, None)
         });
         (shape, inbound, agreed)
@@ -243,7 +244,7 @@ pub fn establish_answered(
             payloads.push(Agreed::proposal(proposal));
             payloads.extend(agreed.selectors());
             let suite = agreed.suite;
-            let keys = child_keys(handshake.suite.prf, &handshake.keys.sk_d, None, handshake.nonces(), suite);
+            let keys = child_keys(handshake.suite.prf, &handshake.keys.sk_d, &[], handshake.nonces(), suite);
             Some(agreed.specs(core, step, keys, false, None).install_inbound(step))
         }
         Err(Declined { reason, notify, detail }) => {

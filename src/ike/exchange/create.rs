@@ -106,7 +106,7 @@ impl Requested {
         let group = agreed.suite.group;
         let shared = group.map(|group| agree(keypair, group, answer)).transpose()?;
         let nonces = Nonces { initiator: &nonce, responder: theirs };
-        let keys = child_keys(state.suite.prf, &state.sk_d, shared.as_ref(), nonces, agreed.suite);
+        let keys = child_keys(state.suite.prf, &state.sk_d, shared.as_slice(), nonces, agreed.suite);
         Ok(agreed.specs(core, step, keys, true, group))
     }
 }
@@ -216,7 +216,7 @@ pub fn make(
     let nonce = step.entropy.array::<{ limits::NONCE_LEN }>().to_vec();
     let theirs = sorted.nonce.as_deref().unwrap_or_default();
     let nonces = Nonces { initiator: theirs, responder: &nonce };
-    let keys = child_keys(state.suite.prf, &state.sk_d, shared.as_ref(), nonces, agreed.suite);
+    let keys = child_keys(state.suite.prf, &state.sk_d, shared.as_slice(), nonces, agreed.suite);
     let mut payloads = vec![Agreed::proposal(proposal), Payload::Nonce(Nonce(nonce.clone()))];
     payloads.extend(public);
     payloads.extend(agreed.selectors());

@@ -109,7 +109,7 @@ pub fn process(
     let responder = answer.nonce.clone().unwrap_or_default();
     let nonces = Nonces { initiator: &nonce, responder: &responder };
     let mut heir = match accept(answer, &suites, core, spi, keypair) {
-        Ok((suite, spis, shared)) => succeed(&state, core, step, suite, &shared, nonces, spis, true),
+        Ok((suite, spis, shared)) => succeed(&state, core, step, suite, &[shared], nonces, spis, true),
         Err(declined) => return refused(state, core, step, rival, declined),
     };
     match rival {
@@ -225,7 +225,7 @@ fn make(
 ) -> Result<(Heir, Vec<Payload>, Lowest), Declined> {
     let tunnel = &core.tunnel;
     let offered = sorted.sa.clone().unwrap_or_default();
-    let chosen = negotiate::choose_ike(&offered, &tunnel.ike, tunnel.lab);
+    let chosen = negotiate::choose_ike(&offered, &tunnel.ike, tunnel.lab, true);
     let theirs = |proposal: &Proposal| proposal.ike_spi().filter(|spi| *spi != 0);
     let Some((initiator, chosen)) = chosen.and_then(|chosen| Some((theirs(&chosen.proposal)?, chosen))) else {
         let detail = negotiate::compare(&negotiate::ike_offer(&tunnel.ike), Some(&offered));
@@ -236,7 +236,7 @@ fn make(
     let nonce = step.entropy.array::<{ limits::NONCE_LEN }>().to_vec();
     let theirs = sorted.nonce.as_deref().unwrap_or_default();
     let nonces = Nonces { initiator: theirs, responder: &nonce };
-    let heir = succeed(state, core, step, chosen.suite, &shared, nonces, spis, false);
+    let heir = succeed(state, core, step, chosen.suite, &[shared], nonces, spis, false);
     let proposal = Proposal { spi: spis.responder.to_be_bytes().to_vec(), ..chosen.proposal };
     let lowest = Lowest::of(nonces);
     let payloads = vec![Payload::Sa(Sa { proposals: vec![proposal] }), Payload::Nonce(Nonce(nonce.clone())), public];
@@ -250,7 +250,7 @@ fn succeed(
     core: &Core,
     step: &mut Step<'_>,
     suite: IkeSuite,
-    shared: &Secret,
+    shared: &[Secret],
     nonces: Nonces<'_>,
     spis: Spis,
     initiator: bool,
@@ -272,6 +272,7 @@ fn succeed(
         // §2.18: "The old IKE SA retains its numbering"; the new one begins at zero both ways.
         window: Window::new(0),
         fragments: Fragments::new(core.fragments.supported),
+        superseded: None,
     };
     step.out.event(Event::IkeRekeyed {
         tunnel: core.tunnel.name.clone(),

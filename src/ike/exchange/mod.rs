@@ -7,4 +7,5 @@ pub mod create;
 pub mod delete;
 pub mod ike_rekey;
 pub mod informational;
+pub mod intermediate;
 pub mod sa_init;

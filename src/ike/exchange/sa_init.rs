@@ -11,7 +11,7 @@
 //!                              <--  HDR, SAr1, KEr, Nr, [CERTREQ]
 //! ```
 
-use std::net::IpAddr;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::crypto::kex::KeyPair;
@@ -22,7 +22,7 @@ use crate::ids::ShapeId;
 use crate::ike::account::{self, Heard, Outcome, Said, Topic};
 use crate::ike::config::TunnelConfig;
 use crate::ike::error::Refusal;
-use crate::ike::exchange::auth;
+use crate::ike::exchange::intermediate;
 use crate::ike::fragment::{Fragments, Outgoing};
 use crate::ike::ike_sa::{Core, IkeSa, Incoming};
 use crate::ike::keymat::{Nonces, Spis, ike_keys};
@@ -31,7 +31,7 @@ use crate::ike::path::{IKE_PORT, Path};
 use crate::ike::payloads::{Required, Sorted};
 use crate::ike::protect::Protection;
 use crate::ike::state::init_requested::Try;
-use crate::ike::state::{Handshake, InitAnswered, InitRequested, Purpose, Refused, State};
+use crate::ike::state::{Handshake, InitAnswered, InitRequested, Refused, State};
 use crate::ike::step::{Notice, Step};
 use crate::ike::window::Window;
 use crate::ike::{keylog, limits, negotiate};
@@ -55,23 +55,24 @@ pub fn fresh_spi(entropy: &mut dyn Entropy) -> IkeSpi {
 }
 
 /// RFC 7383 §2.3: support for fragmentation is announced by a notification without data.
-fn fragments_supported() -> Payload {
-    Payload::Notify(Notify::status(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, Vec::new()))
+const FRAGMENTS: NotifyType = NotifyType::IKEV2_FRAGMENTATION_SUPPORTED;
+/// RFC 9242 §3.1: likewise support for IKE_INTERMEDIATE.
+const INTERMEDIATE: NotifyType = NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED;
+
+/// Says what is supported.
+fn say(kind: NotifyType) -> Payload {
+    Payload::Notify(Notify::status(kind, Vec::new()))
 }
 
-fn takes_fragments(notifies: &[Notify]) -> bool {
-    notifies.iter().any(|notify| notify.kind == NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)
+fn says(notifies: &[Notify], kind: NotifyType) -> bool {
+    notifies.iter().any(|notify| notify.kind == kind)
 }
 
 // Initiator.
 
 /// How an attempt begins.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Beginning {
-    /// With which head-end.
-    pub peer: IpAddr,
-    /// What for.
-    pub purpose: Purpose,
     /// The child SA that is asked for with it.
     pub first: Option<ShapeId>,
     /// Which of our pre-shared keys it signs with, if there are several.
@@ -84,7 +85,7 @@ pub fn begin(step: &mut Step<'_>, tunnel: &Arc<TunnelConfig>, spi: IkeSpi, begin
     let mut core = Core {
         spis: Spis { initiator: spi, responder: 0 },
         initiator: true,
-        path: Path::between(tunnel.local, beginning.peer, IKE_PORT),
+        path: Path::between(tunnel.local, tunnel.peer, IKE_PORT),
         nat: Nat::default(),
         tunnel: Arc::clone(tunnel),
         turn: beginning.turn,
@@ -92,6 +93,7 @@ pub fn begin(step: &mut Step<'_>, tunnel: &Arc<TunnelConfig>, spi: IkeSpi, begin
         opened_at: step.now,
         window: Window::new(0),
         fragments: Fragments::default(),
+        superseded: None,
     };
     let mut state = InitRequested {
         tries: vec![Try { keypair: KeyPair::generate(group, step.entropy), request: Vec::new() }],
@@ -102,7 +104,6 @@ pub fn begin(step: &mut Step<'_>, tunnel: &Arc<TunnelConfig>, spi: IkeSpi, begin
         retried: Vec::new(),
         hearsay: None,
         first: beginning.first,
-        purpose: beginning.purpose,
     };
     let request = state.build(&core)?;
     step.out.transmit(core.path, request.clone());
@@ -126,7 +127,9 @@ impl InitRequested {
         }));
         payloads.push(Payload::Nonce(Nonce(self.nonce.clone())));
         payloads.extend(natd::notifies(core.spis, core.path, self.false_source));
-        payloads.extend(core.tunnel.fragmentation.then(fragments_supported));
+        payloads.extend(core.tunnel.fragmentation.then(|| say(FRAGMENTS)));
+        let follows = core.tunnel.ike.iter().any(|suite| !suite.additional.is_empty());
+        payloads.extend(follows.then(|| say(INTERMEDIATE)));
         current.request = Message { header: core.header(ExchangeType::IKE_SA_INIT, false, 0), payloads }.encode();
         Some(current.request.clone())
     }
@@ -160,15 +163,6 @@ pub fn process(
         Ok(sorted) => sorted,
         Err(refusal) => return Err(state.refuse_with(refusal)),
     };
-    if state.purpose == Purpose::Probe {
-        let asks =
-            [NotifyType::COOKIE, NotifyType::INVALID_KE_PAYLOAD].iter().any(|kind| sorted.notify(*kind).is_some());
-        if sorted.sa.is_none() && !asks {
-            return Err(state.refuse(IkeReason::PeerError));
-        }
-        step.notices.push(Notice::HeadEnd { answers: true });
-        return Ok(State::Ended);
-    }
     if sorted.sa.is_none() {
         return process_notify(state, core, step, &sorted);
     }
@@ -190,9 +184,17 @@ pub fn process(
     let Some(suite) = negotiate::accept_ike(&sa, &core.tunnel.ike, core.tunnel.lab) else {
         let detail = negotiate::compare(&negotiate::ike_offer(&core.tunnel.ike), Some(&sa));
         let said = Said::in_clear(Some(&sa), Some(&ke), &notifies);
-        hear(step, said, account::failed(IkeReason::NoProposalChosen, "the peer chose what we did not offer"));
-        return Err(state.refuse_with(Refusal::silent(IkeReason::NoProposalChosen).with(detail)));
+        let lacks = negotiate::lacks_post_quantum(&sa, &core.tunnel.ike, core.tunnel.lab);
+        let reason = if lacks { IkeReason::PostQuantumRequired } else { IkeReason::NoProposalChosen };
+        hear(step, said, account::failed(reason, "the peer chose what we did not offer"));
+        return Err(state.refuse_with(Refusal::silent(reason).with(detail)));
     };
+    if !suite.additional.is_empty() && !says(&notifies, INTERMEDIATE) {
+        // RFC 9370 §2.2.1: who agrees to further key exchanges supports the exchange that carries them. Somebody on the way
+        // has taken that out, for all we know.
+        let detail = "the peer's answer agrees to further key exchanges without IKE_INTERMEDIATE";
+        return Err(state.refuse_with(Refusal::silent(IkeReason::PostQuantumRequired).with(detail)));
+    }
     let group = suite.group;
     let of_group = state.tries.iter().position(|of| of.keypair.group() == group);
     let fits = ke.method == negotiate::method(group) && ke.data.len() == group.public_len();
@@ -209,7 +211,7 @@ pub fn process(
         step.notices.push(Notice::Failed { exchange, reason: IkeReason::InvalidKe, detail });
         return Ok(State::Ended);
     };
-    core.fragments = Fragments::new(core.tunnel.fragmentation && takes_fragments(&notifies));
+    core.fragments = Fragments::new(core.tunnel.fragmentation && says(&notifies, FRAGMENTS));
     core.nat = natd::detect(&notifies, spis, incoming.path, core.tunnel.force_encapsulation);
     core.spis = spis;
     core.window.complete();
@@ -219,7 +221,8 @@ pub fn process(
     }
     let messages = [request, incoming.datagram.to_vec()];
     let handshake = handshake(step, suite, &shared, [state.nonce, nonce], spis, true, messages);
-    Ok(auth::request(handshake, core, step, state.first))
+    let left = suite.additional.iter().map(|(_, group)| group).collect();
+    Ok(intermediate::request(handshake, core, step, left, state.first))
 }
 
 /// A response without SA: a cookie, another group, or an error.
@@ -300,6 +303,7 @@ fn handshake(
         init_request,
         init_response,
         int_auth: Vec::new(),
+        signed_later: (Vec::new(), Vec::new()),
     }
 }
 
@@ -359,10 +363,11 @@ pub fn answer(
     request: FirstRequest,
     spi: IkeSpi,
 ) -> Result<IkeSa, Refusal> {
-    let Some(chosen) = negotiate::choose_ike(&request.sa, &tunnel.ike, tunnel.lab) else {
+    let further = says(&request.notifies, INTERMEDIATE);
+    let Some(chosen) = negotiate::choose_ike(&request.sa, &tunnel.ike, tunnel.lab, further) else {
         let detail = negotiate::compare(&negotiate::ike_offer(&tunnel.ike), Some(&request.sa));
         let notify = Notify::error(NotifyType::NO_PROPOSAL_CHOSEN);
-        return Err(Refusal::told(IkeReason::NoProposalChosen, notify).with(detail));
+        return Err(Refusal::told(why_none(&request.sa, tunnel, further), notify).with(detail));
     };
     let group: Group = chosen.suite.group;
     if request.ke.method != negotiate::method(group) {
@@ -388,7 +393,8 @@ pub fn answer(
         opened_at: step.now,
         // The request was number 0, and IKE_AUTH will be number 1.
         window: Window::new(0),
-        fragments: Fragments::new(tunnel.fragmentation && takes_fragments(&request.notifies)),
+        fragments: Fragments::new(tunnel.fragmentation && says(&request.notifies, FRAGMENTS)),
+        superseded: None,
     };
     let mut payloads = vec![
         Payload::Sa(Sa { proposals: vec![chosen.proposal] }),
@@ -400,13 +406,26 @@ pub fn answer(
         payloads.extend(natd::notifies(spis, incoming.path, false_source));
     }
     // RFC 7383 §2.3: the responder says so only if the initiator has.
-    payloads.extend(core.fragments.supported.then(fragments_supported));
+    payloads.extend(core.fragments.supported.then(|| say(FRAGMENTS)));
+    let left: VecDeque<_> = chosen.suite.additional.iter().map(|(_, group)| group).collect();
+    payloads.extend((!left.is_empty()).then(|| say(INTERMEDIATE)));
     let response = Message { header: core.header(ExchangeType::IKE_SA_INIT, true, 0), payloads }.encode();
     step.out.transmit(incoming.path, response.clone());
     core.window.answered(Outgoing::whole(response.clone()));
     let messages = [incoming.datagram.to_vec(), response];
     let handshake = handshake(step, chosen.suite, &shared, [request.nonce, nonce], spis, false, messages);
     let until = step.now + limits::HALF_OPEN_TIME;
-    let state = InitAnswered { handshake, until, junk: 0, deaf_until: None };
+    let state = InitAnswered { handshake, left, until, junk: 0, deaf_until: None };
     Ok(IkeSa { core, state: State::InitAnswered(Box::new(state)) })
+}
+
+/// Why no proposal of a first request is one of ours.
+fn why_none(offered: &Sa, tunnel: &TunnelConfig, further: bool) -> IkeReason {
+    let would_do = || negotiate::choose_ike(offered, &tunnel.ike, tunnel.lab, true);
+    let silent = !further && would_do().is_some_and(|chosen| chosen.suite.additional.is_post_quantum());
+    if silent || negotiate::lacks_post_quantum(offered, &tunnel.ike, tunnel.lab) {
+        IkeReason::PostQuantumRequired
+    } else {
+        IkeReason::NoProposalChosen
+    }
 }

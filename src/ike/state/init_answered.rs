@@ -1,9 +1,12 @@
-//! We have answered IKE_SA_INIT and wait for IKE_AUTH: half open, and open to anybody.
+//! We have answered IKE_SA_INIT and wait for IKE_INTERMEDIATE, if that was agreed on, and for IKE_AUTH: half open, and open to anybody.
+
+use std::collections::VecDeque;
 
 use super::{Handshake, Refused, State};
+use crate::crypto::suite::Group;
 use crate::event::IkeReason;
 use crate::ike::error::Refusal;
-use crate::ike::exchange::auth;
+use crate::ike::exchange::{auth, intermediate};
 use crate::ike::ike_sa::{Arrival, Core, Incoming};
 use crate::ike::limits;
 use crate::ike::step::Step;
@@ -14,6 +17,8 @@ use crate::wire::ike::numbers::ExchangeType;
 pub struct InitAnswered {
     /// Keys, nonces and messages of IKE_SA_INIT.
     pub handshake: Handshake,
+    /// Key exchanges of IKE_INTERMEDIATE that are to come before IKE_AUTH.
+    pub left: VecDeque<Group>,
     /// When it is forgotten.
     pub until: Instant,
     /// Messages that failed their integrity check.
@@ -33,10 +38,21 @@ impl InitAnswered {
         if self.deaf_until.is_some_and(|until| step.now < until) {
             return Err(self.refuse(Refusal::silent(IkeReason::IntegrityFailed)));
         }
-        match core.receive(step.now, &self.handshake.protection, incoming, &[ExchangeType::IKE_AUTH]) {
+        // RFC 9242 §3.2: what was agreed on is made before IKE_AUTH, and nothing else is.
+        let legal = if self.left.is_empty() { ExchangeType::IKE_AUTH } else { ExchangeType::IKE_INTERMEDIATE };
+        match core.receive(step.now, &self.handshake.protection, incoming, &[legal]) {
+            Ok(Arrival::Request(sorted)) if legal == ExchangeType::IKE_INTERMEDIATE => {
+                step.hear(incoming.header.exchange, false, &sorted);
+                Ok(intermediate::answer(self, core, step, incoming, sorted))
+            }
             Ok(Arrival::Request(sorted)) => {
                 step.hear(incoming.header.exchange, false, &sorted);
+                core.superseded = None;
                 Ok(auth::answer(self, core, step, incoming, sorted))
+            }
+            Ok(Arrival::Repeated) if core.superseded.is_some() => {
+                step.out.transmit_all(incoming.path, core.window.last_answer());
+                Err(self.refuse(Refusal::silent(IkeReason::Retransmitted)))
             }
             Ok(Arrival::Piece) => Ok(State::InitAnswered(self)),
             Ok(Arrival::Response(_) | Arrival::Repeated) => {

@@ -1,7 +1,7 @@
 //! The states of an IKE SA. Each is a struct that owns what it knows; a transition consumes it.
 //!
 //! ```text
-//! initiator: InitRequested -> AuthRequested -> Established -> Closing -> Ended
+//! initiator: InitRequested -> [IntermediateRequested ->] AuthRequested -> Established -> Closing -> Ended
 //! responder: InitAnswered  ------------------> Established -> Closing -> Ended
 //! rekeyed:                                     Established
 //! rekeyed by both sides at once:      Spare -> Established
@@ -12,13 +12,15 @@ pub mod closing;
 pub mod established;
 pub mod init_answered;
 pub mod init_requested;
+pub mod intermediate_requested;
 pub mod spare;
 
 pub use auth_requested::AuthRequested;
 pub use closing::Closing;
 pub use established::Established;
 pub use init_answered::InitAnswered;
-pub use init_requested::{InitRequested, Purpose};
+pub use init_requested::InitRequested;
+pub use intermediate_requested::IntermediateRequested;
 pub use spare::Spare;
 
 use super::error::Refusal;
@@ -35,7 +37,9 @@ use crate::wire::ike::numbers::ExchangeType;
 pub enum State {
     /// We have sent the first request of IKE_SA_INIT.
     InitRequested(Box<InitRequested>),
-    /// We have answered IKE_SA_INIT.
+    /// We have sent a request of IKE_INTERMEDIATE.
+    IntermediateRequested(Box<IntermediateRequested>),
+    /// We have answered IKE_SA_INIT, and perhaps IKE_INTERMEDIATE.
     InitAnswered(Box<InitAnswered>),
     /// We have sent the request of IKE_AUTH.
     AuthRequested(Box<AuthRequested>),
@@ -78,6 +82,8 @@ pub struct Handshake {
     pub init_response: Vec<u8>,
     /// `IntAuth` of RFC 9242 §3.3.2, which both sides' AUTH covers; empty without IKE_INTERMEDIATE.
     pub int_auth: Vec<u8>,
+    /// What that is made of: the chains over the initiator's and the responder's messages of IKE_INTERMEDIATE.
+    pub signed_later: (Vec<u8>, Vec<u8>),
 }
 
 impl State {
@@ -85,6 +91,7 @@ impl State {
     pub fn handle(self, core: &mut Core, step: &mut Step<'_>, incoming: &Incoming<'_>) -> Result<Self, Refused> {
         match self {
             Self::InitRequested(state) => state.handle(core, step, incoming),
+            Self::IntermediateRequested(state) => state.handle(core, step, incoming),
             Self::InitAnswered(state) => state.handle(core, step, incoming),
             Self::AuthRequested(state) => state.handle(core, step, incoming),
             Self::Established(state) => state.handle(core, step, incoming),
@@ -98,6 +105,7 @@ impl State {
     pub fn on_time(self, core: &mut Core, step: &mut Step<'_>) -> Self {
         match self {
             Self::InitRequested(state) => state.on_time(core, step),
+            Self::IntermediateRequested(state) => state.on_time(core, step),
             Self::InitAnswered(state) => state.on_time(step),
             Self::AuthRequested(state) => state.on_time(core, step),
             Self::Established(state) => state.on_time(core, step),
@@ -110,8 +118,7 @@ impl State {
     /// When [`on_time`](Self::on_time) is due.
     pub fn deadline(&self, core: &Core) -> Option<Instant> {
         match self {
-            Self::InitRequested(state) => state.deadline(core),
-            Self::AuthRequested(_) => core.window.deadline(),
+            Self::InitRequested(_) | Self::IntermediateRequested(_) | Self::AuthRequested(_) => core.window.deadline(),
             Self::InitAnswered(state) => Some(state.until),
             Self::Established(state) => state.deadline(core),
             Self::Spare(state) => Some(state.until),
@@ -129,7 +136,11 @@ impl State {
                 state.hurry(core, step);
                 Self::Closing(state)
             }
-            Self::InitRequested(_) | Self::InitAnswered(_) | Self::AuthRequested(_) | Self::Ended => Self::Ended,
+            Self::InitRequested(_)
+            | Self::IntermediateRequested(_)
+            | Self::InitAnswered(_)
+            | Self::AuthRequested(_)
+            | Self::Ended => Self::Ended,
         }
     }
 
@@ -152,11 +163,7 @@ impl State {
 
     /// Whether our own attempt is still under way.
     pub fn is_attempt(&self) -> bool {
-        match self {
-            Self::InitRequested(state) => state.purpose == Purpose::Open,
-            Self::AuthRequested(_) => true,
-            _ => false,
-        }
+        matches!(self, Self::InitRequested(_) | Self::IntermediateRequested(_) | Self::AuthRequested(_))
     }
 }
 

@@ -4,12 +4,28 @@ use proptest::prelude::*;
 
 use super::*;
 
-const GCM: IkeSuite =
-    IkeSuite { cipher: Cipher::Aes256Gcm16, mac: None, prf: PrfAlg::HmacSha384, group: Group::Ecp384 };
-const CBC: IkeSuite =
-    IkeSuite { cipher: Cipher::Aes256Cbc, mac: Some(Mac::HmacSha384), prf: PrfAlg::HmacSha384, group: Group::Ecp384 };
+const GCM: IkeSuite = IkeSuite {
+    cipher: Cipher::Aes256Gcm16,
+    mac: None,
+    prf: PrfAlg::HmacSha384,
+    group: Group::Ecp384,
+    additional: Additional::NONE,
+};
+const CBC: IkeSuite = IkeSuite {
+    cipher: Cipher::Aes256Cbc,
+    mac: Some(Mac::HmacSha384),
+    prf: PrfAlg::HmacSha384,
+    group: Group::Ecp384,
+    additional: Additional::NONE,
+};
 const AES128: IkeSuite = IkeSuite { cipher: Cipher::Aes128Gcm16, ..GCM };
-const ESP: EspSuite = EspSuite { cipher: Cipher::Aes256Gcm16, mac: None, group: Some(Group::Ecp384), esn: true };
+const ESP: EspSuite = EspSuite {
+    cipher: Cipher::Aes256Gcm16,
+    mac: None,
+    group: Some(Group::Ecp384),
+    additional: Additional::NONE,
+    esn: true,
+};
 
 fn spi() -> Spi {
     Spi::new(0x1234_5678).unwrap()
@@ -31,7 +47,7 @@ fn gcm256() -> Transform {
 #[test]
 fn our_preference_decides_and_the_peers_number_is_kept() {
     let offer = ike_offer(&[CBC, GCM]);
-    let chosen = choose_ike(&offer, &[GCM, CBC], false).unwrap();
+    let chosen = choose_ike(&offer, &[GCM, CBC], false, true).unwrap();
     assert_eq!((chosen.suite, chosen.proposal.number), (GCM, 2));
     let answer = Sa { proposals: vec![chosen.proposal] };
     assert_eq!(accept_ike(&answer, &[CBC, GCM], false), Some(GCM));
@@ -40,7 +56,7 @@ fn our_preference_decides_and_the_peers_number_is_kept() {
 #[test]
 fn an_answer_that_was_not_offered_is_refused() {
     let ours = [CBC, GCM];
-    let good = choose_ike(&ike_offer(&ours), &[GCM], false).unwrap().proposal;
+    let good = choose_ike(&ike_offer(&ours), &[GCM], false, true).unwrap().proposal;
     let answer = |change: &dyn Fn(&mut Proposal)| {
         let mut proposal = good.clone();
         change(&mut proposal);
@@ -61,8 +77,8 @@ fn an_answer_that_was_not_offered_is_refused() {
 
 #[test]
 fn a_real_agreement_never_ends_below_aes_256() {
-    assert!(choose_ike(&ike_offer(&[AES128]), &[AES128], false).is_none());
-    assert!(choose_ike(&ike_offer(&[AES128]), &[AES128], true).is_some());
+    assert!(choose_ike(&ike_offer(&[AES128]), &[AES128], false, true).is_none());
+    assert!(choose_ike(&ike_offer(&[AES128]), &[AES128], true, true).is_some());
     let answer = Sa { proposals: ike_offer(&[AES128]).proposals };
     assert_eq!(accept_ike(&answer, &[AES128], false), None);
     let chacha = EspSuite { cipher: Cipher::ChaCha20Poly1305, ..ESP };
@@ -85,7 +101,7 @@ fn one_of_each_transform_is_picked_from_a_proposal_with_many() {
         Transform::ke(KeMethod(2)),
         Transform::ke(KeMethod::ECP_384),
     ]);
-    let chosen = choose_ike(&offer, &[GCM, CBC], false).unwrap();
+    let chosen = choose_ike(&offer, &[GCM, CBC], false, true).unwrap();
     assert_eq!(chosen.suite, CBC);
     assert!(same_set(&ike_transforms(CBC), &chosen.proposal.transforms));
 }
@@ -96,12 +112,12 @@ fn what_is_not_understood_is_not_chosen() {
     with_attribute.attributes.push(TransformAttribute::Short { kind: 99, value: 1 });
     let base = [Transform::prf(Prf::HMAC_SHA2_384), Transform::ke(KeMethod::ECP_384)];
     let with = |extra: &[Transform]| proposal([extra, &base].concat());
-    assert!(choose_ike(&with(&[gcm256()]), &[GCM], false).is_some());
-    assert!(choose_ike(&with(&[with_attribute]), &[GCM], false).is_none());
+    assert!(choose_ike(&with(&[gcm256()]), &[GCM], false, true).is_some());
+    assert!(choose_ike(&with(&[with_attribute]), &[GCM], false, true).is_none());
     // RFC 9370 reserves further transform types.
-    assert!(choose_ike(&with(&[gcm256(), Transform::new(TransformType(6), 35)]), &[GCM], false).is_none());
-    assert!(choose_ike(&with(&[gcm256(), Transform::integ(Integ::HMAC_SHA2_256_128)]), &[GCM], false).is_none());
-    let none = choose_ike(&with(&[gcm256(), Transform::integ(Integ::NONE)]), &[GCM], false).unwrap();
+    assert!(choose_ike(&with(&[gcm256(), Transform::new(TransformType(13), 35)]), &[GCM], false, true).is_none());
+    assert!(choose_ike(&with(&[gcm256(), Transform::integ(Integ::HMAC_SHA2_256_128)]), &[GCM], false, true).is_none());
+    let none = choose_ike(&with(&[gcm256(), Transform::integ(Integ::NONE)]), &[GCM], false, true).unwrap();
     assert!(none.proposal.transforms.contains(&Transform::integ(Integ::NONE)));
 }
 
@@ -189,7 +205,7 @@ proptest! {
     ) {
         let ours = [GCM, CBC, AES128];
         let offer = proposal(transforms.clone());
-        let chosen = choose_ike(&offer, &ours, true);
+        let chosen = choose_ike(&offer, &ours, true, true);
         let mut kinds: Vec<_> = transforms.iter().map(|transform| transform.kind).collect();
         kinds.sort_unstable();
         kinds.dedup();

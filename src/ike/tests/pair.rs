@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
+use crate::crypto::suite::{Additional, Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
 use crate::entropy::SeededEntropy;
 use crate::event::{Event, IkeReason};
 use crate::ids::{ShapeId, TunnelId};
@@ -38,16 +38,41 @@ pub(super) fn fqdn(name: &str) -> Id {
     Id::new(IdType::FQDN, name.as_bytes().to_vec())
 }
 
-pub(super) const GCM: IkeSuite =
-    IkeSuite { cipher: Cipher::Aes256Gcm16, mac: None, prf: PrfAlg::HmacSha384, group: Group::Ecp384 };
-pub(super) const CBC: IkeSuite =
-    IkeSuite { cipher: Cipher::Aes256Cbc, mac: Some(Mac::HmacSha256), prf: PrfAlg::HmacSha256, group: Group::Modp2048 };
-pub(super) const X25519: IkeSuite =
-    IkeSuite { cipher: Cipher::Aes256Gcm16, mac: None, prf: PrfAlg::HmacSha256, group: Group::Curve25519 };
-pub(super) const ESP: EspSuite =
-    EspSuite { cipher: Cipher::Aes256Gcm16, mac: None, group: Some(Group::Curve25519), esn: true };
-pub(super) const ESP_CBC: EspSuite =
-    EspSuite { cipher: Cipher::Aes256Cbc, mac: Some(Mac::HmacSha256), group: None, esn: false };
+pub(super) const GCM: IkeSuite = IkeSuite {
+    cipher: Cipher::Aes256Gcm16,
+    mac: None,
+    prf: PrfAlg::HmacSha384,
+    group: Group::Ecp384,
+    additional: Additional::NONE,
+};
+pub(super) const CBC: IkeSuite = IkeSuite {
+    cipher: Cipher::Aes256Cbc,
+    mac: Some(Mac::HmacSha256),
+    prf: PrfAlg::HmacSha256,
+    group: Group::Modp2048,
+    additional: Additional::NONE,
+};
+pub(super) const X25519: IkeSuite = IkeSuite {
+    cipher: Cipher::Aes256Gcm16,
+    mac: None,
+    prf: PrfAlg::HmacSha256,
+    group: Group::Curve25519,
+    additional: Additional::NONE,
+};
+pub(super) const ESP: EspSuite = EspSuite {
+    cipher: Cipher::Aes256Gcm16,
+    mac: None,
+    group: Some(Group::Curve25519),
+    additional: Additional::NONE,
+    esn: true,
+};
+pub(super) const ESP_CBC: EspSuite = EspSuite {
+    cipher: Cipher::Aes256Cbc,
+    mac: Some(Mac::HmacSha256),
+    group: None,
+    additional: Additional::NONE,
+    esn: false,
+};
 
 pub(super) fn selector(network: &str) -> TrafficSelector {
     TrafficSelector::any(network.parse().unwrap())
@@ -135,8 +160,6 @@ impl Datagram {
 /// One endpoint with the world around it.
 pub(super) struct Side {
     pub endpoint: Endpoint,
-    /// Its addresses.
-    pub own: Vec<IpAddr>,
     pub events: Vec<Event>,
     pub inbound: BTreeMap<Spi, InboundSpec>,
     /// SPIs that were announced to the data path.
@@ -184,8 +207,7 @@ impl Pair {
     }
 
     pub(super) fn seeded(seed: u64, a: Arc<Config>, b: Arc<Config>) -> Self {
-        let side = |config: Arc<Config>, salt| Side {
-            own: config.tunnels.iter().map(|tunnel| tunnel.local).collect(),
+        let side = |config, salt| Side {
             endpoint: Endpoint::new(config, Box::new(SeededEntropy::new(seed * 4 + salt)), true),
             events: Vec::new(),
             inbound: BTreeMap::new(),
@@ -243,7 +265,7 @@ impl Pair {
                 Output::Transmit { local, remote, bytes } => {
                     this.sent += 1;
                     this.inbound_then.push(this.inbound.len());
-                    assert!(this.own.contains(&local.ip()), "it leaves from our address");
+                    assert_eq!(local.ip(), address(side), "it leaves from our address");
                     self.number += 1;
                     let to = 1 - side;
                     let datagram =

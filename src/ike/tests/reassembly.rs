@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::crypto::suite::{Cipher, Group, IkeSuite, Mac, PrfAlg};
+use crate::crypto::suite::{Additional, Cipher, Group, IkeSuite, Mac, PrfAlg};
 use crate::entropy::SeededEntropy;
 use crate::ike::keymat::{Nonces, Spis, ike_keys};
 use crate::secret::Secret;
@@ -11,7 +11,8 @@ use crate::wire::ike::numbers::ExchangeType;
 
 fn pair(mac: Option<Mac>) -> (Protection, Protection) {
     let cipher = if mac.is_some() { Cipher::Aes256Cbc } else { Cipher::Aes256Gcm16 };
-    let suite = IkeSuite { cipher, mac, prf: PrfAlg::HmacSha256, group: Group::Curve25519 };
+    let suite =
+        IkeSuite { cipher, mac, prf: PrfAlg::HmacSha256, group: Group::Curve25519, additional: Additional::NONE };
     let nonces = Nonces { initiator: &[1; 32], responder: &[2; 32] };
     let keys = ike_keys(suite, &Secret::copy_of(&[7; 32]), nonces, Spis { initiator: 3, responder: 4 });
     (Protection::new(suite, &keys, true), Protection::new(suite, &keys, false))

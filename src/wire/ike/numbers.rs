@@ -80,13 +80,20 @@ registry! {
 }
 
 registry! {
-    /// Transform types (RFC 7296 §3.3.2).
+    /// Transform types (RFC 7296 §3.3.2; ADDKE1 to 7: RFC 9370 §2.2.1).
     TransformType(u8) {
         1 => ENCR, "ENCR";
         2 => PRF, "PRF";
         3 => INTEG, "INTEG";
         4 => KE, "KE";
         5 => ESN, "ESN";
+        6 => ADDKE1, "ADDKE1";
+        7 => ADDKE2, "ADDKE2";
+        8 => ADDKE3, "ADDKE3";
+        9 => ADDKE4, "ADDKE4";
+        10 => ADDKE5, "ADDKE5";
+        11 => ADDKE6, "ADDKE6";
+        12 => ADDKE7, "ADDKE7";
     }
 }
 
@@ -150,6 +157,9 @@ registry! {
         24 => MODP_2048_256, "MODP_2048_256";
         31 => CURVE25519, "CURVE25519";
         32 => CURVE448, "CURVE448";
+        35 => ML_KEM_512, "ML_KEM_512";
+        36 => ML_KEM_768, "ML_KEM_768";
+        37 => ML_KEM_1024, "ML_KEM_1024";
     }
 }
 
@@ -207,6 +217,7 @@ registry! {
         39 => INVALID_SELECTORS, "INVALID_SELECTORS";
         43 => TEMPORARY_FAILURE, "TEMPORARY_FAILURE";
         44 => CHILD_SA_NOT_FOUND, "CHILD_SA_NOT_FOUND";
+        47 => STATE_NOT_FOUND, "STATE_NOT_FOUND";
         16384 => INITIAL_CONTACT, "INITIAL_CONTACT";
         16385 => SET_WINDOW_SIZE, "SET_WINDOW_SIZE";
         16386 => ADDITIONAL_TS_POSSIBLE, "ADDITIONAL_TS_POSSIBLE";
@@ -222,6 +233,25 @@ registry! {
         16396 => MOBIKE_SUPPORTED, "MOBIKE_SUPPORTED";
         16430 => IKEV2_FRAGMENTATION_SUPPORTED, "IKEV2_FRAGMENTATION_SUPPORTED";
         16431 => SIGNATURE_HASH_ALGORITHMS, "SIGNATURE_HASH_ALGORITHMS";
+        16435 => USE_PPK, "USE_PPK";
+        16436 => PPK_IDENTITY, "PPK_IDENTITY";
+        16437 => NO_PPK_AUTH, "NO_PPK_AUTH";
+        16438 => INTERMEDIATE_EXCHANGE_SUPPORTED, "INTERMEDIATE_EXCHANGE_SUPPORTED";
+        16441 => ADDITIONAL_KEY_EXCHANGE, "ADDITIONAL_KEY_EXCHANGE";
+    }
+}
+
+impl TransformType {
+    /// ADDKE1 to ADDKE7, by their number from 1 on.
+    #[must_use]
+    pub const fn additional(place: u8) -> Self {
+        Self(Self::KE.0 + 1 + place)
+    }
+
+    /// Whether it is one of ADDKE1 to ADDKE7.
+    #[must_use]
+    pub const fn is_additional(self) -> bool {
+        Self::ADDKE1.0 <= self.0 && self.0 <= Self::ADDKE7.0
     }
 }
 

@@ -186,6 +186,12 @@ impl Transform {
         Self::new(TransformType::KE, method.0)
     }
 
+    /// A key exchange method that follows the first one, in its place from 1 to 7 (RFC 9370 §2.2.1).
+    #[must_use]
+    pub const fn additional(place: u8, method: KeMethod) -> Self {
+        Self::new(TransformType::additional(place), method.0)
+    }
+
     /// With or without extended sequence numbers.
     #[must_use]
     pub const fn esn(esn: Esn) -> Self {
