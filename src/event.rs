@@ -176,6 +176,15 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// Another head-end of the peer carries the tunnel now.
+    HeadEnd {
+        /// Tunnel by name.
+        tunnel: String,
+        /// Its address.
+        remote: IpAddr,
+        /// Its place in the list, from 1.
+        place: usize,
+    },
     /// A child SA carries traffic.
     ChildUp {
         /// Tunnel by name.

@@ -150,6 +150,19 @@ impl Children {
         }
     }
 
+    /// Nothing is sent on any of them any more. The SPIs under which packets may still come.
+    pub fn retire(&mut self, tunnel: &TunnelConfig, step: &mut Step<'_>, reason: &str) -> Vec<Spi> {
+        let retired = std::mem::take(&mut self.all).into_iter().map(|child| child.retire(tunnel, step, reason));
+        let mut inbound: Vec<Spi> = retired.collect();
+        inbound.extend(std::mem::take(&mut self.lingering).into_iter().map(|(_, spi)| spi));
+        inbound
+    }
+
+    /// Inbound halves from elsewhere go on receiving for a moment.
+    pub fn linger(&mut self, until: Instant, inbound: &[Spi]) {
+        self.lingering.extend(inbound.iter().map(|spi| (until, *spi)));
+    }
+
     /// The peer is elsewhere.
     pub fn redirect(&mut self, encapsulation: Encapsulation) {
         self.all.iter_mut().for_each(|child| child.redirect(encapsulation));

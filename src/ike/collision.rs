@@ -20,13 +20,19 @@ use super::step::Rival;
 
 /// Whether the IKE SA in `core` has to go in favour of one of `rivals`: its twins, for what is older it replaces.
 pub fn loses(core: &Core, rivals: &[Rival]) -> bool {
-    rivals.iter().any(|rival| !rival.is_older_than(core) && rival.spis < core.spis)
+    let twins = rivals.iter().filter(|rival| !rival.is_older_than(core) && rival.is_at_the_same_head_end(core));
+    twins.into_iter().any(|twin| twin.spis < core.spis)
 }
 
 impl Rival {
     /// Whether it was established before the first message of the IKE SA in `core`.
     pub fn is_older_than(&self, core: &Core) -> bool {
         self.established_at < core.opened_at
+    }
+
+    /// Whether it is with the same head-end of the peer. Others open, and close, IKE SAs of their own.
+    pub fn is_at_the_same_head_end(&self, core: &Core) -> bool {
+        core.tunnel.peering.others.is_empty() || self.remote == core.path.remote.ip()
     }
 }
 

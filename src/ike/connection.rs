@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::account::Accounts;
 use super::config::{Peering, Start, TunnelConfig};
+use super::heads::Heads;
 use super::limits;
 use super::retransmit::jitter;
 use super::timer::earlier;
@@ -75,6 +76,8 @@ impl Backoff {
 pub struct Connection {
     /// Its configuration.
     pub config: Arc<TunnelConfig>,
+    /// Where the peer is.
+    pub heads: Heads,
     goal: Goal,
     retry: Backoff,
     children: BTreeMap<ShapeId, Backoff>,
@@ -111,6 +114,7 @@ impl Connection {
     /// A tunnel as configured.
     pub fn new(config: Arc<TunnelConfig>) -> Self {
         Self {
+            heads: Heads::default(),
             goal: Goal::of(config.start),
             config,
             retry: Backoff::default(),
@@ -141,6 +145,7 @@ impl Connection {
             self.accounts.forget();
         }
         self.turn = 0;
+        self.heads.follow(&self.config, &config);
         self.config = config;
     }
 
@@ -240,6 +245,10 @@ impl Connection {
             return;
         }
         self.why = Some(why);
+        if !self.heads.failed(&self.config) {
+            // The next head-end, at once.
+            return;
+        }
         self.retry.failed(now, entropy);
         if self.goal == Goal::Demand {
             // The next packet asks again.
@@ -263,15 +272,17 @@ impl Connection {
         again
     }
 
-    /// An IKE SA that was up has ended.
-    pub fn lost(&mut self, now: Instant, why: &str, entropy: &mut dyn Entropy) {
+    /// An IKE SA that was up has ended, `silent` if the peer did not answer any more.
+    pub fn lost(&mut self, now: Instant, why: &str, silent: bool, entropy: &mut dyn Entropy) {
         if self.goal != Goal::Held {
             self.why = Some(why.to_owned());
         }
         for backoff in self.children.values_mut() {
             backoff.not_before = None;
         }
-        self.retry.failed(now, entropy);
+        if !self.heads.lost(&self.config, silent) {
+            self.retry.failed(now, entropy);
+        }
         if self.goal == Goal::Demand {
             self.goal = Goal::Idle;
             self.asked.clear();

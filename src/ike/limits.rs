@@ -131,6 +131,15 @@ pub const SUCCESSION_TIME: Duration = Duration::from_secs(10);
 /// Attempts to open an IKE SA in place of one that the peer does not rekey, before that one ends.
 pub const REAUTHENTICATIONS: u32 = 4;
 
+/// Longest wait for the answer of a head-end where there are others: half a dozen transmissions.
+pub const HEAD_END_TIME: Duration = Duration::from_secs(10);
+
+/// Pause between two questions whether the first head-end is there again. Each may cost it a half-open IKE SA.
+pub const PROBE_PAUSE: Duration = Duration::from_secs(15);
+
+/// How long such a question waits for its answer.
+pub const PROBE_TIME: Duration = Duration::from_secs(5);
+
 /// Child SAs of one IKE SA beyond two for each shape (old and new). An authenticated peer cannot fill the SAD.
 pub const SPARE_CHILDREN: usize = 4;
 

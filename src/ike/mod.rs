@@ -20,6 +20,7 @@ mod error;
 mod exchange;
 mod fragment;
 mod half_open;
+mod heads;
 mod ike_sa;
 mod keylog;
 mod keymat;

@@ -2,6 +2,7 @@
 //! say to those who outlive it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::account::Heard;
@@ -144,6 +145,8 @@ pub struct Rival {
     pub spis: Spis,
     /// When it was established here.
     pub established_at: Instant,
+    /// Where the peer is.
+    pub remote: IpAddr,
 }
 
 /// What an IKE SA tells the connection that outlives it.
@@ -229,9 +232,21 @@ pub enum Notice {
     },
     /// The IKE SA has not been rekeyed and comes to its end: another one is to take its place before.
     Expires,
+    /// It has gone in favour of another one. Packets may still be on their way to the inbound halves of its child SAs.
+    Legacy {
+        /// Our SPIs.
+        inbound: Vec<Spi>,
+    },
+    /// The first head-end was asked whether it is there.
+    HeadEnd {
+        /// Whether it, or whoever speaks for it, has answered.
+        answers: bool,
+    },
     /// An established IKE SA ended.
     Down {
         /// Why, in a sentence.
         reason: String,
+        /// The peer did not answer any more.
+        silent: bool,
     },
 }

@@ -39,6 +39,8 @@ fn known(event: &Value) -> Option<String> {
             };
             format!("{who} used a pre-shared key for IKE SA {} that is to go: the rotation is not finished", spis())
         }
+        "head-end" if event["place"] == 1 => format!("back to the first head-end {}", field("remote")),
+        "head-end" => format!("head-end {} at {} is in use", event["place"], field("remote")),
         "ike-down" => format!("IKE SA {} has ended: {}", spis(), field("reason")),
         "child-up" => format!(
             "child SA {} for {} <-> {}, {}, {}",

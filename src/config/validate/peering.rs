@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::choice;
 use super::tunnel::Tunnel;
+use crate::config::Agreement;
 use crate::config::problem::Problems;
 use crate::config::raw::{self, At, Named, bounded};
 use crate::ike::config::{Childless, Peering};
@@ -82,7 +83,12 @@ fn is_broadcast(address: IpAddr) -> bool {
 }
 
 /// Everything else.
-pub(super) fn check(raw: &raw::Tunnel, peers: Option<Vec<IpAddr>>, problems: &mut Problems) -> Option<Peering> {
+pub(super) fn check(
+    raw: &raw::Tunnel,
+    peers: Option<Vec<IpAddr>>,
+    agreement: Option<&Agreement>,
+    problems: &mut Problems,
+) -> Option<Peering> {
     let default = Peering::default();
     let several = raw.peer.as_ref().is_some_and(|peers| peers.get_ref().len() > 1);
     if let (true, None, Some(written)) = (several, &raw.peer_id, &raw.peer) {
@@ -120,6 +126,20 @@ pub(super) fn check(raw: &raw::Tunnel, peers: Option<Vec<IpAddr>>, problems: &mu
             .error(&asked.span(), "`request_address` and `pool` exclude each other", "asks the peer for an address")
             .also(&pool.span(), "has addresses for the peer")
             .mend("keep one of them: one side hands out, the other one asks");
+    }
+    if let (true, Some(mobike), false, Some(agreement)) = (is(&raw.mobike), &raw.mobike, several, agreement)
+        && !agreement.lab
+    {
+        problems
+            .error(
+                &mobike.span(),
+                format!("agreement `{}` names the peer's addresses, and `peer` is one of them", agreement.name),
+                "there is nowhere to move to",
+            )
+            .mend(
+                "take it out, or list in `peer` every address that the agreement names: the peer may move among them",
+            );
+        return None;
     }
     Some(Peering {
         others: peers?.split_off(1),

@@ -65,7 +65,7 @@ pub(super) fn check(
     let peer = peers.as_ref().and_then(|peers| peers.first().copied());
     let local_id = identity_of("local_id", raw.local_id.as_ref(), local, problems);
     let peer_id = identity_of("peer_id", raw.peer_id.as_ref(), peer, problems);
-    let peering = peering::check(raw, peers, problems);
+    let peering = peering::check(raw, peers, agreement, problems);
     let auth = auth::check(raw, resolve, problems);
     let suites = suites(named, agreement, problems);
     let start = match &raw.start {

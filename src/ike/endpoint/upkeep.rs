@@ -1,20 +1,23 @@
 //! IKE SAs and their connections: what follows when something happened to one, and what a connection wants next.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::entropy::Entropy;
 use crate::event::{Event, IkeReason};
 use crate::ids::{ShapeId, TunnelId};
+use crate::ike::child_sa::receives_no_more;
 use crate::ike::collision;
 use crate::ike::config::TunnelConfig;
 use crate::ike::connection::Connection;
 use crate::ike::exchange::sa_init::{self, Beginning};
+use crate::ike::heads;
 use crate::ike::ike_sa::IkeSa;
 use crate::ike::limits;
 use crate::ike::state::established::Estate;
-use crate::ike::state::{Established, State};
+use crate::ike::state::{Established, Purpose, State};
 use crate::ike::step::{Notice, Rival, Step};
-use crate::ike::timer::Owner;
+use crate::ike::timer::{Owner, earlier};
 use crate::time::Instant;
 use crate::wire::ike::header::IkeSpi;
 use crate::wire::ike::numbers::ExchangeType;
@@ -108,7 +111,8 @@ impl Endpoint {
             .filter_map(|spi| {
                 let sa = self.sas.get(&spi)?;
                 let State::Established(state) = &sa.state else { return None };
-                Some(Rival { spis: sa.core.spis, established_at: state.established_at })
+                let remote = sa.core.path.remote.ip();
+                Some(Rival { spis: sa.core.spis, established_at: state.established_at, remote })
             })
             .collect()
     }
@@ -165,12 +169,39 @@ impl Endpoint {
                     self.of(tunnel, |connection, now, entropy| connection.failed(now, why, up, entropy));
                     self.report_failure(tunnel, exchange, reason, detail);
                 }
+                Notice::Legacy { inbound } => {
+                    let heir = self.established(tunnel).into_iter().find(|other| *other != spi);
+                    self.esp.hand_over(spi, heir.unwrap_or(spi));
+                    let (heir, until) = (heir.unwrap_or_default(), self.now + limits::LINGER);
+                    let taken = self.with_sa(heir, |sa, _| match &mut sa.state {
+                        State::Established(state) => {
+                            state.children.linger(until, &inbound);
+                            true
+                        }
+                        _ => false,
+                    });
+                    if taken != Some(true) {
+                        let gone =
+                            |step: &mut Step<'_>| inbound.into_iter().for_each(|spi| receives_no_more(step, spi));
+                        self.step(tunnel, spi, gone);
+                    }
+                }
+                Notice::HeadEnd { answers } => {
+                    self.of(
+                        tunnel,
+                        |connection, now, _| {
+                            if answers { connection.heads.answers(now) } else { connection.heads.is_silent() }
+                        },
+                    )
+                }
                 Notice::Expires => self.reauthenticate(tunnel),
-                Notice::Down { reason } => {
+                Notice::Down { reason, silent } => {
                     match self.established(tunnel).into_iter().find(|other| *other != spi) {
                         // What was to go in favour of it stays.
                         Some(left) => self.with_established(left, |state, _, _| state.stay()),
-                        None => self.of(tunnel, |connection, now, entropy| connection.lost(now, &reason, entropy)),
+                        None => {
+                            self.of(tunnel, |connection, now, entropy| connection.lost(now, &reason, silent, entropy))
+                        }
                     }
                 }
             }
@@ -194,7 +225,7 @@ impl Endpoint {
             let reason = "the peer deleted both the IKE SA and the one that took its place";
             let ((), said) = self.step(tunnel, heir, |step| estate.dissolve(&config, step, reason));
             self.esp.release_all(heir);
-            self.of(tunnel, |connection, now, entropy| connection.lost(now, reason, entropy));
+            self.of(tunnel, |connection, now, entropy| connection.lost(now, reason, false, entropy));
             self.settle(tunnel, heir, said.notices);
         }
     }
@@ -231,8 +262,9 @@ impl Endpoint {
     /// A peer has authenticated: older IKE SAs with it may have to go (see `collision`).
     pub(super) fn authenticated(&mut self, tunnel: TunnelId, spi: IkeSpi, initial_contact: bool) {
         let Some(sa) = self.sas.get(&spi) else { return };
-        let (opened_at, initiator) = (sa.core.opened_at, sa.core.initiator);
+        let (opened_at, initiator, remote) = (sa.core.opened_at, sa.core.initiator, sa.core.path.remote.ip());
         self.of(tunnel, |connection, now, entropy| connection.authenticated(now, initiator, entropy));
+        self.settled(tunnel, remote, initiator);
         if initial_contact {
             for rival in self.rivals(tunnel, spi).into_iter().filter(|rival| rival.established_at < opened_at) {
                 self.forget(rival, "the peer has restarted");
@@ -256,6 +288,16 @@ impl Endpoint {
         }
     }
 
+    /// There is an IKE SA with the head-end at `remote`.
+    pub(super) fn settled(&mut self, tunnel: TunnelId, remote: IpAddr, ours: bool) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&tunnel) else { return };
+        let config = Arc::clone(&connection.config);
+        if let Some(place) = connection.heads.settled(now, &config, remote, ours) {
+            self.out.event(Event::HeadEnd { tunnel: config.name.clone(), remote, place: place + 1 });
+        }
+    }
+
     /// Which of the IKE SAs of a tunnel go, now that the one with our SPI `spi` is authenticated.
     fn part(&mut self, tunnel: TunnelId, spi: IkeSpi) {
         let rivals = self.rivals(tunnel, spi);
@@ -264,24 +306,21 @@ impl Endpoint {
         // RFC 7296 §2.8.3: "Reauthentication is done by creating a new IKE SA from scratch [...] and finally deleting the
         // old IKE SA", which is for whoever made the new one to do, once the child SAs have followed.
         let grace = if core.initiator { limits::SUCCESSION_TIME } else { limits::REPLACED_GRACE };
-        let (remote, initiator) = (core.path.remote.ip(), core.initiator);
+        let initiator = core.initiator;
         let (older, twins): (Vec<_>, Vec<_>) = rivals.into_iter().partition(|rival| rival.is_older_than(core));
+        let same = |rival: &Rival| rival.is_at_the_same_head_end(core);
+        let twins: Vec<_> = twins.into_iter().filter(same).collect();
+        // What another head-end has opened says nothing of what the first one has.
+        let older: Vec<_> = older.into_iter().filter(|rival| initiator || same(rival)).collect();
         let now = self.now;
         if loses {
             self.with_established(spi, |state, _, _| state.leave_at(now + limits::TWIN_GRACE));
             return;
         }
-        for twin in twins {
-            let other = self.own_spi(twin);
-            self.with_established(other, |state, _, _| state.leave_at(now + limits::TWIN_GRACE));
-        }
-        for old in older {
-            let other = self.own_spi(old);
-            // Another head-end of the peer that opens an IKE SA of its own says nothing of the first one's.
-            let same = self.sas.get(&other).is_some_and(|sa| sa.core.path.remote.ip() == remote);
-            if initiator || same {
-                self.with_established(other, |state, _, _| state.leave_at(now + grace));
-            }
+        let twins = twins.into_iter().map(|twin| (twin, limits::TWIN_GRACE));
+        for (rival, grace) in twins.chain(older.into_iter().map(|old| (old, grace))) {
+            let other = self.own_spi(rival);
+            self.with_established(other, |state, _, _| state.leave_at(now + grace));
         }
     }
 
@@ -294,7 +333,28 @@ impl Endpoint {
         }
         let first = self.wanted(connection, tunnel).first().copied();
         let config = Arc::clone(&connection.config);
-        self.begin(&config, first);
+        let remote = self.established(tunnel).first().and_then(|spi| Some(self.sas.get(spi)?.core.path.remote.ip()));
+        let peer = remote.filter(|remote| config.is_peer(*remote)).unwrap_or(config.peer);
+        self.begin(&config, peer, Purpose::Open, first);
+    }
+
+    /// The first head-end is asked whether it is there again, or the tunnel goes back to it. When to look again.
+    fn look_back(&mut self, tunnel: TunnelId) -> Option<Instant> {
+        let asks = |state: &State| matches!(state, State::InitRequested(_) | State::AuthRequested(_));
+        if self.sas.values().any(|sa| sa.core.tunnel.id == tunnel && asks(&sa.state)) {
+            // Whatever comes of that is told.
+            return None;
+        }
+        let now = self.now;
+        let connection = self.connections.get_mut(&tunnel)?;
+        let config = Arc::clone(&connection.config);
+        let Some(wish) = connection.heads.due(now, &config) else { return connection.heads.deadline(&config) };
+        let first = self.wanted(self.connections.get(&tunnel)?, tunnel).first().copied();
+        match wish {
+            heads::Wish::Probe => self.begin(&config, config.peer, Purpose::Probe, None),
+            heads::Wish::Return => self.begin(&config, config.peer, Purpose::Open, first),
+        }
+        None
     }
 
     /// The child SAs that ought to be there: those that are wanted, and those that only an IKE SA still has that goes.
@@ -366,15 +426,17 @@ impl Endpoint {
             let (due, later): (Vec<_>, Vec<_>) =
                 missing.into_iter().partition(|shape| connection.is_child_due(self.now, *shape));
             let deadline = connection.deadline(true, attempt, &later);
-            self.agenda.set(Owner::Connection(tunnel), deadline);
             for shape in due {
                 self.with_established(spi, |state, core, step| state.want_child(core, step, shape));
             }
+            let back = self.look_back(tunnel);
+            self.agenda.set(Owner::Connection(tunnel), earlier(deadline, back));
             return;
         }
         if !attempt && connection.wants_ike_sa(self.now) {
             let config = Arc::clone(&connection.config);
-            self.begin(&config, wanted.first().copied());
+            let peer = connection.heads.address(&config);
+            self.begin(&config, peer, Purpose::Open, wanted.first().copied());
             self.agenda.set(Owner::Connection(tunnel), None);
             return;
         }
@@ -382,11 +444,11 @@ impl Endpoint {
         self.agenda.set(Owner::Connection(tunnel), deadline);
     }
 
-    /// Opens an IKE SA.
-    pub(super) fn begin(&mut self, tunnel: &Arc<TunnelConfig>, first: Option<ShapeId>) {
+    /// Opens an IKE SA with the head-end at `peer`, or asks whether it is there.
+    fn begin(&mut self, tunnel: &Arc<TunnelConfig>, peer: IpAddr, purpose: Purpose, first: Option<ShapeId>) {
         let spi = self.fresh_spi();
         let turn = self.connections.get(&tunnel.id).map_or(0, Connection::turn);
-        let beginning = Beginning { first, turn };
+        let beginning = Beginning { peer, purpose, first, turn };
         let (begun, _) = self.step(tunnel.id, spi, |step| sa_init::begin(step, tunnel, spi, beginning));
         if let Some(sa) = begun {
             self.insert(sa);

@@ -12,6 +12,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::crypto::kex::KeyPair;
@@ -31,7 +32,7 @@ use crate::ike::path::{IKE_PORT, Path};
 use crate::ike::payloads::{Required, Sorted};
 use crate::ike::protect::Protection;
 use crate::ike::state::init_requested::Try;
-use crate::ike::state::{Handshake, InitAnswered, InitRequested, Refused, State};
+use crate::ike::state::{Handshake, InitAnswered, InitRequested, Purpose, Refused, State};
 use crate::ike::step::{Notice, Step};
 use crate::ike::window::Window;
 use crate::ike::{keylog, limits, negotiate};
@@ -71,8 +72,12 @@ fn says(notifies: &[Notify], kind: NotifyType) -> bool {
 // Initiator.
 
 /// How an attempt begins.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Beginning {
+    /// With which head-end.
+    pub peer: IpAddr,
+    /// What for.
+    pub purpose: Purpose,
     /// The child SA that is asked for with it.
     pub first: Option<ShapeId>,
     /// Which of our pre-shared keys it signs with, if there are several.
@@ -85,7 +90,7 @@ pub fn begin(step: &mut Step<'_>, tunnel: &Arc<TunnelConfig>, spi: IkeSpi, begin
     let mut core = Core {
         spis: Spis { initiator: spi, responder: 0 },
         initiator: true,
-        path: Path::between(tunnel.local, tunnel.peer, IKE_PORT),
+        path: Path::between(tunnel.local, beginning.peer, IKE_PORT),
         nat: Nat::default(),
         tunnel: Arc::clone(tunnel),
         turn: beginning.turn,
@@ -104,6 +109,7 @@ pub fn begin(step: &mut Step<'_>, tunnel: &Arc<TunnelConfig>, spi: IkeSpi, begin
         retried: Vec::new(),
         hearsay: None,
         first: beginning.first,
+        purpose: beginning.purpose,
     };
     let request = state.build(&core)?;
     step.out.transmit(core.path, request.clone());
@@ -163,6 +169,15 @@ pub fn process(
         Ok(sorted) => sorted,
         Err(refusal) => return Err(state.refuse_with(refusal)),
     };
+    if state.purpose == Purpose::Probe {
+        let asks =
+            [NotifyType::COOKIE, NotifyType::INVALID_KE_PAYLOAD].iter().any(|kind| sorted.notify(*kind).is_some());
+        if sorted.sa.is_none() && !asks {
+            return Err(state.refuse(IkeReason::PeerError));
+        }
+        step.notices.push(Notice::HeadEnd { answers: true });
+        return Ok(State::Ended);
+    }
     if sorted.sa.is_none() {
         return process_notify(state, core, step, &sorted);
     }

@@ -11,6 +11,8 @@ use crate::ike::ike_sa::{Core, Incoming};
 use crate::ike::limits;
 use crate::ike::negotiate;
 use crate::ike::step::{Notice, Step};
+use crate::ike::timer::earlier;
+use crate::time::Instant;
 use crate::wire::ike::numbers::ExchangeType;
 
 /// A request with one group.
@@ -40,6 +42,17 @@ pub struct InitRequested {
     pub hearsay: Option<(IkeReason, String)>,
     /// Which child SA is asked for first.
     pub first: Option<ShapeId>,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+/// What an IKE_SA_INIT is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// An IKE SA.
+    Open,
+    /// To see whether a head-end is there.
+    Probe,
 }
 
 impl InitRequested {
@@ -59,6 +72,21 @@ impl InitRequested {
         sa_init::process(self, core, step, incoming)
     }
 
+    /// When it is given up.
+    fn until(&self, core: &Core) -> Instant {
+        core.opened_at
+            + match self.purpose {
+                Purpose::Probe => limits::PROBE_TIME,
+                Purpose::Open if core.tunnel.peering.others.is_empty() => limits::NEGOTIATION_TIME,
+                Purpose::Open => limits::HEAD_END_TIME,
+            }
+    }
+
+    /// When [`on_time`](Self::on_time) is due.
+    pub fn deadline(&self, core: &Core) -> Option<Instant> {
+        earlier(core.window.deadline(), Some(self.until(core)))
+    }
+
     /// Stays as it is, in silence.
     pub fn refuse(self: Box<Self>, reason: IkeReason) -> Refused {
         self.refuse_with(Refusal::silent(reason))
@@ -71,9 +99,12 @@ impl InitRequested {
 
     /// A retransmission is due, or the peer did not answer.
     pub fn on_time(self: Box<Self>, core: &mut Core, step: &mut Step<'_>) -> State {
-        let in_time = step.now.since(core.opened_at) < limits::NEGOTIATION_TIME;
-        if in_time && repeat(core, step) {
+        if step.now < self.until(core) && repeat(core, step) {
             return State::InitRequested(self);
+        }
+        if self.purpose == Purpose::Probe {
+            step.notices.push(Notice::HeadEnd { answers: false });
+            return State::Ended;
         }
         let ours = negotiate::compare(&negotiate::ike_offer(&core.tunnel.ike), None);
         let (reason, detail) = match self.hearsay {

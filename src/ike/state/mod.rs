@@ -19,7 +19,7 @@ pub use auth_requested::AuthRequested;
 pub use closing::Closing;
 pub use established::Established;
 pub use init_answered::InitAnswered;
-pub use init_requested::InitRequested;
+pub use init_requested::{InitRequested, Purpose};
 pub use intermediate_requested::IntermediateRequested;
 pub use spare::Spare;
 
@@ -118,7 +118,8 @@ impl State {
     /// When [`on_time`](Self::on_time) is due.
     pub fn deadline(&self, core: &Core) -> Option<Instant> {
         match self {
-            Self::InitRequested(_) | Self::IntermediateRequested(_) | Self::AuthRequested(_) => core.window.deadline(),
+            Self::InitRequested(state) => state.deadline(core),
+            Self::IntermediateRequested(_) | Self::AuthRequested(_) => core.window.deadline(),
             Self::InitAnswered(state) => Some(state.until),
             Self::Established(state) => state.deadline(core),
             Self::Spare(state) => Some(state.until),
@@ -163,7 +164,11 @@ impl State {
 
     /// Whether our own attempt is still under way.
     pub fn is_attempt(&self) -> bool {
-        matches!(self, Self::InitRequested(_) | Self::IntermediateRequested(_) | Self::AuthRequested(_))
+        match self {
+            Self::InitRequested(state) => state.purpose == Purpose::Open,
+            Self::IntermediateRequested(_) | Self::AuthRequested(_) => true,
+            _ => false,
+        }
     }
 }
 

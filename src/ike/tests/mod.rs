@@ -5,6 +5,7 @@ mod child_rekey;
 mod children;
 mod choices;
 mod fragmentation;
+mod heads;
 mod hostile;
 mod ike_rekey;
 mod init;

@@ -219,7 +219,7 @@ fn an_ike_sa_that_the_peer_does_not_rekey_is_made_anew_before_it_ends() {
         }
         answer_with(&mut pair, ExchangeType::CREATE_CHILD_SA, &error(NotifyType::NO_ADDITIONAL_SAS));
         assert!(pair.status(A).rekeys.why.is_some());
-        pair.talk(Duration::from_secs(44));
+        pair.talk(Duration::from_secs(49));
         pair.assert_up(2);
         pair.assert_no_loss();
         assert_ne!(pair.status(A).ike.unwrap().spis, old);

@@ -15,6 +15,9 @@ use crate::time::Instant;
 use crate::wire::ike::header::IkeSpi;
 use crate::wire::ike::payload::{Delete, Payload};
 
+/// RFC 7296 §2.4: after repeated attempts without an answer the peer counts as gone, with all that was negotiated.
+pub(super) const SILENT: &str = "the peer does not answer";
+
 /// What an IKE SA leaves to the one that takes its place.
 pub struct Estate {
     children: Children,
@@ -86,7 +89,7 @@ impl Established {
         self.children.dissolve(&core.tunnel, step, reason);
         let (tunnel, spis) = (core.tunnel.name.clone(), core.spis.to_hex());
         step.out.event(Event::IkeDown { tunnel, spis, reason: reason.to_owned() });
-        step.notices.push(Notice::Down { reason: reason.to_owned() });
+        step.notices.push(Notice::Down { reason: reason.to_owned(), silent: reason == SILENT });
     }
 
     /// Over, and the peer knows or cannot be told.
@@ -100,6 +103,13 @@ impl Established {
         self.dissolve(core, step, reason);
         let now = step.now;
         self.farewell(core, step, now, now + limits::CLOSING_TIME)
+    }
+
+    /// Over in favour of another one, and the peer is told. What is under way to us still comes in.
+    pub fn leave(mut self: Box<Self>, core: &mut Core, step: &mut Step<'_>, reason: &str) -> State {
+        let inbound = self.children.retire(&core.tunnel, step, reason);
+        step.notices.push(Notice::Legacy { inbound });
+        self.close(core, step, reason)
     }
 
     fn farewell(self: Box<Self>, core: &mut Core, step: &mut Step<'_>, not_before: Instant, until: Instant) -> State {

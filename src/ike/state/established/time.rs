@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Established;
+use super::end::SILENT;
 use crate::ike::children::Due;
 use crate::ike::config::TunnelConfig;
 use crate::ike::exchange::informational;
@@ -17,15 +18,13 @@ impl Established {
     /// Time has passed.
     pub fn on_time(mut self: Box<Self>, core: &mut Core, step: &mut Step<'_>) -> State {
         if !repeat(core, step) {
-            // RFC 7296 §2.4: after repeated attempts without an answer the peer counts as gone, with all that was
-            // negotiated.
-            return self.end(core, step, "the peer does not answer");
+            return self.end(core, step, SILENT);
         }
         if core.window.is_exhausted() {
             return self.close(core, step, "the message IDs have run out");
         }
         if self.leaves_at.is_some_and(|at| at <= step.now) {
-            return self.close(core, step, "both sides had opened an IKE SA, and the other one stays");
+            return self.leave(core, step, "another IKE SA has its place");
         }
         if self.proof.ends().is_some_and(|at| at <= step.now) {
             return self.close(core, step, "what the peer had proved itself with is not accepted any more");
