@@ -187,7 +187,9 @@ impl Connection {
     }
 
     fn is_wanted(&self) -> bool {
-        matches!(self.goal, Goal::Up | Goal::Demand) && !self.config.children.is_empty()
+        // A peer that proves itself by EAP is the one to open.
+        let is_ours = !self.config.peer_auth.is_eap();
+        is_ours && matches!(self.goal, Goal::Up | Goal::Demand) && !self.config.children.is_empty()
     }
 
     /// The child SAs that ought to be there, what a packet asked for first.

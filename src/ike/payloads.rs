@@ -26,6 +26,8 @@ pub struct Sorted {
     pub ts_i: Option<Ts>,
     /// Traffic selectors of the responder.
     pub ts_r: Option<Ts>,
+    /// EAP.
+    pub eap: Option<Vec<u8>>,
     /// Configuration.
     pub cp: Option<Configuration>,
     /// All notifications, in order.
@@ -56,6 +58,7 @@ impl Sorted {
                 Payload::Auth(auth) => put(&mut sorted.auth, auth, kind)?,
                 Payload::TsI(ts) => put(&mut sorted.ts_i, ts, kind)?,
                 Payload::TsR(ts) => put(&mut sorted.ts_r, ts, kind)?,
+                Payload::Eap(eap) => put(&mut sorted.eap, eap.0, kind)?,
                 Payload::Cp(cp) => put(&mut sorted.cp, cp, kind)?,
                 Payload::Notify(notify) => sorted.notifies.push(notify),
                 Payload::Delete(delete) => sorted.deletes.push(delete),
@@ -66,7 +69,6 @@ impl Sorted {
                 | Payload::Cert(_)
                 | Payload::CertReq(_)
                 | Payload::Vendor(_)
-                | Payload::Eap(_)
                 | Payload::Sk(_)
                 | Payload::Skf(_) => {}
             }
@@ -92,6 +94,7 @@ impl Sorted {
             PayloadType::AUTH => self.auth.is_some(),
             PayloadType::TSI => self.ts_i.is_some(),
             PayloadType::TSR => self.ts_r.is_some(),
+            PayloadType::EAP => self.eap.is_some(),
             PayloadType::CP => self.cp.is_some(),
             _ => false,
         }

@@ -26,6 +26,8 @@ use crate::wire::ike::numbers::ExchangeType;
 pub struct Step<'a> {
     /// When it happens.
     pub now: Instant,
+    /// The time of day, in seconds since 1970: certificates are checked against it.
+    pub unix_now: u64,
     /// Randomness.
     pub entropy: &'a mut dyn Entropy,
     /// What is to be done outside.

@@ -20,6 +20,12 @@ pub fn wall_rfc3339() -> String {
     jiff::Timestamp::now().to_string()
 }
 
+/// The time of day in seconds since 1970, for the dates of certificates. It may jump.
+#[must_use]
+pub fn unix() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -111,6 +111,7 @@ impl ControlLoop {
 
     /// Feeds the endpoint and does what it says.
     fn input(&mut self, input: Input<'_>) -> Result<Option<Instant>, RunError> {
+        self.endpoint.set_time_of_day(clock::unix());
         self.endpoint.handle(clock::now(), input);
         self.drain()
     }

@@ -32,16 +32,18 @@ pub fn check(
 ) -> Result<PeerAuthenticated, Failure> {
     let checked = match peer {
         PeerAuth::Psk(secrets) => psk::check(secrets, signed, shown.auth).map(Means::Psk),
+        // Whatever it has shown, it was to begin EAP instead: see `eap`.
+        PeerAuth::Eap(_) => Err(IkeReason::AuthenticationFailed),
     };
     let means = checked.map_err(|reason| Failure { reason, detail: who(signed.id, expected) })?;
     // RFC 7296 §3.5 leaves matching to policy; ours compares type and bytes exactly.
     if !signed.id.names(expected) {
         return Err(Failure { reason: IkeReason::WrongIdentity, detail: who(signed.id, expected) });
     }
-    Ok(PeerAuthenticated { id: signed.id.clone(), means, ends: None })
+    Ok(PeerAuthenticated::new(signed.id.clone(), means))
 }
 
 /// For the log: who spoke, and who should have.
-fn who(said: &Id, expected: &Id) -> String {
+pub(super) fn who(said: &Id, expected: &Id) -> String {
     format!("the peer says it is {}, expected is {}", describe::identity(said), describe::identity(expected))
 }

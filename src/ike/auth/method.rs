@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::ike::eap::{Authenticator, Credentials};
 use crate::secret::Secret;
 
 /// What we prove ourselves with.
@@ -10,6 +11,8 @@ use crate::secret::Secret;
 pub enum LocalAuth {
     /// One of these keys, the first one at first.
     Psk(Secrets),
+    /// EAP, which only an initiator can do.
+    Eap(Credentials),
 }
 
 /// What the peer has to prove itself with.
@@ -17,6 +20,8 @@ pub enum LocalAuth {
 pub enum PeerAuth {
     /// Any of these keys.
     Psk(Secrets),
+    /// EAP, which only an initiator can do.
+    Eap(Authenticator),
 }
 
 impl LocalAuth {
@@ -25,6 +30,7 @@ impl LocalAuth {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Psk(_) => "pre-shared key",
+            Self::Eap(_) => "EAP",
         }
     }
 }
@@ -35,6 +41,7 @@ impl PeerAuth {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Psk(_) => "pre-shared key",
+            Self::Eap(_) => "EAP",
         }
     }
 }
@@ -44,6 +51,8 @@ impl PeerAuth {
 pub enum Means {
     /// A pre-shared key, by its place in the configuration: 0 is the one that is to stay.
     Psk(usize),
+    /// EAP, by this method.
+    Eap(&'static str),
 }
 
 impl Means {
@@ -58,6 +67,7 @@ impl Means {
     pub fn under(self, before: Option<&Secrets>, now: Option<&Secrets>) -> Option<Self> {
         match self {
             Self::Psk(place) => now?.place_of(before?.of_turn(place).1).map(Self::Psk),
+            Self::Eap(_) => Some(self),
         }
     }
 }
@@ -67,6 +77,7 @@ impl fmt::Display for Means {
         match self {
             Self::Psk(0) => f.write_str("psk"),
             Self::Psk(_) => f.write_str("psk (old key)"),
+            Self::Eap(method) => f.write_str(method),
         }
     }
 }
@@ -121,6 +132,7 @@ macro_rules! secrets_of {
             pub fn secrets(&self) -> Option<&Secrets> {
                 match self {
                     Self::Psk(secrets) => Some(secrets),
+                    Self::Eap(_) => None,
                 }
             }
 
@@ -128,6 +140,12 @@ macro_rules! secrets_of {
             #[must_use]
             pub fn psk(&self) -> Option<&Secret> {
                 self.secrets().map(Secrets::first)
+            }
+
+            /// Whether it is by EAP: then only the side that proves itself so opens the IKE SA.
+            #[must_use]
+            pub fn is_eap(&self) -> bool {
+                matches!(self, Self::Eap(_))
             }
         }
     )*};

@@ -2,6 +2,7 @@
 //! `check` the one place where a peer's becomes a [`PeerAuthenticated`]; one file per method beside them.
 
 pub mod check;
+pub mod eap;
 pub mod method;
 pub mod octets;
 pub mod prove;
@@ -25,6 +26,11 @@ pub struct PeerAuthenticated {
 }
 
 impl PeerAuthenticated {
+    /// Only the methods have something that proves it.
+    fn new(id: Id, means: Means) -> Self {
+        Self { id, means, ends: None }
+    }
+
     /// The identity that was proved.
     pub fn id(&self) -> &Id {
         &self.id
@@ -41,7 +47,12 @@ impl PeerAuthenticated {
         if self.ends.is_some() {
             return;
         }
-        match self.means.under(before.secrets(), now.secrets()) {
+        // Whom EAP has proved under other users or other authorities, it proves again.
+        let counts = match self.means {
+            Means::Eap(_) if before != now => None,
+            means => means.under(before.secrets(), now.secrets()),
+        };
+        match counts {
             Some(means) => self.means = means,
             None => self.ends = Some(at + limits::ANEW_TIME),
         }

@@ -27,12 +27,13 @@ impl Proof {
     }
 }
 
-/// Makes our proof.
-pub fn prove(local: &LocalAuth, signed: SignedOctets<'_>, circumstances: Circumstances) -> Proof {
+/// Makes our proof; `None` with EAP, where it takes more than one message.
+pub fn prove(local: &LocalAuth, signed: SignedOctets<'_>, circumstances: Circumstances) -> Option<Proof> {
     match local {
         LocalAuth::Psk(secrets) => {
             let (place, secret) = secrets.of_turn(circumstances.turn);
-            Proof { auth: psk::sign(secret, signed), means: Means::Psk(place) }
+            Some(Proof { auth: psk::sign(secret, signed), means: Means::Psk(place) })
         }
+        LocalAuth::Eap(_) => None,
     }
 }

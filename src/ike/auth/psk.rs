@@ -106,7 +106,7 @@ mod tests {
             SignedOctets { prf: PRF, message: b"message", nonce: b"nonce", sk_p: &sk_p, id: &us, int_auth: &[] };
         let local = LocalAuth::Psk(psk.clone());
         for (turn, key) in [(0, &b"new"[..]), (1, b"old"), (2, b"new")] {
-            let proof = prove(&local, signed, Circumstances { turn });
+            let proof = prove(&local, signed, Circumstances { turn }).unwrap();
             assert_eq!(proof.auth, sign(&Secret::copy_of(key), signed));
             let peer = check(&proof.auth, &psk, signed, &us).unwrap();
             assert_eq!(peer.means(), proof.means);

@@ -42,6 +42,11 @@ pub enum Authenticator {
 }
 
 impl Credentials {
+    /// The method in the words of the configuration.
+    pub fn name(&self) -> &'static str {
+        name(self.kind())
+    }
+
     /// The method as RFC 3748 numbers it.
     pub(super) fn kind(&self) -> EapType {
         match self {
@@ -59,6 +64,11 @@ impl Credentials {
 }
 
 impl Authenticator {
+    /// The method in the words of the configuration.
+    pub fn name(&self) -> &'static str {
+        name(self.kind())
+    }
+
     /// The method as RFC 3748 numbers it.
     pub(super) fn kind(&self) -> EapType {
         match self {
@@ -68,19 +78,6 @@ impl Authenticator {
     }
 }
 
-/// A method in the words of the configuration.
-fn word(kind: EapType) -> &'static str {
+fn name(kind: EapType) -> &'static str {
     if kind == EapType::TLS { "eap-tls" } else { "eap-mschapv2" }
-}
-
-impl std::fmt::Display for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(word(self.kind()))
-    }
-}
-
-impl std::fmt::Display for Authenticator {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(word(self.kind()))
-    }
 }

@@ -62,19 +62,21 @@ pub struct Fault {
     pub reason: IkeReason,
     /// For people; without bytes of the peer.
     pub detail: Cow<'static, str>,
+    /// The other side has said so itself, by EAP-Failure.
+    pub told: bool,
 }
 
 impl Fault {
     fn malformed(detail: &'static str) -> Self {
-        Self { reason: IkeReason::EapMalformed, detail: detail.into() }
+        Self { reason: IkeReason::EapMalformed, detail: detail.into(), told: false }
     }
 
     fn unexpected(detail: &'static str) -> Self {
-        Self { reason: IkeReason::EapUnexpected, detail: detail.into() }
+        Self { reason: IkeReason::EapUnexpected, detail: detail.into(), told: false }
     }
 
     fn failed(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason: IkeReason::EapFailed, detail: detail.into() }
+        Self { reason: IkeReason::EapFailed, detail: detail.into(), told: false }
     }
 }
 

@@ -66,15 +66,20 @@ impl Peer {
                 Stage::Fresh { .. } => Err(Fault::unexpected("EAP-Success before any method")),
                 Stage::Spent => Err(spent()),
             },
-            Packet::Failure { .. } => Err(match stage {
-                Stage::MschapV2(method) => method.failure(),
-                Stage::Tls(method) => method.failure(),
-                Stage::Fresh { refused_one: true } => {
-                    Fault::failed("the authenticator does not do the configured EAP method")
-                }
-                Stage::Fresh { refused_one: false } => Fault::failed("the authenticator refuses us before any method"),
-                Stage::Spent => spent(),
-            }),
+            Packet::Failure { .. } => {
+                let fault = match stage {
+                    Stage::MschapV2(method) => method.failure(),
+                    Stage::Tls(method) => method.failure(),
+                    Stage::Fresh { refused_one: true } => {
+                        Fault::failed("the authenticator does not do the configured EAP method")
+                    }
+                    Stage::Fresh { refused_one: false } => {
+                        Fault::failed("the authenticator refuses us before any method")
+                    }
+                    Stage::Spent => spent(),
+                };
+                Err(Fault { told: true, ..fault })
+            }
         }
     }
 

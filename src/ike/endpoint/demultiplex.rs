@@ -96,6 +96,9 @@ impl Endpoint {
         if self.shutting_down || !connection.accepts() {
             return Err(Refusal::silent(IkeReason::HeldDown));
         }
+        if tunnel.local_auth.is_eap() {
+            return Err(Refusal::silent(IkeReason::NotResponder));
+        }
         let fingerprint = self.fingerprint(incoming);
         if let Some(spi) = self.half_open.find(&fingerprint) {
             // RFC 7296 §2.1: a retransmitted request gets the same response again.

@@ -52,6 +52,7 @@ pub struct Endpoint {
     entropy: Box<dyn Entropy>,
     shutting_down: bool,
     now: Instant,
+    unix_now: u64,
 }
 
 impl Endpoint {
@@ -80,7 +81,14 @@ impl Endpoint {
             entropy,
             shutting_down: false,
             now: Instant::ZERO,
+            unix_now: 0,
         }
+    }
+
+    /// What time of day it is, in seconds since 1970; it may jump. Only the dates of certificates are checked against it,
+    /// and until it is known none of them is valid.
+    pub fn set_time_of_day(&mut self, unix_now: u64) {
+        self.unix_now = unix_now;
     }
 
     /// Takes over a changed configuration: tunnels that are gone or changed in what was negotiated are deleted, new

@@ -52,6 +52,7 @@ impl Endpoint {
         let mut said = Said::default();
         let mut step = Step {
             now: self.now,
+            unix_now: self.unix_now,
             entropy: &mut *self.entropy,
             out: &mut self.out,
             esp: &mut self.esp,

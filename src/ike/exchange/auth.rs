@@ -11,14 +11,20 @@
 //! What a proof is made of and how it is checked is not known here, but in `ike::auth`. [`establish_opened`] and
 //! [`establish_answered`] come after the proofs of both sides, in however many rounds those were made.
 //!
-//! Left out: EAP, configuration payloads (passed over), IPComp, transport mode (passed over: without our own
+//! Without AUTH in the request the peer asks for EAP: `exchange::eap`.
+//!
+//! Left out: configuration payloads (passed over), IPComp, transport mode (passed over: without our own
 //! USE_TRANSPORT_MODE the child SA is in tunnel mode, §1.3.1).
 
 use subtle::ConstantTimeEq;
 
+use super::eap;
 use crate::event::IkeReason;
 use crate::ids::ShapeId;
-use crate::ike::auth::{Circumstances, Failure, Means, PeerAuthenticated, Shown, SignedOctets, check, prove};
+use crate::ike::auth::prove::Proof;
+use crate::ike::auth::{
+    Circumstances, Failure, LocalAuth, Means, PeerAuth, PeerAuthenticated, Shown, SignedOctets, check, prove,
+};
 use crate::ike::child::{self, Agreed, Declined, Offer};
 use crate::ike::collision;
 use crate::ike::describe;
@@ -30,6 +36,7 @@ use crate::ike::negotiate::Place;
 use crate::ike::payloads::{Required, Sorted};
 use crate::ike::state::{AuthRequested, Closing, Established, Handshake, InitAnswered, State};
 use crate::ike::step::{Notice, Step};
+use crate::time::Instant;
 use crate::wire::ike::numbers::{ExchangeType, NotifyType, PayloadType};
 use crate::wire::ike::payload::{Id, Notify, Payload};
 
@@ -67,8 +74,12 @@ pub fn request(mut handshake: Handshake, core: &mut Core, step: &mut Step<'_>, f
     let tunnel = core.tunnel.clone();
     let circumstances = Circumstances { turn: core.turn };
     let own = prove(&tunnel.local_auth, handshake.initiator_octets(&tunnel.local_id), circumstances);
-    let own_auth = own.auth.data.clone();
-    core.own_means = Some(own.means);
+    let own_auth = own.as_ref().map(|own| own.auth.data.clone());
+    core.own_means = match (&own, &tunnel.local_auth) {
+        (Some(own), _) => Some(own.means),
+        (None, LocalAuth::Eap(credentials)) => Some(Means::Eap(credentials.name())),
+        (None, _) => None,
+    };
     let mut payloads = vec![Payload::IdI(tunnel.local_id.clone())];
     if step.rivals.is_empty() {
         // RFC 7296 §2.4: "asserts that this IKE SA is the only IKE SA currently active between the authenticated
@@ -76,7 +87,7 @@ pub fn request(mut handshake: Handshake, core: &mut Core, step: &mut Step<'_>, f
         payloads.push(Payload::Notify(Notify::error(NotifyType::INITIAL_CONTACT)));
     }
     payloads.push(Payload::IdR(tunnel.peer_id.clone()));
-    payloads.extend(own.into_payloads());
+    payloads.extend(own.into_iter().flat_map(Proof::into_payloads));
     let shape = first.or_else(|| tunnel.children.first().map(|child| child.shape));
     let offer = shape.map(|shape| Offer::new(core, step, shape, Place::IkeAuth));
     payloads.extend(offer.as_ref().and_then(|offer| offer.payloads(core)).into_iter().flatten());
@@ -84,7 +95,13 @@ pub fn request(mut handshake: Handshake, core: &mut Core, step: &mut Step<'_>, f
     payloads.push(Payload::Notify(Notify::error(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED)));
     core.request(step, &mut handshake.protection, ExchangeType::IKE_AUTH, &payloads)
         .expect("IKE_SA_INIT is complete, so the window is free");
-    State::AuthRequested(Box::new(AuthRequested { handshake, offer, own_auth }))
+    match (own_auth, &tunnel.local_auth) {
+        (None, LocalAuth::Eap(credentials)) => eap::requested(handshake, offer, credentials, step),
+        (own_auth, _) => {
+            let own_auth = own_auth.unwrap_or_default();
+            State::AuthRequested(Box::new(AuthRequested { handshake, offer, own_auth }))
+        }
+    }
 }
 
 /// The response has come in.
@@ -131,20 +148,22 @@ pub fn process(
     };
     let proof = match verified {
         Ok(proof) => proof,
-        Err(Failure { reason, detail }) => {
-            fail(step, reason, detail);
-            // RFC 7296 §2.21.2: the initiator tells the responder, which believes that all is well, "in a separate
-            // INFORMATIONAL exchange".
-            let farewell = Some(Payload::Notify(Notify::error(NotifyType::AUTHENTICATION_FAILED)));
-            let until = step.now + limits::CLOSING_TIME;
-            let protection = handshake.protection;
-            let not_before = step.now;
-            let mut closing = Closing { protection, farewell, not_before, sent: false, was_established: false, until };
-            closing.say(core, step);
-            return State::Closing(Box::new(closing));
-        }
+        Err(Failure { reason, detail }) => return give_up(handshake, core, step, reason, detail),
     };
     establish_opened(proof, handshake, core, step, offer, &sorted)
+}
+
+/// The responder is not who it should be, and it believes that all is well.
+pub fn give_up(handshake: Handshake, core: &mut Core, step: &mut Step<'_>, reason: IkeReason, detail: String) -> State {
+    step.notices.push(Notice::Failed { exchange: ExchangeType::IKE_AUTH, reason, detail });
+    // RFC 7296 §2.21.2: the initiator tells the responder "in a separate INFORMATIONAL exchange".
+    let farewell = Some(Payload::Notify(Notify::error(NotifyType::AUTHENTICATION_FAILED)));
+    let until = step.now + limits::CLOSING_TIME;
+    let protection = handshake.protection;
+    let not_before = step.now;
+    let mut closing = Closing { protection, farewell, not_before, sent: false, was_established: false, until };
+    closing.say(core, step);
+    State::Closing(Box::new(closing))
 }
 
 /// The peer has proved itself, and in `sorted` it says what becomes of the child SA: the IKE SA that we opened stands.
@@ -192,39 +211,75 @@ pub fn answer(
     incoming: &Incoming<'_>,
     sorted: Result<Sorted, Refusal>,
 ) -> State {
-    let mut handshake = state.handshake;
     // The message is authentic within this IKE SA, so this is where its sender is: it may have floated to port 4500.
     core.path = incoming.path;
+    let tunnel = core.tunnel.clone();
+    let sorted = match (sorted, &tunnel.peer_auth) {
+        (Ok(request), PeerAuth::Eap(authenticator)) if eap::is_asked_for(&request) => {
+            return eap::begin(state, core, step, incoming, request, authenticator);
+        }
+        (sorted, _) => sorted,
+    };
+    let (handshake, until) = (state.handshake, state.until);
     let checked = sorted.and_then(|sorted| authenticate(&handshake, core, sorted));
     let (proof, request) = match checked {
         Ok(checked) => checked,
-        Err(Refusal { reason, notify, detail }) => {
-            step.notices.push(Notice::Declined {
-                exchange: ExchangeType::IKE_AUTH,
-                reason,
-                detail: detail.unwrap_or_default(),
-            });
-            let answer: Vec<_> = notify.map(Payload::Notify).into_iter().collect();
-            core.respond(step, &mut handshake.protection, incoming, &answer);
-            // Kept for as long as the answer may have to be repeated.
-            let until = state.until.min(step.now + limits::REFUSED_TIME);
-            let protection = handshake.protection;
-            let not_before = step.now;
-            let closing =
-                Closing { protection, farewell: None, not_before, sent: false, was_established: false, until };
-            return State::Closing(Box::new(closing));
-        }
+        Err(refusal) => return refuse(handshake, until, core, step, incoming, refusal),
     };
-    let tunnel = core.tunnel.clone();
     // A peer that has one key of several is answered with the one that it has.
     let turn = match proof.means() {
         Means::Psk(place) => place,
+        Means::Eap(_) => 0,
     };
     let own = prove(&tunnel.local_auth, handshake.responder_octets(&tunnel.local_id), Circumstances { turn });
+    let Some(own) = own else {
+        let refusal = Refusal::told(IkeReason::NotResponder, Notify::error(NotifyType::AUTHENTICATION_FAILED));
+        return refuse(handshake, until, core, step, incoming, refusal);
+    };
     core.own_means = Some(own.means);
     let mut payloads = vec![Payload::IdR(tunnel.local_id.clone())];
     payloads.extend(own.into_payloads());
     establish_answered(proof, handshake, core, step, incoming, &request, payloads)
+}
+
+/// The peer has not proved itself, or asks for what makes no sense.
+pub fn refuse(
+    handshake: Handshake,
+    until: Instant,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    incoming: &Incoming<'_>,
+    mut refusal: Refusal,
+) -> State {
+    let answer: Vec<_> = refusal.notify.take().map(Payload::Notify).into_iter().collect();
+    refuse_with(handshake, until, core, step, incoming, refusal, &answer)
+}
+
+/// The same, with this answer.
+pub fn refuse_with(
+    mut handshake: Handshake,
+    until: Instant,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    incoming: &Incoming<'_>,
+    Refusal { reason, detail, .. }: Refusal,
+    answer: &[Payload],
+) -> State {
+    let detail = detail.unwrap_or_default();
+    step.notices.push(Notice::Declined { exchange: ExchangeType::IKE_AUTH, reason, detail });
+    core.respond(step, &mut handshake.protection, incoming, answer);
+    // Kept for as long as the answer may have to be repeated.
+    let until = until.min(step.now + limits::REFUSED_TIME);
+    let protection = handshake.protection;
+    let not_before = step.now;
+    State::Closing(Box::new(Closing {
+        protection,
+        farewell: None,
+        not_before,
+        sent: false,
+        was_established: false,
+        until,
+    }))
 }
 
 /// The peer has proved itself and asks in `request` for a child SA; `payloads` are the first ones of our answer to
@@ -268,7 +323,7 @@ pub fn establish_answered(
 /// Checks identity and proof.
 fn authenticate(handshake: &Handshake, core: &Core, sorted: Sorted) -> Result<(PeerAuthenticated, Sorted), Refusal> {
     let refused = |reason| Refusal::told(reason, Notify::error(NotifyType::AUTHENTICATION_FAILED));
-    if sorted.id_i.is_some() && sorted.auth.is_none() {
+    if eap::is_asked_for(&sorted) {
         // RFC 7296 §2.16: no AUTH asks for EAP, which this tunnel does not do.
         return Err(refused(IkeReason::AuthenticationFailed).with("the peer asks for EAP"));
     }
@@ -279,13 +334,21 @@ fn authenticate(handshake: &Handshake, core: &Core, sorted: Sorted) -> Result<(P
     let tunnel = &core.tunnel;
     let proof = check(&tunnel.peer_auth, &tunnel.peer_id, handshake.initiator_octets(id), Shown { auth })
         .map_err(|Failure { reason, detail }| refused(reason).with(detail))?;
+    is_meant_for_us(core, &sorted)?;
+    Ok((proof, sorted))
+}
+
+/// Whether it is us whom the peer wants to speak with.
+pub fn is_meant_for_us(core: &Core, sorted: &Sorted) -> Result<(), Refusal> {
+    let tunnel = &core.tunnel;
     if let Some(wanted) = sorted.id_r.as_ref().filter(|wanted| !wanted.names(&tunnel.local_id)) {
         let detail = format!(
             "the peer asks for {}, we are {}",
             describe::identity(wanted),
             describe::identity(&tunnel.local_id)
         );
-        return Err(refused(IkeReason::WrongIdentity).with(detail));
+        let notify = Notify::error(NotifyType::AUTHENTICATION_FAILED);
+        return Err(Refusal::told(IkeReason::WrongIdentity, notify).with(detail));
     }
-    Ok((proof, sorted))
+    Ok(())
 }

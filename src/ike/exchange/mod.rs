@@ -5,6 +5,7 @@ pub mod child_create;
 pub mod child_rekey;
 pub mod create;
 pub mod delete;
+pub mod eap;
 pub mod ike_rekey;
 pub mod informational;
 pub mod intermediate;

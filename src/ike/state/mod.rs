@@ -3,12 +3,16 @@
 //! ```text
 //! initiator: InitRequested -> [IntermediateRequested ->] AuthRequested -> Established -> Closing -> Ended
 //! responder: InitAnswered  ------------------> Established -> Closing -> Ended
+//! initiator with EAP:             EapRequested -> Established
+//! responder with EAP: InitAnswered -> EapAnswered -> Established
 //! rekeyed:                                     Established
 //! rekeyed by both sides at once:      Spare -> Established
 //! ```
 
 pub mod auth_requested;
 pub mod closing;
+pub mod eap_answered;
+pub mod eap_requested;
 pub mod established;
 pub mod init_answered;
 pub mod init_requested;
@@ -17,6 +21,8 @@ pub mod spare;
 
 pub use auth_requested::AuthRequested;
 pub use closing::Closing;
+pub use eap_answered::EapAnswered;
+pub use eap_requested::EapRequested;
 pub use established::Established;
 pub use init_answered::InitAnswered;
 pub use init_requested::{InitRequested, Purpose};
@@ -43,6 +49,10 @@ pub enum State {
     InitAnswered(Box<InitAnswered>),
     /// We have sent the request of IKE_AUTH.
     AuthRequested(Box<AuthRequested>),
+    /// We have sent a request of IKE_AUTH, and prove ourselves by EAP.
+    EapRequested(Box<EapRequested>),
+    /// We have answered a request of IKE_AUTH, and the peer proves itself by EAP.
+    EapAnswered(Box<EapAnswered>),
     /// The peer has authenticated.
     Established(Box<Established>),
     /// The peer's rekeying made it while ours was under way: one of the two will go.
@@ -94,6 +104,8 @@ impl State {
             Self::IntermediateRequested(state) => state.handle(core, step, incoming),
             Self::InitAnswered(state) => state.handle(core, step, incoming),
             Self::AuthRequested(state) => state.handle(core, step, incoming),
+            Self::EapRequested(state) => state.handle(core, step, incoming),
+            Self::EapAnswered(state) => state.handle(core, step, incoming),
             Self::Established(state) => state.handle(core, step, incoming),
             Self::Spare(state) => state.handle(core, step, incoming),
             Self::Closing(state) => state.handle(core, step, incoming),
@@ -108,6 +120,8 @@ impl State {
             Self::IntermediateRequested(state) => state.on_time(core, step),
             Self::InitAnswered(state) => state.on_time(step),
             Self::AuthRequested(state) => state.on_time(core, step),
+            Self::EapRequested(state) => state.on_time(core, step),
+            Self::EapAnswered(state) => state.on_time(step),
             Self::Established(state) => state.on_time(core, step),
             Self::Spare(state) => state.on_time(core, step),
             Self::Closing(state) => state.on_time(core, step),
@@ -119,7 +133,8 @@ impl State {
     pub fn deadline(&self, core: &Core) -> Option<Instant> {
         match self {
             Self::InitRequested(state) => state.deadline(core),
-            Self::IntermediateRequested(_) | Self::AuthRequested(_) => core.window.deadline(),
+            Self::IntermediateRequested(_) | Self::AuthRequested(_) | Self::EapRequested(_) => core.window.deadline(),
+            Self::EapAnswered(state) => Some(state.until),
             Self::InitAnswered(state) => Some(state.until),
             Self::Established(state) => state.deadline(core),
             Self::Spare(state) => Some(state.until),
@@ -141,6 +156,8 @@ impl State {
             | Self::IntermediateRequested(_)
             | Self::InitAnswered(_)
             | Self::AuthRequested(_)
+            | Self::EapRequested(_)
+            | Self::EapAnswered(_)
             | Self::Ended => Self::Ended,
         }
     }
@@ -156,7 +173,7 @@ impl State {
     /// Whether a stranger's message made it.
     pub fn is_half_open(&self) -> bool {
         match self {
-            Self::InitAnswered(_) => true,
+            Self::InitAnswered(_) | Self::EapAnswered(_) => true,
             Self::Closing(state) => !state.was_established,
             _ => false,
         }
@@ -166,7 +183,7 @@ impl State {
     pub fn is_attempt(&self) -> bool {
         match self {
             Self::InitRequested(state) => state.purpose == Purpose::Open,
-            Self::IntermediateRequested(_) | Self::AuthRequested(_) => true,
+            Self::IntermediateRequested(_) | Self::AuthRequested(_) | Self::EapRequested(_) => true,
             _ => false,
         }
     }

@@ -4,6 +4,7 @@ mod child_collision;
 mod child_rekey;
 mod children;
 mod choices;
+mod eap;
 mod fragmentation;
 mod heads;
 mod hostile;
