@@ -20,5 +20,6 @@ pub mod report;
 pub mod runtime;
 pub mod sa;
 pub mod secret;
+pub mod sim;
 pub mod time;
 pub mod wire;

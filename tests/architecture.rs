@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["sa"],
     &["ike", "esp", "inspect"],
     &["dataplane", "guard"],
-    &["config", "platform"],
+    &["config", "platform", "sim"],
     &["runtime"],
     &["report", "lab"],
     &["cli"],

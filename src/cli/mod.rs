@@ -19,6 +19,7 @@ mod monitor;
 mod peer_config;
 mod policy;
 mod rekey;
+mod sim;
 mod status;
 mod words;
 
@@ -85,6 +86,9 @@ fn run(words: Words, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Genpsk => genpsk::genpsk(out),
         Command::Bench { command } => bench::bench(command, out),
         Command::Demo { json, keep, pcap } => demo::demo(json, keep, pcap),
+        Command::Sim { seed, seeds, without, trace, coverage, json, no_shrink } => {
+            sim::sim(&sim::Wish { seed, seeds, without, trace, coverage, json, no_shrink }, out)
+        }
         Command::Completions { shell } => complete::completions(shell, out),
         Command::Man { directory } => complete::man(directory.as_deref(), out),
     }

@@ -156,6 +156,31 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Bench,
     },
+    /// Let simulated gateways negotiate over a simulated network in which everything goes wrong, and check that what must hold
+    /// holds (docs/SIMULATION.md). Needs nothing and touches nothing.
+    Sim {
+        /// The seed, or the first of several. The same seed gives the same run.
+        #[arg(long, visible_alias = "from", default_value_t = 1, value_name = "N")]
+        seed: u64,
+        /// How many seeds, on all cores.
+        #[arg(long, default_value_t = 1, value_name = "N")]
+        seeds: u64,
+        /// Leave a feature out (loss, attacker, crash and so on; a wrong name lists them all).
+        #[arg(long, value_name = "FEATURE")]
+        without: Vec<String>,
+        /// Print everything that happens in one seed.
+        #[arg(long, conflicts_with_all = ["seeds", "coverage", "json"])]
+        trace: bool,
+        /// Print how often each event met each state.
+        #[arg(long)]
+        coverage: bool,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+        /// Do not look for the fewest features with which the first failure still comes.
+        #[arg(long)]
+        no_shrink: bool,
+    },
     /// Print completions for a shell.
     Completions {
         /// The shell.

@@ -76,7 +76,6 @@ impl Window {
     }
 
     /// The ID of our next request, or of the peer's next one, whether or not one waits.
-    #[cfg(test)]
     pub fn position(&self, of_peer: bool) -> u32 {
         if of_peer { self.expected } else { self.next }
     }

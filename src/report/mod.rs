@@ -8,6 +8,7 @@ pub mod explain;
 pub mod peer_config;
 pub mod rekey;
 pub mod sa;
+pub mod sim;
 pub mod status;
 pub mod table;
 

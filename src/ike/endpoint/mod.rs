@@ -4,6 +4,7 @@
 mod demultiplex;
 #[cfg(test)]
 mod forge;
+pub mod probe;
 mod upkeep;
 
 use std::collections::BTreeMap;

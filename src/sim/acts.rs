@@ -1,0 +1,140 @@
+//! What happens to gateways beside messages: faults, operators, and the end of all faults.
+
+use super::coverage::Stimulus;
+use super::gateway::{config, nanos};
+use super::hostile;
+use super::plan::{Act, Change, Feature};
+use super::world::{Action, MILLI, World};
+use crate::ids::TunnelId;
+use crate::ike::api::Input;
+use crate::ike::config::Start;
+
+fn id(tunnel: usize) -> TunnelId {
+    TunnelId(u16::try_from(tunnel).unwrap_or(0))
+}
+
+impl World {
+    pub(super) fn perform(&mut self, act: Act) {
+        if self.healed {
+            return;
+        }
+        self.note(|| format!("{act:?}"));
+        match act {
+            Act::Partition { tunnel, ways, lasts } => {
+                for (way, _) in ways.into_iter().enumerate().filter(|(_, cut)| *cut) {
+                    self.cuts[tunnel].until[way] = self.now + nanos(lasts);
+                }
+            }
+            Act::Crash { gateway, lasts } => {
+                let at = self.now + nanos(lasts);
+                self.gateways[gateway].crash();
+                self.gateways[gateway].down_until = at;
+                self.at(at, Action::Start(gateway));
+            }
+            Act::Suspend { gateway, lasts } => {
+                let at = self.now + nanos(lasts);
+                self.gateways[gateway].sleeps_until = at;
+                self.at(at, Action::Resume(gateway));
+            }
+            Act::Jump { gateway, by } => {
+                self.gateways[gateway].skew += nanos(by);
+                if self.is_awake(gateway) {
+                    self.gateways[gateway].timeout = None;
+                    self.input(gateway, Input::Timeout);
+                }
+            }
+            Act::Reload { gateway, change } => self.reload(gateway, change),
+            Act::Up { gateway, tunnel } => self.up(gateway, id(tunnel)),
+            Act::Down { gateway, tunnel } => {
+                if self.is_awake(gateway) {
+                    self.meets(gateway, Some(id(tunnel)), Stimulus::Down);
+                    self.gateways[gateway].held.insert(id(tunnel));
+                    self.input(gateway, Input::Down(id(tunnel)));
+                }
+            }
+            Act::Rekey { gateway, tunnel, children, ike } => {
+                if self.is_awake(gateway) {
+                    if children {
+                        self.meets(gateway, Some(id(tunnel)), Stimulus::RekeyChild);
+                    }
+                    if ike {
+                        self.meets(gateway, Some(id(tunnel)), Stimulus::RekeyIke);
+                    }
+                    self.input(gateway, Input::Rekey { tunnel: id(tunnel), children, ike });
+                }
+            }
+            Act::Rebind { gateway } => {
+                if let Some(nat) = &mut self.gateways[gateway].nat {
+                    nat.rebind();
+                }
+            }
+        }
+    }
+
+    fn up(&mut self, gateway: usize, tunnel: TunnelId) {
+        if self.is_awake(gateway) {
+            self.meets(gateway, Some(tunnel), Stimulus::Up);
+            self.gateways[gateway].held.remove(&tunnel);
+            self.input(gateway, Input::Up(tunnel));
+        }
+    }
+
+    fn reload(&mut self, gateway: usize, change: Change) {
+        let next = if change == Change::Back {
+            self.gateways[gateway].base.clone()
+        } else {
+            std::sync::Arc::new(config(&self.plan, gateway, change))
+        };
+        self.gateways[gateway].configs.push(next.clone());
+        if !self.is_awake(gateway) {
+            return;
+        }
+        self.meets(gateway, None, Stimulus::Reload);
+        let now = self.gateways[gateway].clock(self.now);
+        if let Some(endpoint) = &mut self.gateways[gateway].endpoint {
+            endpoint.reload(now, next);
+        }
+        self.drain(gateway);
+    }
+
+    /// Faults end: what was cut is whole, what slept or was dead is there, and what was changed is as it was.
+    pub(super) fn heal(&mut self) {
+        self.note(|| "faults end".to_owned());
+        self.healed = true;
+        for cut in &mut self.cuts {
+            cut.until = [0; 2];
+        }
+        for gateway in 0..self.gateways.len() {
+            let of = &mut self.gateways[gateway];
+            of.sleeps_until = self.now;
+            of.down_until = self.now;
+            if self.plan.has(Feature::Hostile) && gateway == hostile::GATEWAY {
+                // What it said is its own doing: it starts anew.
+                self.gateways[gateway].crash();
+                let base = self.gateways[gateway].base.clone();
+                self.gateways[gateway].configs.push(base);
+            }
+            if self.gateways[gateway].endpoint.is_none() {
+                self.start(gateway);
+            } else {
+                self.input(gateway, Input::Timeout);
+            }
+        }
+        for gateway in 0..self.gateways.len() {
+            let of = &self.gateways[gateway];
+            if of.configs.len() > 1 && !of.configs.last().is_some_and(|last| std::sync::Arc::ptr_eq(last, &of.base)) {
+                self.reload(gateway, Change::Back);
+            }
+            for tunnel in self.gateways[gateway].held.clone() {
+                self.up(gateway, tunnel);
+            }
+        }
+        for (tunnel, of) in self.plan.tunnels.clone().iter().enumerate() {
+            if !of.start.contains(&Start::Always) {
+                self.up(of.ends[0], id(tunnel));
+            }
+        }
+        self.settle.healed(self.now);
+        self.at(self.now + 100 * MILLI, Action::Look);
+    }
+}

@@ -1,0 +1,179 @@
+//! One gateway of the simulation: a real `ike::Endpoint`, a model of its data path, its configurations, its clock.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::dice::Dice;
+use super::network::{Frame, Nat};
+use super::path::DataPath;
+use super::plan::{Change, Plan};
+use crate::entropy::SeededEntropy;
+use crate::ids::{ShapeId, TunnelId};
+use crate::ike::config::{ChildConfig, Config, IkeLifetime, TunnelConfig};
+use crate::ike::endpoint::Endpoint;
+use crate::policy::selector::TrafficSelector;
+use crate::sa::command::SadCommand;
+use crate::sa::lifetime::Lifetime;
+use crate::secret::Secret;
+use crate::time::Instant;
+use crate::wire::ike::numbers::IdType;
+use crate::wire::ike::payload::Id;
+
+/// What IKE wants done, and may have to wait for what it wanted before.
+pub enum Wanted {
+    /// A change of the SAD.
+    Sad(SadCommand),
+    /// A datagram.
+    Send(Frame),
+}
+
+/// A gateway.
+pub struct Gateway {
+    /// IKE; `None` while it is down.
+    pub endpoint: Option<Endpoint>,
+    /// The data path.
+    pub path: DataPath,
+    /// What its clock is ahead of the world's.
+    pub skew: u64,
+    /// It stands still until then.
+    pub sleeps_until: u64,
+    /// When it starts again.
+    pub down_until: u64,
+    /// When it wants to be woken, in the world's time.
+    pub timeout: Option<u64>,
+    /// How often it has started.
+    pub epoch: u32,
+    /// What waits for the data path, and until when.
+    pub pending: VecDeque<(u64, Wanted)>,
+    /// The configuration at first.
+    pub base: Arc<Config>,
+    /// All configurations that it has had.
+    pub configs: Vec<Arc<Config>>,
+    /// What the operator holds down.
+    pub held: BTreeSet<TunnelId>,
+    /// When IKE last heard of ESP from a peer.
+    pub told: BTreeMap<TunnelId, u64>,
+    /// What stands in front of it.
+    pub nat: Option<Nat>,
+}
+
+impl Gateway {
+    /// A gateway that has not started yet.
+    #[must_use]
+    pub fn new(plan: &Plan, index: usize) -> Self {
+        let base = Arc::new(config(plan, index, Change::Nothing));
+        Self {
+            endpoint: None,
+            path: DataPath::default(),
+            skew: u64::try_from(plan.clocks[index].as_nanos()).unwrap_or(0),
+            sleeps_until: 0,
+            down_until: 0,
+            timeout: None,
+            epoch: 0,
+            pending: VecDeque::new(),
+            configs: vec![base.clone()],
+            base,
+            held: BTreeSet::new(),
+            told: BTreeMap::new(),
+            nat: plan.nats[index].map(|nat| Nat::new(nat, plan.addresses(index))),
+        }
+    }
+
+    /// The process starts.
+    pub fn start(&mut self, plan: &Plan, index: usize) {
+        self.epoch += 1;
+        let mut dice = Dice::new(plan.seed, 1000 + index as u64 * 100 + u64::from(self.epoch));
+        let current = self.configs.last().unwrap_or(&self.base).clone();
+        self.endpoint = Some(Endpoint::new(current, Box::new(SeededEntropy::new(dice.next())), true));
+        self.path = DataPath::default();
+        self.pending.clear();
+        self.held.clear();
+        self.told.clear();
+    }
+
+    /// The process is killed.
+    pub fn crash(&mut self) {
+        self.endpoint = None;
+        self.path = DataPath::default();
+        self.pending.clear();
+        self.timeout = None;
+    }
+
+    /// What its clock says.
+    #[must_use]
+    pub fn clock(&self, now: u64) -> Instant {
+        Instant::from_nanos(now + self.skew)
+    }
+}
+
+/// The selectors of a shape as one end of a tunnel sees them: its own and the other's.
+#[must_use]
+pub fn selectors(plan: &Plan, tunnel: usize, shape: u16, end: usize) -> [TrafficSelector; 2] {
+    let of = &plan.tunnels[tunnel];
+    let wide = of.wide == Some(end);
+    [of.ends[end], of.ends[1 - end]].map(|gateway| {
+        let net = if wide {
+            format!("10.{}.{tunnel}.0/24", gateway + 1)
+        } else {
+            format!("10.{}.{tunnel}.{}/32", gateway + 1, shape + 1)
+        };
+        TrafficSelector::any(net.parse::<IpNet>().expect("an address and a length"))
+    })
+}
+
+/// The configuration of one gateway.
+#[must_use]
+pub fn config(plan: &Plan, index: usize, change: Change) -> Config {
+    let mut tunnels = Vec::new();
+    for (number, of) in plan.tunnels.iter().enumerate() {
+        let Some(end) = of.ends.iter().position(|end| *end == index) else { continue };
+        let peer = of.ends[1 - end];
+        let name = |gateway: usize| Id::new(IdType::FQDN, format!("g{gateway}.example").into_bytes());
+        let shapes = if change == Change::FewerShapes && of.shapes > 1 { of.shapes - 1 } else { of.shapes };
+        let children = (0..shapes).map(|shape| {
+            let [local, remote] = selectors(plan, number, shape, end);
+            ChildConfig { shape: ShapeId(shape), local, remote }
+        });
+        let longer = if change == Change::Lifetimes { 2 } else { 1 };
+        let [soft, hard] = of.child_life[end].map(|time| time * longer);
+        let [ike_soft, ike_hard] = of.ike_life[end].map(|time| time * longer);
+        let window = if change == Change::Window { of.replay_window * 2 } else { of.replay_window };
+        tunnels.push(Arc::new(TunnelConfig {
+            id: TunnelId(u16::try_from(number).unwrap_or(0)),
+            name: format!("t{number}"),
+            local: plan.addresses(index)[0],
+            peer: plan.addresses(peer)[1],
+            local_id: name(index),
+            peer_id: name(peer),
+            psk: Secret::copy_of(format!("what the two ends of tunnel {number} know").as_bytes()),
+            ike: of.ike[end].clone(),
+            esp: of.esp[end].clone(),
+            lab: true,
+            children: children.collect(),
+            start: of.start[end],
+            force_encapsulation: of.force_encapsulation,
+            replay_window: window,
+            liveness: of.liveness[end],
+            lifetime: Lifetime {
+                soft_packets: of.packets[0],
+                hard_packets: of.packets[1],
+                soft_bytes: u64::MAX,
+                hard_bytes: u64::MAX,
+                soft_time: soft,
+                hard_time: hard,
+            },
+            ike_lifetime: IkeLifetime { soft: ike_soft, hard: ike_hard },
+            jitter: of.jitter,
+        }));
+    }
+    Config { tunnels, cookie_threshold: plan.cookies[index] }
+}
+
+/// A time as the queue counts it.
+#[must_use]
+pub fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,220 @@
+//! The liveness invariants: after all faults have ended every tunnel comes to rest, with one IKE SA and one child SA for each
+//! pair of selectors, and stays there; packets pass; nothing is left over.
+
+use std::time::Duration;
+
+use super::gateway::nanos;
+use super::plan::{Feature, Plan};
+use super::world::{Action, MILLI, SECOND, World};
+use crate::ike::api::Input;
+use crate::ike::endpoint::probe::SaProbe;
+
+/// So long may it take.
+pub const SETTLES_WITHIN: Duration = Duration::from_mins(1);
+/// So long it has to last.
+const LASTS: u64 = 10 * SECOND;
+/// A rekeying may take so long.
+const REKEYING: u64 = 5 * SECOND;
+/// Messages of one tunnel within a minute.
+const BUSY: u64 = 3000;
+
+/// What is known of the way to rest.
+pub struct Settle {
+    healed_at: u64,
+    calm: Vec<Option<Calm>>,
+    messages_then: u64,
+    /// What was sealed: when, on which way, with which number.
+    sealed: Vec<(u64, (u16, u16, usize), u32)>,
+    keep_all: bool,
+    ending: Option<u64>,
+    /// How long it took.
+    pub took: Option<u64>,
+}
+
+#[derive(Clone, Copy)]
+struct Calm {
+    since: u64,
+    last: u64,
+}
+
+impl Settle {
+    /// Nothing is known.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        Self {
+            healed_at: 0,
+            calm: vec![None; plan.tunnels.len()],
+            messages_then: 0,
+            sealed: Vec::new(),
+            keep_all: plan.is_calm(),
+            ending: None,
+            took: None,
+        }
+    }
+
+    /// Faults have ended.
+    pub fn healed(&mut self, now: u64) {
+        self.healed_at = now;
+    }
+
+    /// A packet is under way.
+    pub fn sealed(&mut self, now: u64, way: (u16, u16, usize), number: u32, healed: bool) {
+        if self.keep_all || healed {
+            self.sealed.push((now, way, number));
+        }
+    }
+}
+
+impl World {
+    /// Why a tunnel is not at rest.
+    fn unrest(&self, tunnel: usize, probes: &[Vec<SaProbe>]) -> Option<String> {
+        let of = &self.plan.tunnels[tunnel];
+        let sas = of
+            .ends
+            .map(|gateway| probes[gateway].iter().filter(|sa| usize::from(sa.tunnel.0) == tunnel).collect::<Vec<_>>());
+        let show = || format!("t{tunnel}: g{} has {:?}; g{} has {:?}", of.ends[0], sas[0], of.ends[1], sas[1]);
+        let ([a], [b]) = (&sas[0][..], &sas[1][..]) else { return Some(show()) };
+        if !a.phase.is_established() || !b.phase.is_established() || a.spis != b.spis || a.initiator == b.initiator {
+            return Some(show());
+        }
+        let count = usize::from(of.shapes);
+        let fits = a.children.len() == count
+            && b.children.len() == count
+            && a.children.iter().chain(&b.children).all(|child| child.current)
+            && a.children.iter().all(|child| {
+                b.children.iter().any(|other| {
+                    (other.shape, other.inbound, other.outbound) == (child.shape, child.outbound, child.inbound)
+                })
+            });
+        (!fits).then(show)
+    }
+
+    pub(super) fn look(&mut self) {
+        self.at(self.now + 100 * MILLI, Action::Look);
+        if let Some(since) = self.settle.ending {
+            return self.look_at_the_end(since);
+        }
+        let probes: Vec<Vec<SaProbe>> = self
+            .gateways
+            .iter()
+            .map(|gateway| gateway.endpoint.as_ref().map(crate::ike::endpoint::Endpoint::probe).unwrap_or_default())
+            .collect();
+        let (now, deadline) = (self.now, self.settle.healed_at + nanos(SETTLES_WITHIN));
+        let mut all = true;
+        let mut rested_since = 0;
+        for tunnel in 0..self.plan.tunnels.len() {
+            let unrest = self.unrest(tunnel, &probes);
+            let calm = &mut self.settle.calm[tunnel];
+            match &unrest {
+                None => {
+                    let calm = calm.get_or_insert(Calm { since: now, last: now });
+                    calm.last = now;
+                    rested_since = rested_since.max(calm.since);
+                    all &= now - calm.since >= LASTS;
+                }
+                Some(why) => {
+                    all = false;
+                    if calm.is_none_or(|calm| now - calm.last > REKEYING) {
+                        *calm = None;
+                        if now > deadline {
+                            // L1
+                            let why = why.clone();
+                            return self.fail(
+                                "L1",
+                                format!(
+                                    "not at rest {} s after faults ended: {why}",
+                                    (now - self.settle.healed_at) / SECOND
+                                ),
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        if self.settle.messages_then == 0 || !all && self.settle.calm.iter().any(Option::is_none) {
+            self.settle.messages_then = self.messages.max(1);
+        }
+        if all {
+            self.settle.took = Some(rested_since - self.settle.healed_at);
+            self.at_rest(rested_since);
+        }
+    }
+
+    /// Everything stands. What else has to hold?
+    fn at_rest(&mut self, since: u64) {
+        let now = self.now;
+        // L5: nobody talks without end.
+        let minutes = (now - since) as f64 / 60e9;
+        let said = (self.messages - self.settle.messages_then) as f64 / minutes / self.plan.tunnels.len() as f64;
+        if said > BUSY as f64 {
+            return self.fail("L5", format!("{said:.0} messages a minute and tunnel at rest"));
+        }
+        // L2: packets pass, both ways, on each pair of selectors.
+        for (tunnel, of) in self.plan.tunnels.clone().iter().enumerate() {
+            for shape in 0..of.shapes {
+                for gateway in of.ends {
+                    let way = (u16::try_from(tunnel).unwrap_or(0), shape, gateway);
+                    let passed = self
+                        .settle
+                        .sealed
+                        .iter()
+                        .any(|(at, of, number)| *at >= since && *of == way && self.ledger.has(way, *number));
+                    if !passed {
+                        return self.fail("L2", format!("no packet of {way:?} has passed since the tunnel is up"));
+                    }
+                }
+            }
+        }
+        // L3: nothing is half open.
+        for gateway in 0..self.gateways.len() {
+            let half_open =
+                self.gateways[gateway].endpoint.as_ref().map_or(0, crate::ike::endpoint::Endpoint::half_open);
+            if half_open > 0 {
+                return self.fail("L3", format!("gateway {gateway} has {half_open} half-open IKE SAs"));
+            }
+        }
+        // L4: where nothing was lost on the line, nothing was lost.
+        if self.plan.is_calm() {
+            if let Some(lacking) = self.without_way.first() {
+                let (lacking, count) = (lacking.clone(), self.without_way.len());
+                return self.fail("L4", format!("{count} packets had no SA after there was one, first {lacking}"));
+            }
+            let late = now - 2 * SECOND;
+            let lost: Vec<_> = self
+                .settle
+                .sealed
+                .iter()
+                .filter(|(at, way, number)| *at < late && !self.ledger.has(*way, *number))
+                .collect();
+            if let Some((at, way, number)) = lost.first() {
+                let seconds = (at - 1000 * SECOND) as f64 / 1e9;
+                let text =
+                    format!("{} packets were lost, first {way:?} number {number} sealed at {seconds:.3}", lost.len());
+                return self.fail("L4", text);
+            }
+        }
+        if self.plan.seed % 4 != 0 || self.plan.has(Feature::Lag) {
+            return self.finish();
+        }
+        self.settle.ending = Some(now);
+        for gateway in 0..self.gateways.len() {
+            self.input(gateway, Input::Shutdown);
+        }
+    }
+
+    /// L3: five seconds after the end nothing is left.
+    fn look_at_the_end(&mut self, since: u64) {
+        if self.now - since < 5 * SECOND {
+            return;
+        }
+        for gateway in 0..self.gateways.len() {
+            let of = &self.gateways[gateway];
+            let quiet = of.endpoint.as_ref().is_none_or(crate::ike::endpoint::Endpoint::is_quiet);
+            if !quiet || !of.path.is_empty() {
+                let what = format!("gateway {gateway} is not quiet after its end: {:?} SAs", of.path.len());
+                return self.fail("L3", what);
+            }
+        }
+        self.finish();
+    }
+}
