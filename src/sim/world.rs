@@ -456,7 +456,8 @@ impl World {
                 let ready = self.gateways[gateway].path.release(now);
                 for (local, remote, esp) in ready {
                     let frame = Frame { source: remote, destination: local, body: Body::Esp(esp) };
-                    self.arrive_esp(gateway, &frame, Origin::Gateway);
+                    // It may have been damaged on its way: nobody has looked yet.
+                    self.arrive_esp(gateway, &frame, Origin::Damaged);
                 }
             }
         }
@@ -582,6 +583,7 @@ impl World {
                 let ends = self.plan.tunnels[usize::from(packet.tunnel.0)].ends;
                 let checked = self.ledger.delivered(to, &packet, ends);
                 self.check(checked);
+                self.settle.arrived.insert((packet.tunnel.0, packet.shape.0, packet.sender), now);
                 let told = self.gateways[to].told.entry(packet.tunnel).or_insert(0);
                 if now - *told >= SECOND {
                     *told = now;
