@@ -12,7 +12,7 @@ use super::path::DataPath;
 use super::plan::{Change, Plan};
 use crate::entropy::SeededEntropy;
 use crate::ids::{ShapeId, TunnelId};
-use crate::ike::config::{ChildConfig, Config, IkeLifetime, TunnelConfig};
+use crate::ike::config::{ChildConfig, Config, IkeLifetime, LocalAuth, PeerAuth, Peering, Secrets, TunnelConfig};
 use crate::ike::endpoint::Endpoint;
 use crate::policy::selector::TrafficSelector;
 use crate::sa::command::SadCommand;
@@ -140,6 +140,14 @@ pub fn config(plan: &Plan, index: usize, change: Change) -> Config {
         let longer = if change == Change::Lifetimes { 2 } else { 1 };
         let [soft, hard] = of.child_life[end].map(|time| time * longer);
         let [ike_soft, ike_hard] = of.ike_life[end].map(|time| time * longer);
+        let secret =
+            |name: &str| Secret::copy_of(format!("what the two ends of tunnel {number} know: {name}").as_bytes());
+        // A key that is being replaced: each side has both for a while, in an order of its own.
+        let mut keys: Vec<Secret> = of.keys[end].iter().map(|name| secret(name)).collect();
+        if change == Change::Key {
+            keys.reverse();
+        }
+        let key = Secrets::new(keys).expect("there is a key");
         let window = if change == Change::Window { of.replay_window * 2 } else { of.replay_window };
         tunnels.push(Arc::new(TunnelConfig {
             id: TunnelId(u16::try_from(number).unwrap_or(0)),
@@ -148,7 +156,10 @@ pub fn config(plan: &Plan, index: usize, change: Change) -> Config {
             peer: plan.addresses(peer)[1],
             local_id: name(index),
             peer_id: name(peer),
-            psk: Secret::copy_of(format!("what the two ends of tunnel {number} know").as_bytes()),
+            peering: Peering::default(),
+            local_auth: LocalAuth::Psk(key.clone()),
+            peer_auth: PeerAuth::Psk(key),
+            fragmentation: of.fragmentation[end],
             ike: of.ike[end].clone(),
             esp: of.esp[end].clone(),
             lab: true,

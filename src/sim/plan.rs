@@ -61,11 +61,13 @@ pub enum Feature {
     Wide,
     /// Underlay addresses are IPv6.
     V6,
+    /// Pre-shared keys are being replaced by others.
+    Keys,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Loss,
         Self::Duplicate,
         Self::Reorder,
@@ -90,6 +92,7 @@ impl Feature {
         Self::Shapes,
         Self::Wide,
         Self::V6,
+        Self::Keys,
     ];
 
     /// Its name on the command line.
@@ -120,6 +123,7 @@ impl Feature {
             Self::Shapes => "shapes",
             Self::Wide => "wide",
             Self::V6 => "v6",
+            Self::Keys => "keys",
         }
     }
 
@@ -240,6 +244,8 @@ pub enum Change {
     FewerShapes,
     /// The replay window, so that every tunnel is negotiated anew.
     Window,
+    /// The order of the pre-shared keys.
+    Key,
     /// Everything as it was at first.
     Back,
 }
@@ -255,6 +261,10 @@ pub struct TunnelPlan {
     pub ike: [Vec<IkeSuite>; 2],
     /// ESP suites of each.
     pub esp: [Vec<EspSuite>; 2],
+    /// The pre-shared keys of each, by name.
+    pub keys: [Vec<&'static str>; 2],
+    /// Whether each takes messages in fragments.
+    pub fragmentation: [bool; 2],
     /// How many pairs of selectors.
     pub shapes: u16,
     /// Which side asks for more than the other allows.
@@ -487,7 +497,8 @@ impl Plan {
             acts.push((at, Act::Jump { gateway: gateway(dice), by }));
         });
         draw(Feature::Reload, 4, &mut |dice, acts, at| {
-            let kinds = [Change::Nothing, Change::Lifetimes, Change::FewerShapes, Change::Window, Change::Back];
+            let kinds =
+                [Change::Nothing, Change::Lifetimes, Change::FewerShapes, Change::Window, Change::Key, Change::Back];
             let change = dice.pick(&kinds);
             let first = gateway(dice);
             // A change that is negotiated has to be made on both sides.
@@ -593,6 +604,17 @@ fn tunnel(dice: &mut Dice, ends: [usize; 2], features: &BTreeSet<Feature>, nats:
         start,
         ike,
         esp,
+        keys: if on(Feature::Keys) {
+            dice.pick(&[
+                [&["old", "new"][..], &["new", "old"][..]],
+                [&["old"][..], &["new", "old"][..]],
+                [&["old", "new"][..], &["new"][..]],
+            ])
+            .map(<[_]>::to_vec)
+        } else {
+            [vec!["only"], vec!["only"]]
+        },
+        fragmentation: [dice.chance(800), dice.chance(800)],
         shapes,
         wide,
         force_encapsulation: dice.chance(100),
