@@ -364,6 +364,9 @@ fn lists<S: Copy + PartialEq>(dice: &mut Dice, pool: &[S]) -> [Vec<S>; 2] {
     })
 }
 
+/// All transmissions of a request that nobody answers.
+const DEAD_AFTER: Duration = Duration::from_secs(50);
+
 /// Never, as far as a simulation goes.
 const NEVER: Duration = Duration::from_hours(1000);
 
@@ -433,6 +436,19 @@ impl Plan {
     #[must_use]
     pub fn is_calm(&self) -> bool {
         !Feature::HARMFUL.iter().any(|feature| self.has(*feature)) && !(self.has(Feature::Nat) || self.has_passive())
+    }
+
+    /// How long a gateway may go on believing in an IKE SA of which the other side knows nothing any more. If both sides open
+    /// the tunnel by themselves the one that knows it tells the other. Else the peer's silence has to be noticed first:
+    /// RFC 7296 §2.4 wants several attempts over some time before that.
+    #[must_use]
+    pub fn blindness(&self, tunnel: usize) -> Duration {
+        let of = &self.tunnels[tunnel];
+        let both = of.start == [Start::Always; 2] && of.ends.iter().all(|end| self.nats[*end].is_none());
+        if self.is_calm() || both {
+            return Duration::ZERO;
+        }
+        of.liveness.into_iter().max().unwrap_or_default() + DEAD_AFTER
     }
 
     /// Whether a tunnel waits for somebody to bring it up.

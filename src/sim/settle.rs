@@ -112,11 +112,12 @@ impl World {
             .iter()
             .map(|gateway| gateway.endpoint.as_ref().map(crate::ike::endpoint::Endpoint::probe).unwrap_or_default())
             .collect();
-        let (now, deadline) = (self.now, self.settle.healed_at + nanos(SETTLES_WITHIN));
+        let now = self.now;
         let mut all = true;
         let mut rested_since = 0;
         for tunnel in 0..self.plan.tunnels.len() {
             let unrest = self.unrest(tunnel, &probes);
+            let deadline = self.settle.healed_at + nanos(SETTLES_WITHIN + self.plan.blindness(tunnel));
             let calm = &mut self.settle.calm[tunnel];
             match &unrest {
                 None => {
