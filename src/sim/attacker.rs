@@ -66,7 +66,13 @@ impl Attacker {
                 frame.source.set_port(u16::try_from(dice.between(1, 65_535)).unwrap_or(1));
                 return Some((frame, true));
             }
-            4 | 5 => mutate(&mut frame, dice),
+            4 | 5 => {
+                let before = frame.clone();
+                mutate(&mut frame, dice);
+                if frame == before {
+                    return Some((frame, true));
+                }
+            }
             6 => {
                 let Body::Ike(bytes) = &mut frame.body else { return None };
                 // Another first request: whatever was recorded, under an SPI of its own.

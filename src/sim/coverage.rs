@@ -28,6 +28,14 @@ pub enum Stimulus {
     InfoRequest,
     /// A response of INFORMATIONAL.
     InfoResponse,
+    /// A request of IKE_INTERMEDIATE.
+    IntermediateRequest,
+    /// A response of IKE_INTERMEDIATE.
+    IntermediateResponse,
+    /// A request of IKE_FOLLOWUP_KE.
+    FollowupRequest,
+    /// A response of IKE_FOLLOWUP_KE.
+    FollowupResponse,
     /// A request of another exchange.
     OtherRequest,
     /// A response of another exchange.
@@ -58,7 +66,7 @@ pub enum Stimulus {
 
 impl Stimulus {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 25] = [
         Self::InitRequest,
         Self::InitResponse,
         Self::AuthRequest,
@@ -67,6 +75,10 @@ impl Stimulus {
         Self::CreateResponse,
         Self::InfoRequest,
         Self::InfoResponse,
+        Self::IntermediateRequest,
+        Self::IntermediateResponse,
+        Self::FollowupRequest,
+        Self::FollowupResponse,
         Self::OtherRequest,
         Self::OtherResponse,
         Self::Timer,
@@ -94,6 +106,10 @@ impl Stimulus {
             (ExchangeType::CREATE_CHILD_SA, true) => Self::CreateResponse,
             (ExchangeType::INFORMATIONAL, false) => Self::InfoRequest,
             (ExchangeType::INFORMATIONAL, true) => Self::InfoResponse,
+            (ExchangeType::IKE_INTERMEDIATE, false) => Self::IntermediateRequest,
+            (ExchangeType::IKE_INTERMEDIATE, true) => Self::IntermediateResponse,
+            (ExchangeType::IKE_FOLLOWUP_KE, false) => Self::FollowupRequest,
+            (ExchangeType::IKE_FOLLOWUP_KE, true) => Self::FollowupResponse,
             (_, false) => Self::OtherRequest,
             (_, true) => Self::OtherResponse,
         }
@@ -141,8 +157,9 @@ impl Coverage {
 }
 
 /// The states, in the order of a life.
-pub const PHASES: [Phase; 12] = [
+pub const PHASES: [Phase; 13] = [
     Phase::InitRequested,
+    Phase::IntermediateRequested,
     Phase::InitAnswered,
     Phase::AuthRequested,
     Phase::Idle,

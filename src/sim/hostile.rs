@@ -97,7 +97,8 @@ impl Sealer {
 impl World {
     fn sealer(&self, header: &Header) -> Option<Sealer> {
         let spis = [header.initiator_spi, header.responder_spi].map(|spi| format!("{spi:016x}"));
-        let (_, line) = self.ledger.ike_keys.get(&spis)?.first()?;
+        let lines = self.ledger.ike_keys.get(&spis)?;
+        let line = lines.get(&GATEWAY).or_else(|| lines.values().next())?;
         Sealer::from_line(line, header.flags.initiator)
     }
 

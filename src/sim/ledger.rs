@@ -47,7 +47,7 @@ struct Direction {
 #[derive(Default)]
 pub struct Ledger {
     /// Lines of Wireshark's table for each pair of SPIs, with the gateway that gave it.
-    pub ike_keys: BTreeMap<[String; 2], Vec<(usize, String)>>,
+    pub ike_keys: BTreeMap<[String; 2], BTreeMap<usize, String>>,
     secrets: HashMap<u64, [String; 2]>,
     directions: BTreeMap<(usize, u32), Direction>,
     esp_keys: HashMap<u64, (usize, u32)>,
@@ -86,9 +86,10 @@ impl Ledger {
             }
         }
         let lines = self.ike_keys.entry(spis.clone()).or_default();
-        lines.push((gateway, line));
+        // With further key exchanges there are further keys: the last ones count.
+        lines.insert(gateway, line);
         if lines.len() > 2 {
-            return broken("S2", format!("the keys of IKE SA {spis:?} were made {} times", lines.len()));
+            return broken("S2", format!("IKE SA {spis:?} is known to {} gateways", lines.len()));
         }
         Ok(())
     }
@@ -96,7 +97,8 @@ impl Ledger {
     /// S3: both sides of an IKE SA have the same keys once they know each other. Before, somebody on the line may have changed
     /// what they are made of.
     fn agree(&self, spis: &[String; 2]) -> Checked {
-        let differs = self.ike_keys.get(spis).is_some_and(|lines| lines.windows(2).any(|two| two[0].1 != two[1].1));
+        let all: Option<BTreeSet<_>> = self.ike_keys.get(spis).map(|lines| lines.values().collect());
+        let differs = all.is_some_and(|all| all.len() > 1);
         if differs { broken("S3", format!("the keys of IKE SA {spis:?} differ")) } else { Ok(()) }
     }
 
@@ -121,7 +123,7 @@ impl Ledger {
                 self.agree(spis)?;
                 // S1: the other side ran the protocol with these SPIs, nonces and suite: it has the same keys. Suites that
                 // Wireshark does not know leave no trace.
-                let lines = self.ike_keys.get(spis).map_or(0, Vec::len);
+                let lines = self.ike_keys.get(spis).map_or(0, BTreeMap::len);
                 let peers: BTreeSet<_> = self.ike_keys.get(spis).into_iter().flatten().map(|(of, _)| *of).collect();
                 if lines > 0 && peers != of.ends.into_iter().collect() {
                     return broken(
@@ -135,7 +137,7 @@ impl Ledger {
                 if !self.hostile {
                     self.agree(spis)?;
                 }
-                let lines = self.ike_keys.get(spis).map_or(0, Vec::len);
+                let lines = self.ike_keys.get(spis).map_or(0, BTreeMap::len);
                 if *initiator && lines == 1 && !self.hostile {
                     return broken(
                         "S1",

@@ -8,7 +8,7 @@ use super::path::Esp;
 use super::plan::{Line, NatPlan};
 
 /// What is under way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// An IKE message.
     Ike(Vec<u8>),
@@ -19,7 +19,7 @@ pub enum Body {
 }
 
 /// A datagram under way. ESP that is not in UDP has ports of zero.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// From where.
     pub source: SocketAddr,

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::dice::Dice;
-use crate::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
+use crate::crypto::suite::{Additional, Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
 use crate::ike::config::Start;
 
 /// Something that may go wrong, or a choice of the configuration. Each can be turned off, to find the smallest failure.
@@ -63,11 +63,13 @@ pub enum Feature {
     V6,
     /// Pre-shared keys are being replaced by others.
     Keys,
+    /// ML-KEM beside X25519.
+    Quantum,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Loss,
         Self::Duplicate,
         Self::Reorder,
@@ -93,6 +95,7 @@ impl Feature {
         Self::Wide,
         Self::V6,
         Self::Keys,
+        Self::Quantum,
     ];
 
     /// Its name on the command line.
@@ -124,6 +127,7 @@ impl Feature {
             Self::Wide => "wide",
             Self::V6 => "v6",
             Self::Keys => "keys",
+            Self::Quantum => "quantum",
         }
     }
 
@@ -325,8 +329,14 @@ pub struct Plan {
     pub clocks: Vec<Duration>,
 }
 
-const GCM: IkeSuite =
-    IkeSuite { cipher: Cipher::Aes256Gcm16, mac: None, prf: PrfAlg::HmacSha256, group: Group::Curve25519 };
+const GCM: IkeSuite = IkeSuite {
+    cipher: Cipher::Aes256Gcm16,
+    mac: None,
+    prf: PrfAlg::HmacSha256,
+    group: Group::Curve25519,
+    additional: Additional::NONE,
+};
+const QUANTUM: IkeSuite = IkeSuite { additional: Additional::one(Group::MlKem768), ..GCM };
 const FAST: [IkeSuite; 5] = [
     GCM,
     IkeSuite { prf: PrfAlg::HmacSha384, ..GCM },
@@ -337,14 +347,26 @@ const FAST: [IkeSuite; 5] = [
 const SLOW: [IkeSuite; 3] = [
     IkeSuite { group: Group::Ecp256, ..GCM },
     IkeSuite { group: Group::Ecp384, prf: PrfAlg::HmacSha384, ..GCM },
-    IkeSuite { cipher: Cipher::Aes256Cbc, mac: Some(Mac::HmacSha512), prf: PrfAlg::HmacSha512, group: Group::Ecp521 },
+    IkeSuite {
+        cipher: Cipher::Aes256Cbc,
+        mac: Some(Mac::HmacSha512),
+        prf: PrfAlg::HmacSha512,
+        group: Group::Ecp521,
+        additional: Additional::NONE,
+    },
 ];
-const ESP: EspSuite = EspSuite { cipher: Cipher::Aes256Gcm16, mac: None, group: Some(Group::Curve25519), esn: true };
+const ESP: EspSuite = EspSuite {
+    cipher: Cipher::Aes256Gcm16,
+    mac: None,
+    group: Some(Group::Curve25519),
+    additional: Additional::NONE,
+    esn: true,
+};
 const ESP_SUITES: [EspSuite; 5] = [
     ESP,
     EspSuite { group: None, ..ESP },
     EspSuite { esn: false, ..ESP },
-    EspSuite { cipher: Cipher::Aes256Cbc, mac: Some(Mac::HmacSha256), group: None, esn: false },
+    EspSuite { cipher: Cipher::Aes256Cbc, mac: Some(Mac::HmacSha256), group: None, esn: false, ..ESP },
     EspSuite { group: Some(Group::Ecp256), ..ESP },
 ];
 
@@ -581,6 +603,23 @@ fn tunnel(dice: &mut Dice, ends: [usize; 2], features: &BTreeSet<Feature>, nats:
     } else if suites_dice.chance(300) {
         let suite = EspSuite { group: None, ..ESP };
         esp = [vec![suite], vec![suite]];
+    }
+    if on(Feature::Quantum) {
+        // Some would rather have ML-KEM, some take nothing else; the other side may not have it.
+        let (quantum, esp_quantum) = (QUANTUM, EspSuite { additional: QUANTUM.additional, ..ESP });
+        let [mine, theirs] = suites_dice.pick(&[[true, true], [true, true], [true, false], [false, true]]);
+        for (list, has) in ike.iter_mut().zip([mine, theirs]) {
+            if has {
+                list.insert(0, quantum);
+            }
+        }
+        if suites_dice.chance(300) {
+            for (list, has) in esp.iter_mut().zip([mine, theirs]) {
+                if has {
+                    list.insert(0, esp_quantum);
+                }
+            }
+        }
     }
     let mut shape_dice = Dice::new(dice.next(), 0);
     let shapes = if on(Feature::Shapes) { u16::try_from(shape_dice.between(2, 3)).unwrap_or(2) } else { 1 };

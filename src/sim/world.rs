@@ -27,6 +27,9 @@ const MOST_STEPS: u64 = 400_000;
 /// Messages that a trace remembers.
 const REMEMBERED: usize = 60;
 
+/// Longest line of a trace.
+const LONGEST: usize = 300;
+
 /// Whose frame it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -242,7 +245,11 @@ impl World {
     /// For the trace.
     pub(super) fn note(&mut self, text: impl FnOnce() -> String) {
         let since = self.now - 1000 * SECOND;
-        let line = format!("{:>4}.{:06} {}", since / SECOND, since % SECOND / 1000, text());
+        let mut text = text();
+        if text.len() > LONGEST && !text.starts_with("VIOLATION") {
+            text = text.chars().take(LONGEST).collect();
+        }
+        let line = format!("{:>4}.{:06} {text}", since / SECOND, since % SECOND / 1000);
         if let Some(print) = self.printer {
             print(&line);
         }

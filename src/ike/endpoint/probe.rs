@@ -15,6 +15,8 @@ use crate::wire::ike::header::IkeSpi;
 pub enum Phase {
     /// `InitRequested`.
     InitRequested,
+    /// `IntermediateRequested`.
+    IntermediateRequested,
     /// `InitAnswered`.
     InitAnswered,
     /// `AuthRequested`.
@@ -121,6 +123,7 @@ impl Endpoint {
 fn phase(sa: &IkeSa) -> Option<Phase> {
     Some(match &sa.state {
         State::InitRequested(_) => Phase::InitRequested,
+        State::IntermediateRequested(_) => Phase::IntermediateRequested,
         State::InitAnswered(_) => Phase::InitAnswered,
         State::AuthRequested(_) => Phase::AuthRequested,
         State::Established(state) => match &state.ongoing {
