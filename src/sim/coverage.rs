@@ -157,11 +157,13 @@ impl Coverage {
 }
 
 /// The states, in the order of a life.
-pub const PHASES: [Phase; 13] = [
+pub const PHASES: [Phase; 15] = [
     Phase::InitRequested,
     Phase::IntermediateRequested,
     Phase::InitAnswered,
     Phase::AuthRequested,
+    Phase::EapRequested,
+    Phase::EapAnswered,
     Phase::Idle,
     Phase::ChildCreate,
     Phase::ChildRekey,

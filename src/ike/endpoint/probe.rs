@@ -21,6 +21,10 @@ pub enum Phase {
     InitAnswered,
     /// `AuthRequested`.
     AuthRequested,
+    /// `EapRequested`.
+    EapRequested,
+    /// `EapAnswered`.
+    EapAnswered,
     /// `Established`, and nothing is under way.
     Idle,
     /// `Established`, and a child SA was asked for.
@@ -126,6 +130,8 @@ fn phase(sa: &IkeSa) -> Option<Phase> {
         State::IntermediateRequested(_) => Phase::IntermediateRequested,
         State::InitAnswered(_) => Phase::InitAnswered,
         State::AuthRequested(_) => Phase::AuthRequested,
+        State::EapRequested(_) => Phase::EapRequested,
+        State::EapAnswered(_) => Phase::EapAnswered,
         State::Established(state) => match &state.ongoing {
             None => Phase::Idle,
             Some(Ongoing::ChildCreate(_)) => Phase::ChildCreate,
