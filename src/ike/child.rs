@@ -120,7 +120,8 @@ impl Offer {
         let tunnel = &core.tunnel;
         let Some((suite, outbound)) = negotiate::accept_esp(sa, &self.suites, tunnel.lab, self.place) else {
             let detail = negotiate::compare(&self.sa, Some(sa));
-            return Err(Declined::new(IkeReason::NoProposalChosen, NotifyType::NO_PROPOSAL_CHOSEN, detail));
+            let reason = none_chosen(sa, &self.suites, tunnel.lab, self.place);
+            return Err(Declined::new(reason, NotifyType::NO_PROPOSAL_CHOSEN, detail));
         };
         let local = TrafficSelector::from_entries(&ts_i.selectors);
         let remote = TrafficSelector::from_entries(&ts_r.selectors);
@@ -151,6 +152,15 @@ impl Offer {
             _ => (IkeReason::PeerError, String::new()),
         };
         Declined { reason, notify: error.clone(), detail: format!("the peer says {}; {detail}", error.kind) }
+    }
+}
+
+/// Why there is no common suite.
+fn none_chosen(theirs: &Sa, ours: &[EspSuite], lab: bool, place: Place) -> IkeReason {
+    if negotiate::child_lacks_post_quantum(theirs, ours, lab, place) {
+        IkeReason::PostQuantumRequired
+    } else {
+        IkeReason::NoProposalChosen
     }
 }
 
@@ -247,7 +257,8 @@ fn take(
     let Some((chosen, outbound)) = negotiate::choose_esp(sa, &tunnel.esp, tunnel.lab, place) else {
         let ours = negotiate::esp_offer(&tunnel.esp, Spi::new(u32::MAX).expect("above 255"), place);
         let detail = negotiate::compare(&ours, Some(sa));
-        return Err(Declined::new(IkeReason::NoProposalChosen, NotifyType::NO_PROPOSAL_CHOSEN, detail));
+        let reason = none_chosen(sa, &tunnel.esp, tunnel.lab, place);
+        return Err(Declined::new(reason, NotifyType::NO_PROPOSAL_CHOSEN, detail));
     };
     let Some(narrow::Chosen { shape, local, remote }) = narrowed else {
         return Err(Declined::new(IkeReason::TsUnacceptable, NotifyType::TS_UNACCEPTABLE, compare()));

@@ -177,7 +177,7 @@ impl HalfInstalled {
             spis: self.child.spis(),
             replaced: old.to_string(),
             suite: suite.to_string(),
-            pfs: self.child.pfs.map(|group| group.to_string()),
+            pfs: self.child.pfs_words(),
         });
         step.notices.push(Notice::ChildUp { shape: *shape });
         step.notices.push(Notice::ChildRekeyed);
@@ -189,6 +189,11 @@ impl ChildSa {
     /// Our SPI and the peer's.
     pub fn spis(&self) -> [String; 2] {
         [self.agreed.inbound.to_string(), self.agreed.outbound.to_string()]
+    }
+
+    /// The key exchanges that were made for it, if there were any.
+    pub fn pfs_words(&self) -> Option<String> {
+        self.pfs.map(|group| format!("{group}{}", self.agreed.suite.additional))
     }
 
     /// Whether it carries exactly the same traffic.

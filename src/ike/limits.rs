@@ -23,6 +23,22 @@ pub const MAX_REASSEMBLED: usize = 65_536;
 /// How long the fragments of a message wait for the others. A retransmission brings them again before that.
 pub const REASSEMBLY_TIME: Duration = Duration::from_secs(10);
 
+/// How long a responder waits for the next key exchange of a series (RFC 9370 §2.2.4 finds 5 to 20 seconds appropriate).
+pub const FOLLOWUP_TIME: Duration = Duration::from_secs(20);
+
+/// Series of key exchanges that the peer has begun in one IKE SA at a time. One is usual: it has one request under way.
+pub const MAX_PENDING: usize = 4;
+
+/// Length of our links between the exchanges of a series: enough that none is guessed or comes twice.
+pub const LINK_LEN: usize = 8;
+
+/// Longest link of a peer that is sent back.
+pub const MAX_LINK: usize = 1_024;
+
+/// How often in a row the peer may have forgotten a series before the IKE SA counts as broken (RFC 9370 §2.2.4: "several
+/// retries").
+pub const MAX_STATES_LOST: u8 = 4;
+
 /// Half-open IKE SAs from which on a cookie is asked for. Honest peers are few and finish in a second, so thirty at once
 /// are a flood.
 pub const COOKIE_THRESHOLD: usize = 30;

@@ -114,7 +114,7 @@ pub(super) fn of_tunnel<'a>(
             remote: child.agreed.remote.iter().map(ToString::to_string).collect(),
             encapsulation: child.encapsulation_name(),
             age_s: now.since(child.installed_at).as_secs(),
-            pfs: child.pfs.map(|group| group.to_string()),
+            pfs: child.pfs_words(),
             replaced: !child.is_current(),
             rekey_in_s: child.rekey_at.since(now).as_secs(),
             expires_in_s: child.expires_at.since(now).as_secs(),

@@ -8,10 +8,12 @@
 //!                                or  <-- HDR, SK {N(error)}                the IKE SA stays
 //! ```
 
-use super::create::{self, Requested};
+use super::create::{self, Answer, Made, NotMade, Requested};
+use super::followup;
 use crate::crypto::suite::Group;
 use crate::ids::ShapeId;
 use crate::ike::child::{self, Offer};
+use crate::ike::child_sa::NewChild;
 use crate::ike::error::Refusal;
 use crate::ike::ike_sa::{Core, Incoming};
 use crate::ike::negotiate::Place;
@@ -19,7 +21,8 @@ use crate::ike::payloads::Sorted;
 use crate::ike::state::Established;
 use crate::ike::state::established::{Ongoing, Task};
 use crate::ike::step::Step;
-use crate::wire::ike::numbers::{ExchangeType, NotifyType};
+use crate::wire::ike::numbers::ExchangeType;
+use crate::wire::ike::payload::Payload;
 
 // Initiator.
 
@@ -45,14 +48,15 @@ pub fn process(requested: Requested, state: &mut Established, core: &mut Core, s
         state.tasks.push_front(Task::CreateChild { shape, group: Some(group) });
         return;
     }
-    match requested.made(state, core, step, answer) {
-        Ok(new) => {
+    match requested.made(state, core, step, answer, false) {
+        Ok(Made::Now(new)) => {
             let receive_only = state.leaves_soon();
             let child = new.install_inbound(step).install_outbound(core, step, receive_only);
             state.add_child(core, child);
         }
-        Err(declined) => {
-            let installed = answer.sa.is_some() && declined.notify.kind != NotifyType::CHILD_SA_NOT_FOUND;
+        Ok(Made::Later(requested)) => state.ongoing = Some(Ongoing::ChildCreate(requested)),
+        Ok(Made::Nothing) => step.esp.release(inbound),
+        Err(NotMade { declined, installed, .. }) => {
             state.child_failed(step, shape, inbound, ExchangeType::CREATE_CHILD_SA, declined, installed);
         }
     }
@@ -71,15 +75,26 @@ pub fn answer(
     sorted.require(create::REQUIRED)?;
     child::require_child(sorted)?;
     let chosen = child::choose(core, step, sorted, &state.children.covered(), Place::CreateChildSa);
-    match chosen.and_then(|chosen| create::make(state, core, step, sorted, chosen)) {
-        Ok((new, payloads, _)) => {
-            let half = new.install_inbound(step);
-            core.respond(step, &mut state.protection, incoming, &payloads);
-            let receive_only = state.leaves_soon();
-            let child = half.install_outbound(core, step, receive_only);
-            state.add_child(core, child);
-        }
+    match chosen.and_then(|chosen| create::make(state, core, step, sorted, chosen, None)) {
+        Ok((Answer::Now(new), payloads, _)) => answered(state, core, step, incoming, *new, &payloads),
+        Ok((Answer::Later(pending), payloads, _)) => followup::begin(state, core, step, incoming, pending, payloads),
         Err(declined) => create::decline_for(state, core, step, incoming, declined),
     }
     Ok(())
+}
+
+/// The child SA is made, and the last response goes out.
+pub fn answered(
+    state: &mut Established,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    incoming: &Incoming<'_>,
+    new: NewChild,
+    payloads: &[Payload],
+) {
+    let half = new.install_inbound(step);
+    core.respond(step, &mut state.protection, incoming, payloads);
+    let receive_only = state.leaves_soon();
+    let child = half.install_outbound(core, step, receive_only);
+    state.add_child(core, child);
 }

@@ -11,7 +11,8 @@
 //! receives on the old one for some seconds                         likewise
 //! ```
 
-use super::create::{self, Requested};
+use super::create::{self, Answer, Made, NotMade, Requested};
+use super::followup;
 use crate::crypto::suite::Group;
 use crate::ids::ShapeId;
 use crate::ike::child::{self, Declined, Offer};
@@ -28,7 +29,7 @@ use crate::ike::state::established::{Ongoing, Task};
 use crate::ike::step::{Notice, Step};
 use crate::sa::spi::Spi;
 use crate::wire::ike::numbers::{NotifyType, ProtocolId};
-use crate::wire::ike::payload::Notify;
+use crate::wire::ike::payload::{Notify, Payload};
 
 /// A request of ours under way.
 pub struct Rekeying {
@@ -40,7 +41,8 @@ pub struct Rekeying {
 
 /// What the peer's request for the same child SA made meanwhile.
 struct Rival {
-    inbound: Spi,
+    /// Our SPI of it; `None` while key exchanges follow.
+    inbound: Option<Spi>,
     lowest: Lowest,
 }
 
@@ -64,6 +66,10 @@ pub fn begin(
     core.window.next_id()?;
     // It may have gone, or have been replaced by the peer, while this waited for the window.
     let child = state.children.get(old).filter(|child| child.is_current())?;
+    if followup::rekeys_child(state, old) {
+        // The peer is at it, and if nothing comes of that, the next attempt is ours.
+        return None;
+    }
     let offer = Offer::in_place_of(core, step, &child.agreed);
     // RFC 7296 §1.3.3: "The SPI field of the notification" is the one "the exchange initiator would expect in inbound ESP
     // or AH packets".
@@ -81,16 +87,17 @@ pub fn process(rekeying: Rekeying, state: &mut Established, core: &mut Core, ste
         state.tasks.push_front(Task::RekeyChild { inbound: old, group: Some(group) });
         return;
     }
-    let nonce = requested.nonce.clone();
-    match requested.made(state, core, step, answer) {
-        Ok(new) => {
-            let responder = answer.nonce.as_deref().unwrap_or_default();
-            let lowest = Lowest::of(Nonces { initiator: &nonce, responder });
-            install(state, core, step, new, (old, inbound), rival.as_ref(), &lowest);
+    let lowest = requested.lowest(answer);
+    let loses = rival.as_ref().is_some_and(|rival| lowest.loses(&rival.lowest));
+    match requested.made(state, core, step, answer, loses) {
+        Ok(Made::Now(new)) => install(state, core, step, *new, (old, inbound), rival.as_ref(), &lowest),
+        Ok(Made::Later(requested)) => {
+            state.ongoing = Some(Ongoing::ChildRekey(Box::new(Rekeying { old, requested: *requested, rival })));
         }
-        Err(declined) => {
-            let agreed = answer.sa.is_some();
-            if agreed && declined.notify.kind != NotifyType::CHILD_SA_NOT_FOUND {
+        // The peer's own takes its place, or the next attempt does.
+        Ok(Made::Nothing) => step.esp.release(inbound),
+        Err(NotMade { declined, installed, agreed }) => {
+            if installed {
                 // The peer has installed what we do not take.
                 state.tasks.push_back(Task::DeleteChild(inbound));
             } else {
@@ -112,8 +119,9 @@ fn install(
     lowest: &Lowest,
 ) {
     let mut child = new.install_inbound(step).in_place_of(core, step, old);
-    // A rival that is gone already has nothing to win.
-    let rival = rival.filter(|rival| state.children.get(rival.inbound).is_some());
+    // A rival that is gone already has nothing to win; one whose keys are not complete may still come.
+    let is_there = |inbound| state.children.get(inbound).is_some();
+    let rival = rival.filter(|rival| rival.inbound.is_none_or(is_there));
     if rival.is_some_and(|rival| lowest.loses(&rival.lowest)) {
         // RFC 7296 §2.8.1: ours "SHOULD be closed by the endpoint that created it"; the peer deletes the old one.
         child.redundant = true;
@@ -125,8 +133,12 @@ fn install(
         child.send(step);
     }
     state.children.push(child);
-    if let Some(rival) = rival {
-        state.children.redundant(rival.inbound, step.now + limits::REDUNDANT_GRACE);
+    match rival {
+        Some(Rival { inbound: Some(rival), .. }) => {
+            state.children.redundant(*rival, step.now + limits::REDUNDANT_GRACE);
+        }
+        Some(Rival { inbound: None, .. }) => followup::drop_child(state, step, old),
+        None => {}
     }
     if state.children.get(old).is_some_and(|old| !old.leaving) {
         state.children.replaced(old, inbound, None);
@@ -157,7 +169,7 @@ fn refused(
     };
     match notify.kind {
         // RFC 7296 §2.25: busy, not unwilling.
-        NotifyType::TEMPORARY_FAILURE if !agreed => {
+        NotifyType::TEMPORARY_FAILURE | NotifyType::STATE_NOT_FOUND if !agreed => {
             child.rekey_at = step.now + jitter(limits::TEMPORARY_FAILURE_PAUSE, 25, step.entropy);
         }
         // §2.25: "it SHOULD silently delete the Child SA (if it still exists) and send a request to create a new Child SA
@@ -213,27 +225,59 @@ pub fn answer(
     child::require_child(sorted)?;
     let Some(agreed) = state.children.get(old).map(|child| child.agreed.clone()) else { return Ok(()) };
     let chosen = child::choose_in_place_of(core, step, sorted, &agreed);
-    match chosen.and_then(|chosen| create::make(state, core, step, sorted, chosen)) {
-        Ok((new, payloads, nonce)) => {
-            let half = new.install_inbound(step);
-            core.respond(step, &mut state.protection, incoming, &payloads);
-            // Sends on the old one until the peer shows that it has the new one.
-            let child = half.in_place_of(core, step, old);
-            let inbound = child.agreed.inbound;
-            state.children.push(child);
-            state.children.replaced(old, inbound, Some(step.now + limits::REPLACED_GRACE));
-            // RFC 7296 §2.25.1: "If a peer receives a request to rekey a Child SA that it is currently trying to rekey, it
-            // SHOULD reply as usual, and SHOULD prepare to close redundant SAs later based on the nonces".
-            if let Some(Ongoing::ChildRekey(ours)) = &mut state.ongoing
-                && ours.old == old
-            {
-                let initiator = sorted.nonce.as_deref().unwrap_or_default();
-                ours.rival = Some(Rival { inbound, lowest: Lowest::of(Nonces { initiator, responder: &nonce }) });
-            }
+    match chosen.and_then(|chosen| create::make(state, core, step, sorted, chosen, Some(old))) {
+        Ok((Answer::Now(new), payloads, nonce)) => {
+            let initiator = sorted.nonce.as_deref().unwrap_or_default();
+            let nonces = Nonces { initiator, responder: &nonce };
+            answered(state, core, step, incoming, *new, (old, nonces), &payloads);
+        }
+        Ok((Answer::Later(pending), payloads, nonce)) => {
+            let initiator = sorted.nonce.as_deref().unwrap_or_default();
+            followup::begin(state, core, step, incoming, pending, payloads);
+            rival(state, old, None, Nonces { initiator, responder: &nonce });
         }
         Err(declined) => create::decline_for(state, core, step, incoming, declined),
     }
     Ok(())
+}
+
+/// The child SA in place of `old` is made, and the last response goes out.
+pub fn answered(
+    state: &mut Established,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    incoming: &Incoming<'_>,
+    new: NewChild,
+    (old, nonces): (Spi, Nonces<'_>),
+    payloads: &[Payload],
+) {
+    let half = new.install_inbound(step);
+    core.respond(step, &mut state.protection, incoming, payloads);
+    // Sends on the old one until the peer shows that it has the new one.
+    let child = half.in_place_of(core, step, old);
+    let inbound = child.agreed.inbound;
+    state.children.push(child);
+    state.children.replaced(old, inbound, Some(step.now + limits::REPLACED_GRACE));
+    rival(state, old, Some(inbound), nonces);
+}
+
+/// RFC 7296 §2.25.1: "If a peer receives a request to rekey a Child SA that it is currently trying to rekey, it SHOULD reply as
+/// usual, and SHOULD prepare to close redundant SAs later based on the nonces".
+fn rival(state: &mut Established, old: Spi, inbound: Option<Spi>, nonces: Nonces<'_>) {
+    if let Some(Ongoing::ChildRekey(ours)) = &mut state.ongoing
+        && ours.old == old
+    {
+        ours.rival = Some(Rival { inbound, lowest: Lowest::of(nonces) });
+    }
+}
+
+/// Nothing comes of what the peer has begun for the same child SA.
+pub fn rival_is_gone(state: &mut Established, old: Spi) {
+    if let Some(Ongoing::ChildRekey(ours)) = &mut state.ongoing
+        && ours.old == old
+    {
+        ours.rival = None;
+    }
 }
 
 /// How a child SA that the peer wants to rekey stands.

@@ -6,7 +6,9 @@ use crate::crypto::suite::{EspSuite, Group};
 use crate::event::IkeReason;
 use crate::ike::child::{Agreed, Declined, Offer};
 use crate::ike::child_sa::NewChild;
+use crate::ike::collision::Lowest;
 use crate::ike::error::Refusal;
+use crate::ike::exchange::followup::{self, Makes, Pending, Series};
 use crate::ike::exchange::{child_create, child_rekey, ike_rekey};
 use crate::ike::ike_sa::{Core, Incoming};
 use crate::ike::keymat::{Nonces, child_keys};
@@ -16,6 +18,7 @@ use crate::ike::payloads::{Required, Sorted};
 use crate::ike::state::Established;
 use crate::ike::state::established::{Next, Ongoing};
 use crate::ike::step::{Notice, Step};
+use crate::sa::spi::Spi;
 use crate::secret::Secret;
 use crate::wire::ike::numbers::{ExchangeType, NotifyType, PayloadType, ProtocolId};
 use crate::wire::ike::payload::{Ke, Nonce, Notify, Payload, Proposal};
@@ -34,6 +37,35 @@ pub struct Requested {
     keypair: Option<KeyPair>,
     /// Whether the group is one that the peer asked for.
     retried: bool,
+    /// What the peer has agreed to, while key exchanges follow.
+    following: Option<Following>,
+}
+
+/// A child SA whose keys are not complete.
+struct Following {
+    agreed: Agreed,
+    nonce: Vec<u8>,
+    series: Series,
+}
+
+/// What a response makes.
+pub enum Made {
+    /// The child SA.
+    Now(Box<NewChild>),
+    /// Another key exchange is under way.
+    Later(Box<Requested>),
+    /// Nothing: the peer's own rekeying has won.
+    Nothing,
+}
+
+/// Why there is no child SA.
+pub struct NotMade {
+    /// Why.
+    pub declined: Declined,
+    /// Whether the peer has made it all the same.
+    pub installed: bool,
+    /// Whether the peer had agreed, so that it was us who did not.
+    pub agreed: bool,
 }
 
 /// Asks for a child SA; `group` is the one that the peer wanted last time, `rekeyed` the notification that names the child
@@ -60,7 +92,7 @@ pub fn request(
     payloads.extend(keypair.as_ref().map(ke));
     payloads.extend([ts_i, ts_r, no_padding()]);
     core.request(step, &mut state.protection, ExchangeType::CREATE_CHILD_SA, &payloads)?;
-    Some(Requested { offer, nonce, keypair, retried })
+    Some(Requested { offer, nonce, keypair, retried, following: None })
 }
 
 /// Inner packets are checked against their length, so padding behind them would be refused (RFC 4303 §2.7).
@@ -86,28 +118,71 @@ impl Requested {
         wanted(answer, groups).filter(|_| !self.retried)
     }
 
-    /// The child SA that the answer makes, if it makes one.
+    /// The nonce that decides between two rekeyings, once the peer's is known.
+    pub fn lowest(&self, answer: &Sorted) -> Lowest {
+        let responder = self.following.as_ref().map(|following| following.nonce.as_slice());
+        let responder = responder.or(answer.nonce.as_deref()).unwrap_or_default();
+        Lowest::of(Nonces { initiator: &self.nonce, responder })
+    }
+
+    /// What the response makes of it. `loses`: the peer's own rekeying is the one to stay, so that no further key exchange is
+    /// made for ours.
     pub fn made(
-        self,
-        state: &Established,
-        core: &Core,
+        mut self,
+        state: &mut Established,
+        core: &mut Core,
         step: &mut Step<'_>,
         answer: &Sorted,
-    ) -> Result<NewChild, Declined> {
-        let Self { offer, nonce, keypair, .. } = self;
-        let agreed = offer.accept(core, answer)?;
+        loses: bool,
+    ) -> Result<Made, NotMade> {
+        let (result, last) = match self.following.take() {
+            Some(Following { agreed, nonce, mut series }) => {
+                let last = series.is_over();
+                (series.take(answer).map(|()| Following { agreed, nonce, series }), last)
+            }
+            None => {
+                let result = self.agreed(core, answer);
+                let last = result.as_ref().map_or(answer.sa.is_some(), |following| following.series.is_over());
+                (result, last)
+            }
+        };
+        let agreed = answer.sa.is_some() || answer.ke.is_some();
+        // It is made at the peer by the last response alone.
+        let not_made = |declined: Declined| NotMade {
+            installed: last && agreed && declined.notify.kind != NotifyType::CHILD_SA_NOT_FOUND,
+            agreed,
+            declined,
+        };
+        let mut following = result.map_err(not_made)?;
+        if !following.series.is_over() {
+            if loses {
+                return Ok(Made::Nothing);
+            }
+            following.series.ask(state, core, step, answer).map_err(not_made)?;
+            self.following = Some(following);
+            return Ok(Made::Later(Box::new(self)));
+        }
+        let Following { agreed, nonce, series } = following;
         if state.was_deleted(agreed.outbound) {
             let detail = "the peer has deleted it already";
-            return Err(Declined::new(IkeReason::PeerError, NotifyType::CHILD_SA_NOT_FOUND, detail));
+            return Err(not_made(Declined::new(IkeReason::PeerError, NotifyType::CHILD_SA_NOT_FOUND, detail)));
         }
-        let Some(theirs) = &answer.nonce else {
+        let nonces = Nonces { initiator: &self.nonce, responder: &nonce };
+        let keys = child_keys(state.suite.prf, &state.sk_d, series.secrets(), nonces, agreed.suite);
+        let group = agreed.suite.group;
+        Ok(Made::Now(Box::new(agreed.specs(core, step, keys, true, group))))
+    }
+
+    /// What the peer has agreed to in CREATE_CHILD_SA.
+    fn agreed(&mut self, core: &Core, answer: &Sorted) -> Result<Following, Declined> {
+        let agreed = self.offer.accept(core, answer)?;
+        let Some(nonce) = answer.nonce.clone() else {
             return Err(Declined::new(IkeReason::MissingPayload, NotifyType::INVALID_SYNTAX, "no Nonce"));
         };
-        let group = agreed.suite.group;
-        let shared = group.map(|group| agree(keypair, group, answer)).transpose()?;
-        let nonces = Nonces { initiator: &nonce, responder: theirs };
-        let keys = child_keys(state.suite.prf, &state.sk_d, shared.as_slice(), nonces, agreed.suite);
-        Ok(agreed.specs(core, step, keys, true, group))
+        let keypair = self.keypair.take();
+        let shared = agreed.suite.group.map(|group| agree(keypair, group, answer)).transpose()?;
+        let series = Series::new(shared, agreed.suite.additional);
+        Ok(Following { agreed, nonce, series })
     }
 }
 
@@ -164,11 +239,12 @@ fn is_busy(state: &Established, rekeys_ike: bool) -> bool {
     if !rekeys_ike {
         // RFC 7296 §2.25.2: "If a peer receives a request to create or rekey a Child SA when it is currently rekeying the
         // IKE SA, it SHOULD reply with TEMPORARY_FAILURE."
-        return matches!(state.ongoing, Some(Ongoing::IkeRekey(_)));
+        return matches!(state.ongoing, Some(Ongoing::IkeRekey(_))) || followup::rekeys_ike(state);
     }
     // §2.25.1: so does one that is creating, rekeying or closing a child SA of an IKE SA that is to be rekeyed. One that
     // is about to close the IKE SA says the same (§2.25.2).
     state.leaves_soon()
+        || followup::rekeys_ike(state)
         || matches!(state.ongoing, Some(Ongoing::ChildCreate(_) | Ongoing::ChildRekey(_) | Ongoing::DeleteChild(_)))
 }
 
@@ -195,16 +271,30 @@ pub fn decline_for(
     step.notices.push(Notice::Declined { exchange: ExchangeType::CREATE_CHILD_SA, reason, detail });
 }
 
-/// A child SA for what was agreed, with the payloads of the response and our nonce.
+/// What a request makes here.
+pub enum Answer {
+    /// The child SA.
+    Now(Box<NewChild>),
+    /// Key exchanges follow.
+    Later(Pending),
+}
+
+/// A child SA for what was agreed, in place of `old` if there is one, with the payloads of the response and our nonce.
 pub fn make(
     state: &Established,
     core: &Core,
     step: &mut Step<'_>,
     sorted: &Sorted,
     (agreed, proposal): (Agreed, Proposal),
-) -> Result<(NewChild, Vec<Payload>, Vec<u8>), Declined> {
+    old: Option<Spi>,
+) -> Result<(Answer, Vec<Payload>, Vec<u8>), Declined> {
     let inbound = agreed.inbound;
-    let group = agreed.suite.group;
+    let EspSuite { group, additional, .. } = agreed.suite;
+    if !additional.is_empty() && !followup::has_room(state) {
+        step.esp.release(inbound);
+        let detail = "too many key exchanges are under way";
+        return Err(Declined::new(IkeReason::PeerError, NotifyType::TEMPORARY_FAILURE, detail));
+    }
     let exchanged = group.map(|group| exchange_keys(group, sorted, step)).transpose();
     let (public, shared) = match exchanged {
         Ok(exchanged) => exchanged.unzip(),
@@ -216,12 +306,18 @@ pub fn make(
     let nonce = step.entropy.array::<{ limits::NONCE_LEN }>().to_vec();
     let theirs = sorted.nonce.as_deref().unwrap_or_default();
     let nonces = Nonces { initiator: theirs, responder: &nonce };
-    let keys = child_keys(state.suite.prf, &state.sk_d, shared.as_slice(), nonces, agreed.suite);
     let mut payloads = vec![Agreed::proposal(proposal), Payload::Nonce(Nonce(nonce.clone()))];
     payloads.extend(public);
     payloads.extend(agreed.selectors());
     payloads.push(no_padding());
-    Ok((agreed.specs(core, step, keys, false, group), payloads, nonce))
+    let answer = if additional.is_empty() {
+        let keys = child_keys(state.suite.prf, &state.sk_d, shared.as_slice(), nonces, agreed.suite);
+        Answer::Now(Box::new(agreed.specs(core, step, keys, false, group)))
+    } else {
+        let makes = Makes::Child { agreed: Box::new(agreed), old };
+        Answer::Later(Pending::new(step, shared, additional, nonces, makes))
+    };
+    Ok((answer, payloads, nonce))
 }
 
 /// Our KE payload and the shared secret.

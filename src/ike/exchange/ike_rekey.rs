@@ -15,6 +15,7 @@
 use std::sync::Arc;
 
 use super::create;
+use super::followup::{self, Makes, Pending, Series};
 use crate::crypto::kex::KeyPair;
 use crate::crypto::suite::{Group, IkeSuite};
 use crate::event::{Event, IkeReason};
@@ -45,15 +46,25 @@ pub struct Rekeying {
     /// Our SPI of the new IKE SA.
     spi: IkeSpi,
     nonce: Vec<u8>,
-    keypair: KeyPair,
+    keypair: Option<KeyPair>,
     suites: Vec<IkeSuite>,
     retried: bool,
+    following: Option<Following>,
     rival: Option<Rival>,
+}
+
+/// What the peer has agreed to.
+struct Following {
+    suite: IkeSuite,
+    spis: Spis,
+    nonce: Vec<u8>,
+    series: Series,
 }
 
 /// What the peer's request made meanwhile.
 struct Rival {
-    spi: IkeSpi,
+    /// Our SPI of it; `None` while key exchanges follow.
+    spi: Option<IkeSpi>,
     lowest: Lowest,
 }
 
@@ -68,7 +79,7 @@ pub struct Heir {
 impl Rekeying {
     /// Our SPI of what the peer's request made meanwhile.
     pub fn rival(&self) -> Option<IkeSpi> {
-        self.rival.as_ref().map(|rival| rival.spi)
+        self.rival.as_ref().and_then(|rival| rival.spi)
     }
 }
 
@@ -88,12 +99,13 @@ pub fn begin(state: &mut Established, core: &mut Core, step: &mut Step<'_>, grou
         create::ke(&keypair),
     ];
     core.request(step, &mut state.protection, ExchangeType::CREATE_CHILD_SA, &payloads)?;
-    Some(Ongoing::IkeRekey(Box::new(Rekeying { spi, nonce, keypair, suites, retried, rival: None })))
+    let (keypair, following, rival) = (Some(keypair), None, None);
+    Some(Ongoing::IkeRekey(Box::new(Rekeying { spi, nonce, keypair, suites, retried, following, rival })))
 }
 
 /// The response has come in.
 pub fn process(
-    rekeying: Rekeying,
+    mut rekeying: Rekeying,
     mut state: Box<Established>,
     core: &mut Core,
     step: &mut Step<'_>,
@@ -105,25 +117,57 @@ pub fn process(
         state.proceed(core, step);
         return State::Established(state);
     }
-    let Rekeying { spi, nonce, keypair, suites, rival, .. } = rekeying;
-    let responder = answer.nonce.clone().unwrap_or_default();
-    let nonces = Nonces { initiator: &nonce, responder: &responder };
-    let mut heir = match accept(answer, &suites, core, spi, keypair) {
-        Ok((suite, spis, shared)) => succeed(&state, core, step, suite, &[shared], nonces, spis, true),
-        Err(declined) => return refused(state, core, step, rival, declined),
-    };
-    match rival {
-        Some(rival) if Lowest::of(nonces).loses(&rival.lowest) => {
-            // RFC 7296 §2.8.2: "the new IKE SA containing the lowest nonce SHOULD be deleted by the node that created it,
-            // and the other surviving new IKE SA MUST inherit all the Child SAs."
-            let farewell = heir.established.give_way(&mut heir.core, step, true);
-            step.born.push(IkeSa { core: heir.core, state: farewell });
-            state.bequeath(core, step, rival.spi);
-            // The peer, whose IKE SA has won, deletes the old one.
-            state.give_way(core, step, false)
+    let following = match rekeying.following.take() {
+        Some(mut following) => following.series.take(answer).map(|()| following),
+        None => {
+            let keypair = rekeying.keypair.take();
+            accept(answer, &rekeying.suites, core, rekeying.spi, keypair)
         }
-        _ => state.leave_to(core, step, heir, true),
+    };
+    let mut following = match following {
+        Ok(following) => following,
+        Err(declined) => return refused(state, core, step, rekeying.rival, declined),
+    };
+    let loses = {
+        let lowest = Lowest::of(Nonces { initiator: &rekeying.nonce, responder: &following.nonce });
+        rekeying.rival.as_ref().is_some_and(|rival| lowest.loses(&rival.lowest))
+    };
+    if !following.series.is_over() {
+        if loses {
+            // No further key exchange is made for what goes in any case.
+            return lose(state, core, step, rekeying.rival.as_ref());
+        }
+        if let Err(declined) = following.series.ask(&mut state, core, step, answer) {
+            return refused(state, core, step, rekeying.rival, declined);
+        }
+        rekeying.following = Some(following);
+        state.ongoing = Some(Ongoing::IkeRekey(Box::new(rekeying)));
+        return State::Established(state);
     }
+    let Following { suite, spis, nonce, series } = following;
+    let nonces = Nonces { initiator: &rekeying.nonce, responder: &nonce };
+    let mut heir = succeed(&state, core, step, suite, series.secrets(), nonces, spis, true);
+    if loses {
+        // RFC 7296 §2.8.2: "the new IKE SA containing the lowest nonce SHOULD be deleted by the node that created it,
+        // and the other surviving new IKE SA MUST inherit all the Child SAs."
+        let farewell = heir.established.give_way(&mut heir.core, step, true);
+        step.born.push(IkeSa { core: heir.core, state: farewell });
+        return lose(state, core, step, rekeying.rival.as_ref());
+    }
+    followup::drop_ike(&mut state, step);
+    state.leave_to(core, step, heir, true)
+}
+
+/// The IKE SA that the peer's rekeying makes is the one that stays.
+fn lose(mut state: Box<Established>, core: &mut Core, step: &mut Step<'_>, rival: Option<&Rival>) -> State {
+    if let Some(heir) = rival.and_then(|rival| rival.spi) {
+        state.bequeath(core, step, heir);
+        // The peer, whose IKE SA has won, deletes the old one.
+        return state.give_way(core, step, false);
+    }
+    // Its key exchanges are not complete; until then everything stays here.
+    state.proceed(core, step);
+    State::Established(state)
 }
 
 /// What the peer agreed to.
@@ -132,9 +176,9 @@ fn accept(
     suites: &[IkeSuite],
     core: &Core,
     spi: IkeSpi,
-    keypair: KeyPair,
-) -> Result<(IkeSuite, Spis, Secret), Declined> {
-    let (Some(sa), Some(_)) = (&answer.sa, &answer.nonce) else {
+    keypair: Option<KeyPair>,
+) -> Result<Following, Declined> {
+    let (Some(sa), Some(nonce)) = (&answer.sa, &answer.nonce) else {
         return Err(match answer.error() {
             Some(error) => {
                 let ours = negotiate::compare(&negotiate::ike_offer(suites), None);
@@ -153,10 +197,20 @@ fn accept(
     let suite = negotiate::accept_ike(sa, suites, core.tunnel.lab);
     let (Some(suite), Some(responder)) = (suite, theirs) else {
         let detail = negotiate::compare(&negotiate::ike_offer(suites), Some(sa));
-        return Err(Declined::new(IkeReason::NoProposalChosen, NotifyType::NO_PROPOSAL_CHOSEN, detail));
+        return Err(Declined::new(none_chosen(sa, suites, core), NotifyType::NO_PROPOSAL_CHOSEN, detail));
     };
-    let shared = create::agree(Some(keypair), suite.group, answer)?;
-    Ok((suite, Spis { initiator: spi, responder }, shared))
+    let shared = create::agree(keypair, suite.group, answer)?;
+    let series = Series::new(Some(shared), suite.additional);
+    Ok(Following { suite, spis: Spis { initiator: spi, responder }, nonce: nonce.clone(), series })
+}
+
+/// Why there is no common suite.
+fn none_chosen(theirs: &Sa, ours: &[IkeSuite], core: &Core) -> IkeReason {
+    if negotiate::lacks_post_quantum(theirs, ours, core.tunnel.lab) {
+        IkeReason::PostQuantumRequired
+    } else {
+        IkeReason::NoProposalChosen
+    }
 }
 
 /// The peer did not rekey.
@@ -168,12 +222,12 @@ fn refused(
     declined: Declined,
 ) -> State {
     let Declined { reason, notify, detail } = declined;
-    if let Some(rival) = rival {
+    if let Some(heir) = rival.and_then(|rival| rival.spi) {
         // RFC 7296 §2.8.2: the peer has rekeyed without noticing our request. Its IKE SA is the one that stays.
-        state.bequeath(core, step, rival.spi);
+        state.bequeath(core, step, heir);
         return state.give_way(core, step, false);
     }
-    if notify.kind == NotifyType::TEMPORARY_FAILURE {
+    if matches!(notify.kind, NotifyType::TEMPORARY_FAILURE | NotifyType::STATE_NOT_FOUND) {
         state.rekey_at = step.now + jitter(limits::TEMPORARY_FAILURE_PAUSE, 25, step.entropy);
     } else {
         state.rekey_at = step.now + jitter(limits::REKEY_RETRY, 25, step.entropy);
@@ -199,53 +253,90 @@ pub fn answer(
         create::decline(state, core, step, incoming, Notify::error(NotifyType::TEMPORARY_FAILURE));
         return Ok(Next::Stay);
     }
-    let (heir, payloads, lowest) = match make(state, core, step, sorted) {
-        Ok(made) => made,
+    let chosen = match choose(state, core, step, sorted) {
+        Ok(chosen) => chosen,
         Err(declined) => {
             create::decline_for(state, core, step, incoming, declined);
             return Ok(Next::Stay);
         }
     };
-    core.respond(step, &mut state.protection, incoming, &payloads);
-    let Some(Ongoing::IkeRekey(ours)) = &mut state.ongoing else { return Ok(Next::Leave(Box::new(heir))) };
-    // RFC 7296 §2.25.2: "If a peer receives a request to rekey an IKE SA that it is currently rekeying, it SHOULD reply as
-    // usual, and SHOULD prepare to close redundant SAs and move inherited Child SAs later based on the nonces".
-    let Heir { core: new, established } = heir;
-    ours.rival = Some(Rival { spi: new.own_spi(), lowest });
-    let spare = Spare { established, replaces: core.own_spi(), until: step.now + limits::NEGOTIATION_TIME };
-    step.born.push(IkeSa { core: new, state: State::Spare(Box::new(spare)) });
+    let Chosen { suite, spis, nonce, shared, payloads } = chosen;
+    let initiator = sorted.nonce.as_deref().unwrap_or_default();
+    let nonces = Nonces { initiator, responder: &nonce };
+    if suite.additional.is_empty() {
+        let heir = succeed(state, core, step, suite, &[shared], nonces, spis, false);
+        return Ok(answered(state, core, step, incoming, heir, nonces, &payloads));
+    }
+    let pending = Pending::new(step, Some(shared), suite.additional, nonces, Makes::Ike { suite, spis });
+    followup::begin(state, core, step, incoming, pending, payloads);
+    if let Some(Ongoing::IkeRekey(ours)) = &mut state.ongoing {
+        ours.rival = Some(Rival { spi: None, lowest: Lowest::of(nonces) });
+    }
     Ok(Next::Stay)
 }
 
-fn make(
-    state: &Established,
-    core: &Core,
+/// Nothing comes of what the peer has begun.
+pub fn rival_is_gone(state: &mut Established) {
+    if let Some(Ongoing::IkeRekey(ours)) = &mut state.ongoing {
+        ours.rival = None;
+    }
+}
+
+/// The new IKE SA is made, and the last response goes out.
+pub fn answered(
+    state: &mut Established,
+    core: &mut Core,
     step: &mut Step<'_>,
-    sorted: &Sorted,
-) -> Result<(Heir, Vec<Payload>, Lowest), Declined> {
+    incoming: &Incoming<'_>,
+    heir: Heir,
+    nonces: Nonces<'_>,
+    payloads: &[Payload],
+) -> Next {
+    core.respond(step, &mut state.protection, incoming, payloads);
+    let Some(Ongoing::IkeRekey(ours)) = &mut state.ongoing else { return Next::Leave(Box::new(heir)) };
+    // RFC 7296 §2.25.2: "If a peer receives a request to rekey an IKE SA that it is currently rekeying, it SHOULD reply as
+    // usual, and SHOULD prepare to close redundant SAs and move inherited Child SAs later based on the nonces".
+    let Heir { core: new, established } = heir;
+    ours.rival = Some(Rival { spi: Some(new.own_spi()), lowest: Lowest::of(nonces) });
+    let spare = Spare { established, replaces: core.own_spi(), until: step.now + limits::NEGOTIATION_TIME };
+    step.born.push(IkeSa { core: new, state: State::Spare(Box::new(spare)) });
+    Next::Stay
+}
+
+/// What the peer's request and ours to it agree on.
+struct Chosen {
+    suite: IkeSuite,
+    spis: Spis,
+    nonce: Vec<u8>,
+    shared: Secret,
+    payloads: Vec<Payload>,
+}
+
+fn choose(state: &Established, core: &Core, step: &mut Step<'_>, sorted: &Sorted) -> Result<Chosen, Declined> {
+    if !followup::has_room(state) {
+        let detail = "too many key exchanges are under way";
+        return Err(Declined::new(IkeReason::PeerError, NotifyType::TEMPORARY_FAILURE, detail));
+    }
     let tunnel = &core.tunnel;
     let offered = sorted.sa.clone().unwrap_or_default();
     let chosen = negotiate::choose_ike(&offered, &tunnel.ike, tunnel.lab, true);
     let theirs = |proposal: &Proposal| proposal.ike_spi().filter(|spi| *spi != 0);
     let Some((initiator, chosen)) = chosen.and_then(|chosen| Some((theirs(&chosen.proposal)?, chosen))) else {
         let detail = negotiate::compare(&negotiate::ike_offer(&tunnel.ike), Some(&offered));
-        return Err(Declined::new(IkeReason::NoProposalChosen, NotifyType::NO_PROPOSAL_CHOSEN, detail));
+        let reason = none_chosen(&offered, &tunnel.ike, core);
+        return Err(Declined::new(reason, NotifyType::NO_PROPOSAL_CHOSEN, detail));
     };
     let (public, shared) = create::exchange_keys(chosen.suite.group, sorted, step)?;
     let spis = Spis { initiator, responder: super::sa_init::fresh_spi(step.entropy) };
     let nonce = step.entropy.array::<{ limits::NONCE_LEN }>().to_vec();
-    let theirs = sorted.nonce.as_deref().unwrap_or_default();
-    let nonces = Nonces { initiator: theirs, responder: &nonce };
-    let heir = succeed(state, core, step, chosen.suite, &[shared], nonces, spis, false);
     let proposal = Proposal { spi: spis.responder.to_be_bytes().to_vec(), ..chosen.proposal };
-    let lowest = Lowest::of(nonces);
     let payloads = vec![Payload::Sa(Sa { proposals: vec![proposal] }), Payload::Nonce(Nonce(nonce.clone())), public];
-    Ok((heir, payloads, lowest))
+    Ok(Chosen { suite: chosen.suite, spis, nonce, shared, payloads })
 }
 
 /// The new IKE SA, without child SAs yet.
 #[allow(clippy::too_many_arguments)] // both roles meet here with everything that keys are made of
-fn succeed(
+pub fn succeed(
     state: &Established,
     core: &Core,
     step: &mut Step<'_>,

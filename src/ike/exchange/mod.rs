@@ -6,6 +6,7 @@ pub mod child_rekey;
 pub mod create;
 pub mod delete;
 pub mod eap;
+pub mod followup;
 pub mod ike_rekey;
 pub mod informational;
 pub mod intermediate;

@@ -64,11 +64,15 @@ impl Closing {
                 Err(self.refuse(Refusal::silent(IkeReason::Retransmitted)))
             }
             Ok(Arrival::Request(sorted)) => {
-                let creates = incoming.header.exchange == ExchangeType::CREATE_CHILD_SA;
                 // RFC 7296 §2.25.2: a request for a new SA within an IKE SA that is being closed gets
                 // TEMPORARY_FAILURE; a delete of it is answered as if ours did not exist.
-                let busy = Payload::Notify(Notify::error(NotifyType::TEMPORARY_FAILURE));
-                let answer: Vec<_> = creates.then_some(busy).into_iter().collect();
+                let refused = match incoming.header.exchange {
+                    ExchangeType::CREATE_CHILD_SA => Some(NotifyType::TEMPORARY_FAILURE),
+                    // RFC 9370 §2.2.4: what was to follow a key exchange here comes to nothing.
+                    ExchangeType::IKE_FOLLOWUP_KE => Some(NotifyType::STATE_NOT_FOUND),
+                    _ => None,
+                };
+                let answer: Vec<_> = refused.map(|kind| Payload::Notify(Notify::error(kind))).into_iter().collect();
                 core.respond(step, &mut self.protection, incoming, &answer);
                 let deleted = sorted.is_ok_and(|sorted| delete::names_ike_sa(&sorted));
                 Ok(if deleted { State::Ended } else { State::Closing(self) })

@@ -64,7 +64,8 @@ pub enum State {
 }
 
 /// The exchanges of an IKE SA in use.
-const IN_USE: &[ExchangeType] = &[ExchangeType::CREATE_CHILD_SA, ExchangeType::INFORMATIONAL];
+const IN_USE: &[ExchangeType] =
+    &[ExchangeType::CREATE_CHILD_SA, ExchangeType::INFORMATIONAL, ExchangeType::IKE_FOLLOWUP_KE];
 
 /// A message was refused; the state is as it was.
 pub struct Refused {

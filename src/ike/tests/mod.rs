@@ -5,6 +5,7 @@ mod child_rekey;
 mod children;
 mod choices;
 mod eap;
+mod followup;
 mod fragmentation;
 mod heads;
 mod hostile;

@@ -6,6 +6,7 @@ use super::{Established, Ongoing, Task};
 use crate::event::Event;
 use crate::ike::children::Children;
 use crate::ike::config::TunnelConfig;
+use crate::ike::exchange::followup;
 use crate::ike::exchange::ike_rekey::Heir;
 use crate::ike::ike_sa::{Core, IkeSa};
 use crate::ike::limits;
@@ -64,6 +65,7 @@ impl Established {
 
     /// Everything goes to `heir`, which stands elsewhere.
     pub fn bequeath(&mut self, core: &Core, step: &mut Step<'_>, heir: IkeSpi) {
+        followup::drop_everything(self, step);
         step.esp.hand_over(core.own_spi(), heir);
         step.notices.push(Notice::Bequest { heir, estate: Box::new(self.estate()) });
     }
@@ -72,6 +74,7 @@ impl Established {
     /// (§2.8); the responder waits for that.
     pub fn leave_to(mut self: Box<Self>, core: &mut Core, step: &mut Step<'_>, heir: Heir, initiator: bool) -> State {
         let Heir { core: mut new, mut established } = heir;
+        followup::drop_everything(&mut self, step);
         step.esp.hand_over(core.own_spi(), new.own_spi());
         established.inherit(&mut new, step, self.estate());
         step.born.push(IkeSa { core: new, state: State::Established(established) });

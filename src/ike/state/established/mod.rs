@@ -16,8 +16,9 @@ use crate::ike::account::{Heard, Outcome, Said, Topic};
 use crate::ike::auth::{Means, PeerAuthenticated};
 use crate::ike::children::Children;
 use crate::ike::error::Refusal;
-use crate::ike::exchange::{child_create, child_rekey, create, delete, ike_rekey, informational};
+use crate::ike::exchange::{child_create, child_rekey, create, delete, followup, ike_rekey, informational};
 use crate::ike::ike_sa::{Arrival, Core, Incoming};
+use crate::ike::limits;
 use crate::ike::path::Path;
 use crate::ike::payloads::Sorted;
 use crate::ike::protect::Protection;
@@ -90,6 +91,10 @@ pub struct Established {
     pub ongoing: Option<Ongoing>,
     /// SPIs that the peer deleted before the answer that makes them reached us.
     deleted_early: Vec<u32>,
+    /// Series of key exchanges that the peer has begun.
+    pub pending: Vec<followup::Pending>,
+    /// How often in a row the peer had forgotten one of ours.
+    states_lost: u8,
     /// Since when it has its keys.
     pub established_at: Instant,
     /// From the first message until then.
@@ -151,6 +156,8 @@ impl Established {
             tasks: VecDeque::new(),
             ongoing: None,
             deleted_early: Vec::new(),
+            pending: Vec::new(),
+            states_lost: 0,
             established_at: step.now,
             handshake_time,
             last_inbound: step.now,
@@ -184,7 +191,7 @@ impl Established {
             }
             Ok(Arrival::Response(sorted)) => {
                 self.heard(core, step, incoming.path);
-                self.hear_answer(step, &sorted);
+                self.hear_answer(step, incoming.header.exchange, &sorted);
                 core.window.complete();
                 Ok(self.process(core, step, sorted))
             }
@@ -232,6 +239,7 @@ impl Established {
     ) -> State {
         let answered = sorted.and_then(|sorted| match incoming.header.exchange {
             ExchangeType::CREATE_CHILD_SA => create::answer(&mut self, core, step, incoming, &sorted),
+            ExchangeType::IKE_FOLLOWUP_KE => followup::answer(&mut self, core, step, incoming, &sorted),
             _ => Ok(informational::answer(&mut self, core, step, incoming, &sorted)),
         });
         match answered {
@@ -260,14 +268,16 @@ impl Established {
     }
 
     /// Notes what answers our request, for `explain`.
-    fn hear_answer(&self, step: &mut Step<'_>, sorted: &Result<Sorted, Refusal>) {
+    fn hear_answer(&self, step: &mut Step<'_>, exchange: ExchangeType, sorted: &Result<Sorted, Refusal>) {
         let topic = match &self.ongoing {
             Some(Ongoing::ChildCreate(_)) => Topic::Child,
             Some(Ongoing::ChildRekey(_)) => Topic::RekeyChild,
             Some(Ongoing::IkeRekey(_)) => Topic::RekeyIke,
             _ => return,
         };
-        if let Ok(sorted) = sorted {
+        if let Ok(sorted) = sorted
+            && exchange == ExchangeType::CREATE_CHILD_SA
+        {
             let (said, outcome) = (Said::of(sorted, false), Outcome::Open);
             step.notices.push(Notice::Heard(Heard { topic, by_us: true, said, outcome }));
         }
@@ -280,18 +290,25 @@ impl Established {
         if sorted.notify(NotifyType::INVALID_SYNTAX).is_some() {
             return self.end(core, step, "the peer says that our message was malformed");
         }
+        let lost = sorted.notify(NotifyType::STATE_NOT_FOUND).is_some();
+        self.states_lost = if lost { self.states_lost.saturating_add(1) } else { 0 };
+        if self.states_lost >= limits::MAX_STATES_LOST {
+            // RFC 9370 §2.2.4: if that goes on "after several retries", it is fatal, and the IKE SA is deleted.
+            return self.close(core, step, "the peer forgets each key exchange that others are to follow");
+        }
         match ongoing {
             Some(Ongoing::ChildCreate(requested)) => {
                 child_create::process(*requested, &mut self, core, step, &sorted);
-                self.deleted_early.clear();
             }
             Some(Ongoing::ChildRekey(rekeying)) => {
                 child_rekey::process(*rekeying, &mut self, core, step, &sorted);
-                self.deleted_early.clear();
             }
             Some(Ongoing::IkeRekey(rekeying)) => return ike_rekey::process(*rekeying, self, core, step, &sorted),
             // RFC 7296 §1.4.1: the answer to a delete names the other direction, which is gone here already.
             Some(Ongoing::DeleteChild(_) | Ongoing::Liveness) | None => {}
+        }
+        if self.ongoing.is_none() {
+            self.deleted_early.clear();
         }
         self.proceed(core, step);
         State::Established(self)
@@ -299,7 +316,8 @@ impl Established {
 
     /// Begins what waits, if the window is free.
     pub fn proceed(&mut self, core: &mut Core, step: &mut Step<'_>) {
-        while self.ongoing.is_none() && core.window.next_id().is_some() {
+        // §2.25.1: nothing new in an IKE SA that the peer is rekeying, however many key exchanges that takes.
+        while self.ongoing.is_none() && core.window.next_id().is_some() && !followup::rekeys_ike(self) {
             let Some(task) = self.tasks.pop_front() else { return };
             self.ongoing = match task {
                 Task::CreateChild { shape, group } => child_create::begin(self, core, step, shape, group),

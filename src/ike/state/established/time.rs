@@ -6,7 +6,7 @@ use super::Established;
 use super::end::SILENT;
 use crate::ike::children::Due;
 use crate::ike::config::TunnelConfig;
-use crate::ike::exchange::informational;
+use crate::ike::exchange::{followup, informational};
 use crate::ike::ike_sa::Core;
 use crate::ike::limits;
 use crate::ike::state::{State, repeat};
@@ -32,7 +32,9 @@ impl Established {
         if self.expires_at <= step.now {
             return self.close(core, step, "its lifetime has ended and the peer has not rekeyed it with us");
         }
+        followup::expire(&mut self, step);
         self.renew(core, step);
+        self.proceed(core, step);
         if self.leaves_at.is_none() && self.reauth_at <= step.now {
             // RFC 7296 §2.8.3: an IKE SA that is not rekeyed is replaced by one that is made from scratch.
             let pause = self.expires_at.since(step.now) / limits::REAUTHENTICATIONS;
@@ -89,6 +91,7 @@ impl Established {
     /// When [`on_time`](Self::on_time) is due.
     pub fn deadline(&self, core: &Core) -> Option<Instant> {
         let own = earlier(self.liveness_at(core), self.keepalive_at(core));
+        let own = earlier(own, followup::deadline(self));
         let renewal = Some(self.rekey_at.min(self.reauth_at));
         let ends = earlier(self.leaves_at.or(renewal), Some(self.expires_at));
         earlier(earlier(own, ends), earlier(self.children.deadline(), core.window.deadline()))
