@@ -118,6 +118,9 @@ reasons! {
         AuthenticationFailed, "authentication-failed", "the peer could not prove who it is";
         WrongIdentity, "wrong-identity", "the peer proved to be somebody else";
         TsUnacceptable, "ts-unacceptable", "the peer's traffic selectors are not covered by the rules";
+        Redirected, "redirected", "the peer sends us to another gateway, and the agreement names this one";
+        AddressFailure, "address-failure", "no inner address can be given to the peer";
+        AddressRefused, "address-refused", "the peer may not move to this address";
         Fragment, "fragment", "a message fragment does not fit the others";
         HeldDown, "held-down", "the operator has taken the tunnel down";
         TimedOut, "timed-out", "the peer did not answer";
@@ -184,6 +187,15 @@ pub enum Event {
         remote: IpAddr,
         /// Its place in the list, from 1.
         place: usize,
+    },
+    /// The inner addresses that the peer has given us are others now.
+    InnerAddresses {
+        /// Tunnel by name.
+        tunnel: String,
+        /// The addresses; none once the tunnel is down.
+        addresses: Vec<IpAddr>,
+        /// The name servers that go with them.
+        dns: Vec<IpAddr>,
     },
     /// A child SA carries traffic.
     ChildUp {

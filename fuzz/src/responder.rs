@@ -327,7 +327,7 @@ impl World {
                 Output::Sad(command) => self.command(side, &command),
                 Output::KeyLog(KeyLog::Ike(line)) => self.learn(&line),
                 Output::Event(event) => assert!(serde_json::to_string(&event).is_ok(), "an event that does not print"),
-                Output::Keepalive { .. } | Output::KeyLog(KeyLog::Esp(_)) => {}
+                Output::Keepalive { .. } | Output::Addresses { .. } | Output::KeyLog(KeyLog::Esp(_)) => {}
             }
         }
         panic!("an endpoint that never has done enough");

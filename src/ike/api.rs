@@ -1,6 +1,6 @@
 //! What goes into the endpoint and what comes out of it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::event::Event;
 use crate::ids::TunnelId;
@@ -65,6 +65,13 @@ pub enum Output {
     },
     /// Change the SAD. Whatever `Transmit` follows waits until the data path has confirmed it.
     Sad(SadCommand),
+    /// The inner addresses that the peer of this tunnel has given us, in place of those that were told before.
+    Addresses {
+        /// The tunnel.
+        tunnel: TunnelId,
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+    },
     /// Tell the operator.
     Event(Event),
     /// Key material for Wireshark's tables; only produced if key logging was switched on.

@@ -1,9 +1,10 @@
 //! Child SAs: what is offered and what is agreed (RFC 7296 §2.7, §2.9). Shared by IKE_AUTH (§1.2) and CREATE_CHILD_SA
 //! (§1.3.1, §1.3.3). What becomes of it: `child_sa`.
 
-use super::config::ChildConfig;
+use super::config::{ChildConfig, Childless};
 use super::describe;
 use super::error::Refusal;
+use super::exchange::config;
 use super::ike_sa::Core;
 use super::negotiate::{self, Place};
 use super::payloads::Sorted;
@@ -114,6 +115,10 @@ impl Offer {
         let (Some(sa), Some(ts_i), Some(ts_r)) = (&answer.sa, &answer.ts_i, &answer.ts_r) else {
             return Err(match answer.error() {
                 Some(error) => self.refused(core, error),
+                None if answer.notify(NotifyType::REDIRECT).is_some() => {
+                    let detail = "the peer says REDIRECT";
+                    Declined::new(IkeReason::Redirected, NotifyType::NO_PROPOSAL_CHOSEN, detail)
+                }
                 None => Declined::new(IkeReason::MissingPayload, NotifyType::INVALID_SYNTAX, "no SA, TSi or TSr"),
             });
         };
@@ -148,6 +153,9 @@ impl Offer {
             NotifyType::TS_UNACCEPTABLE | NotifyType::SINGLE_PAIR_REQUIRED => {
                 (IkeReason::TsUnacceptable, compare_selectors(core, Some(self.shape), &[], &[]))
             }
+            NotifyType::INTERNAL_ADDRESS_FAILURE | NotifyType::FAILED_CP_REQUIRED => {
+                (IkeReason::AddressFailure, "see `request_address`".to_owned())
+            }
             NotifyType::INVALID_KE_PAYLOAD => (IkeReason::InvalidKe, negotiate::compare(&self.sa, None)),
             _ => (IkeReason::PeerError, String::new()),
         };
@@ -166,7 +174,12 @@ fn none_chosen(theirs: &Sa, ours: &[EspSuite], lab: bool, place: Place) -> IkeRe
 
 /// The configured selectors of a shape.
 pub fn configured(core: &Core, shape: ShapeId) -> Option<ChildConfig> {
-    core.tunnel.children.iter().find(|child| child.shape == shape).copied()
+    shapes(core).find(|child| child.shape == shape)
+}
+
+/// All of them, as they stand with the inner addresses that were given.
+fn shapes(core: &Core) -> impl Iterator<Item = ChildConfig> + '_ {
+    core.tunnel.children.iter().filter_map(|child| config::narrowed(&core.terms, &core.tunnel, *child))
 }
 
 /// Selectors side by side.
@@ -202,7 +215,7 @@ pub fn choose(
 ) -> Result<(Agreed, Proposal), Declined> {
     let (local, remote) = asked(request)?;
     let shapes = |only_missing: bool| {
-        let wanted = core.tunnel.children.iter().filter(move |child| !only_missing || !covered.contains(&child.shape));
+        let wanted = shapes(core).filter(move |child| !only_missing || !covered.contains(&child.shape));
         wanted.map(|child| (child.shape, child.local, child.remote))
     };
     // A wide offer gets a shape that has no child SA yet.
@@ -283,7 +296,18 @@ impl Agreed {
     }
 }
 
+/// RFC 6023 §3: an IKE_AUTH request without SA, TSi and TSr asks for no child SA.
+pub fn is_childless(core: &Core, request: &Sorted) -> bool {
+    let none = request.sa.is_none() && request.ts_i.is_none() && request.ts_r.is_none();
+    none && core.tunnel.peering.childless != Childless::Off
+}
+
 /// What a request for a child SA must carry, beside what the place asks for.
 pub fn require_child(request: &Sorted) -> Result<(), Refusal> {
     request.require(super::payloads::Required(&[PayloadType::SA, PayloadType::TSI, PayloadType::TSR]))
+}
+
+/// What a request of IKE_AUTH must carry: all of it, or nothing (RFC 6023 §3).
+pub fn require_or_none(core: &Core, request: &Sorted) -> Result<(), Refusal> {
+    if is_childless(core, request) { Ok(()) } else { require_child(request) }
 }

@@ -2,6 +2,7 @@
 //! what the last negotiation said, and counters that never fall.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,6 +77,8 @@ impl Backoff {
 pub struct Connection {
     /// Its configuration.
     pub config: Arc<TunnelConfig>,
+    /// The inner addresses that the peer has given us, as they were told last.
+    pub addresses: Vec<IpAddr>,
     /// Where the peer is.
     pub heads: Heads,
     goal: Goal,
@@ -114,6 +117,7 @@ impl Connection {
     /// A tunnel as configured.
     pub fn new(config: Arc<TunnelConfig>) -> Self {
         Self {
+            addresses: Vec::new(),
             heads: Heads::default(),
             goal: Goal::of(config.start),
             config,

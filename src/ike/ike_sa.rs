@@ -15,6 +15,7 @@ use super::payloads::Sorted;
 use super::protect::Protection;
 use super::state::{Refused, State};
 use super::step::Step;
+use super::terms::Terms;
 use super::timer::earlier;
 use super::window::{RequestId, ResponseId, Window};
 use crate::event::IkeReason;
@@ -47,6 +48,8 @@ pub struct Core {
     pub path: Path,
     /// Who is behind a NAT.
     pub nat: Nat,
+    /// What was found out of each other.
+    pub terms: Terms,
     /// The tunnel it belongs to.
     pub tunnel: Arc<TunnelConfig>,
     /// Which of our pre-shared keys this attempt of ours signs with, if there are several.

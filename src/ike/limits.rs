@@ -156,6 +156,12 @@ pub const PROBE_PAUSE: Duration = Duration::from_secs(15);
 /// How long such a question waits for its answer.
 pub const PROBE_TIME: Duration = Duration::from_secs(5);
 
+/// Inner addresses that are taken from a peer: one of each family, and one to spare.
+pub const MAX_INNER_ADDRESSES: usize = 3;
+
+/// Name servers that are taken from a peer.
+pub const MAX_DNS: usize = 8;
+
 /// Child SAs of one IKE SA beyond two for each shape (old and new). An authenticated peer cannot fill the SAD.
 pub const SPARE_CHILDREN: usize = 4;
 

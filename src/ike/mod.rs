@@ -35,6 +35,7 @@ mod retransmit;
 mod state;
 pub mod status;
 mod step;
+mod terms;
 mod timer;
 mod window;
 

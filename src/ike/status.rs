@@ -1,6 +1,6 @@
 //! What `portcullis status` and `portcullis sa` show of IKE.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
@@ -60,6 +60,12 @@ pub struct IkeStatus {
     pub peer_auth: String,
     /// `none`, `local`, `remote`, `both`: who is behind a NAT.
     pub nat: &'static str,
+    /// The inner addresses that the peer has given us.
+    pub inner_addresses: Vec<IpAddr>,
+    /// The name servers that it has named.
+    pub dns: Vec<IpAddr>,
+    /// The inner addresses that we have given the peer.
+    pub leased: Vec<IpAddr>,
     /// Seconds since it has its keys.
     pub age_s: u64,
     /// Milliseconds from the first message to authentication.
@@ -158,6 +164,9 @@ fn ike_status(now: Instant, core: &Core, state: &Established) -> IkeStatus {
         local_auth: core.own_means.map(|means| means.to_string()).unwrap_or_default(),
         peer_auth: state.proof.means().to_string(),
         nat: core.nat.as_str(),
+        inner_addresses: core.terms.assigned.clone(),
+        dns: core.terms.dns.clone(),
+        leased: core.terms.leased.clone(),
         age_s: now.since(state.established_at).as_secs(),
         handshake_ms: (state.handshake_time.as_secs_f64() * 1e6).round() / 1e3,
         rekey_in_s: state.rekey_at.since(now).as_secs(),

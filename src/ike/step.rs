@@ -15,7 +15,7 @@ use super::payloads::Sorted;
 use super::state::established::Estate;
 use crate::entropy::Entropy;
 use crate::event::{Event, IkeReason};
-use crate::ids::ShapeId;
+use crate::ids::{ShapeId, TunnelId};
 use crate::sa::command::SadCommand;
 use crate::sa::spi::Spi;
 use crate::time::Instant;
@@ -82,6 +82,11 @@ impl Outbox {
     /// A change of the SAD.
     pub fn sad(&mut self, command: SadCommand) {
         self.queue.push_back(Output::Sad(command));
+    }
+
+    /// Our inner addresses.
+    pub fn addresses(&mut self, tunnel: TunnelId, addresses: Vec<IpAddr>) {
+        self.queue.push_back(Output::Addresses { tunnel, addresses });
     }
 
     /// Something for the operator.

@@ -41,6 +41,17 @@ fn known(event: &Value) -> Option<String> {
         }
         "head-end" if event["place"] == 1 => format!("back to the first head-end {}", field("remote")),
         "head-end" => format!("head-end {} at {} is in use", event["place"], field("remote")),
+        "inner-addresses" => {
+            let all = |key: &str| {
+                let list = event[key].as_array().into_iter().flatten();
+                list.map(word).collect::<Vec<_>>().join(", ")
+            };
+            match (all("addresses"), all("dns")) {
+                (addresses, _) if addresses.is_empty() => "no inner address".to_owned(),
+                (addresses, dns) if dns.is_empty() => format!("inner address {addresses}"),
+                (addresses, dns) => format!("inner address {addresses}, name servers {dns}"),
+            }
+        }
         "ike-down" => format!("IKE SA {} has ended: {}", spis(), field("reason")),
         "child-up" => format!(
             "child SA {} for {} <-> {}, {}, {}",

@@ -127,6 +127,7 @@ impl ControlLoop {
                 }
                 Output::Keepalive { local, remote } => self.sockets.send_keepalive(local, remote),
                 Output::Sad(command) => self.worker.send(Command::Sad(command))?,
+                Output::Addresses { tunnel, addresses } => self.host.set_addresses(&self.loaded, tunnel, addresses),
                 Output::Event(event) => self.journal.publish(&event),
                 Output::KeyLog(entry) => {
                     if let Some(Err(error)) = self.keylog.as_mut().map(|keylog| keylog.write(&entry)) {

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use crate::config::Loaded;
 use crate::guard::desired::Desired;
@@ -20,6 +23,8 @@ pub(super) struct Host {
     tun_name: String,
     first_mtu: u16,
     mtu: BTreeMap<TunnelId, u16>,
+    /// Inner addresses that peers have given us, on the TUN device.
+    addresses: BTreeMap<TunnelId, Vec<IpAddr>>,
     /// Whether the device has to be made anew.
     tun_missing: bool,
     dirty: bool,
@@ -32,6 +37,7 @@ impl Host {
             tun_name: loaded.gateway.tun.clone(),
             first_mtu: loaded.gateway.mtu.and_then(|mtu| u16::try_from(mtu).ok()).unwrap_or(FIRST_MTU),
             mtu: BTreeMap::new(),
+            addresses: BTreeMap::new(),
             tun_missing: true,
             dirty: false,
         };
@@ -85,6 +91,35 @@ impl Host {
         }
     }
 
+    /// A peer has given us other inner addresses: they are those of the TUN device, and of what the gateway itself sends.
+    pub(super) fn set_addresses(&mut self, loaded: &Loaded, tunnel: TunnelId, addresses: Vec<IpAddr>) {
+        tracing::info!(?tunnel, ?addresses, "inner addresses");
+        let old = self.addresses.insert(tunnel, addresses).unwrap_or_default();
+        let held = |address: &IpAddr| self.addresses.values().flatten().any(|held| held == address);
+        let gone: Vec<_> = old.into_iter().filter(|address| !held(address)).collect();
+        if let Err(error) = self.address_tun(&gone).and_then(|()| self.protect(loaded)) {
+            tracing::error!(%error, "the TUN device does not take the inner addresses; trying again");
+            self.dirty = true;
+        }
+    }
+
+    /// Makes the TUN device have the inner addresses, and those that are `gone` no more.
+    fn address_tun(&self, gone: &[IpAddr]) -> io::Result<()> {
+        if self.tun_missing || (gone.is_empty() && self.addresses.values().all(Vec::is_empty)) {
+            return Ok(());
+        }
+        let mut netlink = Netlink::open()?;
+        let tun = netlink.index_of(&self.tun_name)?;
+        for address in gone {
+            // It may be gone with a device that was made anew.
+            let _ = netlink.delete_address(tun, IpNet::from(*address));
+        }
+        for address in self.addresses.values().flatten() {
+            netlink.add_address(tun, IpNet::from(*address))?;
+        }
+        Ok(())
+    }
+
     /// Makes a lost TUN anew and retries what failed; gives the new device.
     pub(super) fn look_after(&mut self, loaded: &Loaded) -> io::Result<Option<Tun>> {
         if !self.tun_missing && !self.dirty {
@@ -97,8 +132,10 @@ impl Host {
         };
         self.tun_missing = false;
         // A refusal must not cost the device that was just made: the routes are tried again at the next look.
-        let refused =
-            self.protect(loaded).inspect_err(|error| tracing::error!(%error, "routes into the TUN are refused"));
+        let refused = self
+            .address_tun(&[])
+            .and_then(|()| self.protect(loaded))
+            .inspect_err(|error| tracing::error!(%error, "routes into the TUN are refused"));
         self.dirty = refused.is_err();
         Ok(tun)
     }

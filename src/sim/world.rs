@@ -391,6 +391,8 @@ impl World {
                         Wanted::Send(Frame { source: local, destination: remote, body: Body::Ike(bytes) }),
                     );
                 }
+                // No gateway of the simulation asks for an inner address.
+                Output::Addresses { .. } => {}
                 Output::Keepalive { local, remote } => {
                     self.want(
                         gateway,

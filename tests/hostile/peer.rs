@@ -167,7 +167,10 @@ impl Peer {
                 }
                 Output::Sad(command) => self.obey(now, command),
                 Output::KeyLog(KeyLog::Ike(line)) => self.learn(&line),
-                Output::KeyLog(KeyLog::Esp(_)) | Output::Event(_) | Output::Keepalive { .. } => {}
+                Output::KeyLog(KeyLog::Esp(_))
+                | Output::Event(_)
+                | Output::Keepalive { .. }
+                | Output::Addresses { .. } => {}
                 Output::Timeout(at) => {
                     self.wake = at;
                     return;

@@ -207,6 +207,7 @@ impl Endpoint {
                 }
             }
         }
+        self.tell_addresses(tunnel);
         self.tend(tunnel);
     }
 
@@ -299,6 +300,19 @@ impl Endpoint {
         }
     }
 
+    /// Tells the inner addresses of a tunnel, if they are others than before.
+    fn tell_addresses(&mut self, tunnel: TunnelId) {
+        let terms = self.established(tunnel).first().and_then(|spi| Some(&self.sas.get(spi)?.core.terms));
+        let (addresses, dns) = terms.map(|terms| (terms.assigned.clone(), terms.dns.clone())).unwrap_or_default();
+        let Some(connection) = self.connections.get_mut(&tunnel) else { return };
+        if connection.addresses != addresses {
+            connection.addresses.clone_from(&addresses);
+            let name = connection.config.name.clone();
+            self.out.addresses(tunnel, addresses.clone());
+            self.out.event(Event::InnerAddresses { tunnel: name, addresses, dns });
+        }
+    }
+
     /// Which of the IKE SAs of a tunnel go, now that the one with our SPI `spi` is authenticated.
     fn part(&mut self, tunnel: TunnelId, spi: IkeSpi) {
         let rivals = self.rivals(tunnel, spi);
@@ -341,7 +355,7 @@ impl Endpoint {
 
     /// The first head-end is asked whether it is there again, or the tunnel goes back to it. When to look again.
     fn look_back(&mut self, tunnel: TunnelId) -> Option<Instant> {
-        let asks = |state: &State| matches!(state, State::InitRequested(_) | State::AuthRequested(_));
+        let asks = |state: &State| state.is_attempt() || matches!(state, State::InitRequested(_));
         if self.sas.values().any(|sa| sa.core.tunnel.id == tunnel && asks(&sa.state)) {
             // Whatever comes of that is told.
             return None;

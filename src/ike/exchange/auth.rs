@@ -27,8 +27,10 @@ use crate::ike::auth::{
 };
 use crate::ike::child::{self, Agreed, Declined, Offer};
 use crate::ike::collision;
+use crate::ike::config::Childless;
 use crate::ike::describe;
 use crate::ike::error::Refusal;
+use crate::ike::exchange::config;
 use crate::ike::ike_sa::{Core, Incoming};
 use crate::ike::keymat::{Nonces, child_keys};
 use crate::ike::limits;
@@ -41,8 +43,7 @@ use crate::wire::ike::numbers::{ExchangeType, NotifyType, PayloadType};
 use crate::wire::ike::payload::{Id, Notify, Payload};
 
 /// With PSK both sides show identity and proof in their first message.
-const REQUEST: Required =
-    Required(&[PayloadType::IDI, PayloadType::AUTH, PayloadType::SA, PayloadType::TSI, PayloadType::TSR]);
+const REQUEST: Required = Required(&[PayloadType::IDI, PayloadType::AUTH]);
 /// A response that has anything to say after authentication.
 const RESPONSE: Required = Required(&[PayloadType::IDR, PayloadType::AUTH]);
 
@@ -88,7 +89,10 @@ pub fn request(mut handshake: Handshake, core: &mut Core, step: &mut Step<'_>, f
     }
     payloads.push(Payload::IdR(tunnel.peer_id.clone()));
     payloads.extend(own.into_iter().flat_map(Proof::into_payloads));
-    let shape = first.or_else(|| tunnel.children.first().map(|child| child.shape));
+    payloads.extend(config::request(core));
+    // RFC 6023 §3: every child SA gets an exchange of its own.
+    let childless = core.terms.childless && tunnel.peering.childless == Childless::Prefer;
+    let shape = first.or_else(|| tunnel.children.first().map(|child| child.shape)).filter(|_| !childless);
     let offer = shape.map(|shape| Offer::new(core, step, shape, Place::IkeAuth));
     payloads.extend(offer.as_ref().and_then(|offer| offer.payloads(core)).into_iter().flatten());
     // Inner packets are checked against their length, so padding behind them would be refused (RFC 4303 §2.7).
@@ -176,6 +180,7 @@ pub fn establish_opened(
     sorted: &Sorted,
 ) -> State {
     let agreed = offer.map(|offer| (offer.shape, offer.inbound, offer.accept(core, sorted)));
+    config::accept(core, sorted);
     let child = agreed.map(|(shape, inbound, agreed)| {
         let agreed = agreed.map(|agreed| {
             let suite = agreed.suite;
@@ -294,15 +299,22 @@ pub fn establish_answered(
     mut payloads: Vec<Payload>,
 ) -> State {
     // RFC 7296 §1.2: if the child SA fails, the IKE SA stands all the same.
-    let child = match child::choose(core, step, request, &[], Place::IkeAuth) {
-        Ok((agreed, proposal)) => {
+    let chosen = if child::is_childless(core, request) {
+        None
+    } else {
+        let granted = config::grant(core, request).map(|given| payloads.extend(given));
+        Some(granted.and_then(|()| child::choose(core, step, request, &[], Place::IkeAuth)))
+    };
+    let child = match chosen {
+        None => None,
+        Some(Ok((agreed, proposal))) => {
             payloads.push(Agreed::proposal(proposal));
             payloads.extend(agreed.selectors());
             let suite = agreed.suite;
             let keys = child_keys(handshake.suite.prf, &handshake.keys.sk_d, &[], handshake.nonces(), suite);
             Some(agreed.specs(core, step, keys, false, None).install_inbound(step))
         }
-        Err(Declined { reason, notify, detail }) => {
+        Some(Err(Declined { reason, notify, detail })) => {
             payloads.push(Payload::Notify(notify));
             step.notices.push(Notice::Declined { exchange: ExchangeType::IKE_AUTH, reason, detail });
             None
@@ -328,6 +340,7 @@ fn authenticate(handshake: &Handshake, core: &Core, sorted: Sorted) -> Result<(P
         return Err(refused(IkeReason::AuthenticationFailed).with("the peer asks for EAP"));
     }
     sorted.require(REQUEST)?;
+    child::require_or_none(core, &sorted)?;
     let (Some(id), Some(auth)) = (&sorted.id_i, &sorted.auth) else {
         return Err(Refusal::missing(PayloadType::AUTH));
     };

@@ -24,7 +24,7 @@ use subtle::ConstantTimeEq;
 use super::auth::{establish_answered, establish_opened, give_up, is_meant_for_us, refuse, refuse_with};
 use crate::event::IkeReason;
 use crate::ike::auth::{self, Circumstances, Failure, Shown};
-use crate::ike::child::Offer;
+use crate::ike::child::{self, Offer};
 use crate::ike::eap::{Authenticator, Credentials, Fault, Peer, Reaction, Server, Verdict};
 use crate::ike::error::Refusal;
 use crate::ike::ike_sa::{Core, Incoming};
@@ -44,7 +44,7 @@ const ROUND: Required = Required(&[PayloadType::EAP]);
 /// What comes last, either way.
 const LAST: Required = Required(&[PayloadType::AUTH]);
 /// The first request: all but a proof.
-const REQUEST: Required = Required(&[PayloadType::IDI, PayloadType::SA, PayloadType::TSI, PayloadType::TSR]);
+const REQUEST: Required = Required(&[PayloadType::IDI]);
 
 // Initiator.
 
@@ -161,7 +161,7 @@ pub fn begin(
     let InitAnswered { mut handshake, .. } = *state;
     let until = core.opened_at + limits::EAP_TIME;
     let tunnel = core.tunnel.clone();
-    let begun = request.require(REQUEST).and_then(|()| is_meant_for_us(core, &request)).and_then(|()| {
+    let begun = request.require(REQUEST).and_then(|()| child::require_or_none(core, &request)).and_then(|()| is_meant_for_us(core, &request)).and_then(|()| {
         let signed = handshake.responder_octets(&tunnel.local_id);
         let own = auth::prove(&tunnel.local_auth, signed, Circumstances::default());
         let own = own.ok_or_else(|| told(IkeReason::NotResponder))?;

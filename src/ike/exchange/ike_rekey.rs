@@ -356,6 +356,7 @@ pub fn succeed(
         initiator,
         path: core.path,
         nat: core.nat,
+        terms: core.terms.clone(),
         tunnel: Arc::clone(&core.tunnel),
         turn: core.turn,
         own_means: core.own_means,

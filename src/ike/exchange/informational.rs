@@ -7,11 +7,12 @@
 //! ```
 
 use super::delete;
+use crate::event::IkeReason;
 use crate::ike::ike_sa::{Core, Incoming};
 use crate::ike::payloads::Sorted;
 use crate::ike::state::Established;
 use crate::ike::state::established::{Next, Ongoing};
-use crate::ike::step::Step;
+use crate::ike::step::{Notice, Step};
 use crate::wire::ike::numbers::{ExchangeType, NotifyType};
 
 /// Asks whether the peer lives.
@@ -28,6 +29,11 @@ pub fn answer(
     incoming: &Incoming<'_>,
     sorted: &Sorted,
 ) -> Next {
+    if sorted.notify(NotifyType::REDIRECT).is_some() {
+        // RFC 5685 §5: in an established IKE SA too. The agreement names the addresses.
+        let (exchange, reason, detail) = (ExchangeType::INFORMATIONAL, IkeReason::Redirected, String::new());
+        step.notices.push(Notice::Declined { exchange, reason, detail });
+    }
     let answer = delete::answer(state, core, step, sorted);
     // RFC 7296 §1.4: a request must be answered, if only with an empty message.
     core.respond(step, &mut state.protection, incoming, &answer);

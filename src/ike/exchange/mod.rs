@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod child_create;
 pub mod child_rekey;
+pub mod config;
 pub mod create;
 pub mod delete;
 pub mod eap;

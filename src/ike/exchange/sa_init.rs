@@ -21,7 +21,7 @@ use crate::entropy::Entropy;
 use crate::event::IkeReason;
 use crate::ids::ShapeId;
 use crate::ike::account::{self, Heard, Outcome, Said, Topic};
-use crate::ike::config::TunnelConfig;
+use crate::ike::config::{Childless, TunnelConfig};
 use crate::ike::error::Refusal;
 use crate::ike::exchange::intermediate;
 use crate::ike::fragment::{Fragments, Outgoing};
@@ -34,6 +34,7 @@ use crate::ike::protect::Protection;
 use crate::ike::state::init_requested::Try;
 use crate::ike::state::{Handshake, InitAnswered, InitRequested, Purpose, Refused, State};
 use crate::ike::step::{Notice, Step};
+use crate::ike::terms::Terms;
 use crate::ike::window::Window;
 use crate::ike::{keylog, limits, negotiate};
 use crate::secret::Secret;
@@ -59,6 +60,9 @@ pub fn fresh_spi(entropy: &mut dyn Entropy) -> IkeSpi {
 const FRAGMENTS: NotifyType = NotifyType::IKEV2_FRAGMENTATION_SUPPORTED;
 /// RFC 9242 §3.1: likewise support for IKE_INTERMEDIATE.
 const INTERMEDIATE: NotifyType = NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED;
+
+/// RFC 6023 §3: likewise that IKE_AUTH may go without a child SA.
+const CHILDLESS: NotifyType = NotifyType::CHILDLESS_IKEV2_SUPPORTED;
 
 /// Says what is supported.
 fn say(kind: NotifyType) -> Payload {
@@ -92,6 +96,7 @@ pub fn begin(step: &mut Step<'_>, tunnel: &Arc<TunnelConfig>, spi: IkeSpi, begin
         initiator: true,
         path: Path::between(tunnel.local, beginning.peer, IKE_PORT),
         nat: Nat::default(),
+        terms: Terms::default(),
         tunnel: Arc::clone(tunnel),
         turn: beginning.turn,
         own_means: None,
@@ -227,6 +232,7 @@ pub fn process(
         return Ok(State::Ended);
     };
     core.fragments = Fragments::new(core.tunnel.fragmentation && says(&notifies, FRAGMENTS));
+    core.terms.childless = says(&notifies, CHILDLESS);
     core.nat = natd::detect(&notifies, spis, incoming.path, core.tunnel.force_encapsulation);
     core.spis = spis;
     core.window.complete();
@@ -274,6 +280,14 @@ fn process_notify(
             state.send_again(core, step);
             return Ok(State::InitRequested(state));
         }
+    }
+    if sorted.notify(NotifyType::REDIRECT).is_some() {
+        // RFC 5685 §3: only for an initiator that has said REDIRECT_SUPPORTED, which we never do: the agreement names the
+        // addresses.
+        let said = "the peer (unauthenticated) says REDIRECT".to_owned();
+        step.notices.push(Notice::Hearsay { text: format!("{said}; trying on") });
+        state.hearsay = Some((IkeReason::Redirected, said));
+        return Err(state.refuse_with(Refusal::silent(IkeReason::Redirected)));
     }
     let Some(error) = sorted.error() else {
         return Err(state.refuse(IkeReason::MissingPayload));
@@ -402,6 +416,7 @@ pub fn answer(
         initiator: false,
         path: incoming.path,
         nat,
+        terms: Terms::default(),
         tunnel: Arc::clone(tunnel),
         turn: 0,
         own_means: None,
@@ -422,6 +437,8 @@ pub fn answer(
     }
     // RFC 7383 §2.3: the responder says so only if the initiator has.
     payloads.extend(core.fragments.supported.then(|| say(FRAGMENTS)));
+    // RFC 6023 §3: the responder says so, and the initiator then may.
+    payloads.extend((tunnel.peering.childless != Childless::Off).then(|| say(CHILDLESS)));
     let left: VecDeque<_> = chosen.suite.additional.iter().map(|(_, group)| group).collect();
     payloads.extend((!left.is_empty()).then(|| say(INTERMEDIATE)));
     let response = Message { header: core.header(ExchangeType::IKE_SA_INIT, true, 0), payloads }.encode();

@@ -16,6 +16,7 @@ mod lifecycle;
 mod lifetimes;
 mod nat;
 mod pair;
+mod peering;
 mod peers;
 mod rotation;
 mod table;

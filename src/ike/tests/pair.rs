@@ -162,6 +162,8 @@ pub(super) struct Side {
     pub endpoint: Endpoint,
     /// Its addresses.
     pub own: Vec<IpAddr>,
+    /// Inner addresses that it was given.
+    pub addresses: Vec<IpAddr>,
     pub events: Vec<Event>,
     pub inbound: BTreeMap<Spi, InboundSpec>,
     /// SPIs that were announced to the data path.
@@ -212,6 +214,7 @@ impl Pair {
         let side = |config: Arc<Config>, salt| Side {
             own: config.tunnels.iter().map(|tunnel| tunnel.local).collect(),
             endpoint: Endpoint::new(config, Box::new(SeededEntropy::new(seed * 4 + salt)), true),
+            addresses: Vec::new(),
             events: Vec::new(),
             inbound: BTreeMap::new(),
             expected: BTreeSet::new(),
@@ -276,6 +279,7 @@ impl Pair {
                     self.post(datagram);
                 }
                 Output::Keepalive { local, remote } => this.keepalives.push((local, remote)),
+                Output::Addresses { addresses, .. } => this.addresses = addresses,
                 Output::Event(event) => this.events.push(event),
                 Output::KeyLog(KeyLog::Ike(line) | KeyLog::Esp(line)) => this.key_log.push(line),
                 Output::Sad(command) => this.apply(command),

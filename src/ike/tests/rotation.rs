@@ -50,7 +50,7 @@ fn a_whole_rotation_loses_no_packet_and_ends_with_the_new_key() {
     // Each side forgets the old one.
     for side in [A, B] {
         pair.reload(side, with(side, &[NEW]));
-        pair.talk(Duration::from_secs(14));
+        pair.talk(Duration::from_secs(19));
         pair.assert_up(1);
         assert_eq!(proofs(&pair, side), ["psk", "psk"]);
     }
@@ -68,7 +68,7 @@ fn the_responder_that_forgets_first_has_it_proved_anew_without_a_gap() {
     pair.reload(A, with(A, &[NEW, OLD]));
     pair.talk(Duration::from_millis(100));
     pair.reload(B, with(B, &[NEW]));
-    pair.talk(Duration::from_secs(14));
+    pair.talk(Duration::from_secs(19));
     pair.assert_up(1);
     pair.assert_no_loss();
     assert_eq!(proofs(&pair, A), ["psk", "psk"]);
@@ -104,7 +104,7 @@ fn the_next_attempt_after_a_success_begins_with_the_first_key_again() {
     pair.run_secs(3);
     pair.assert_up(1);
     pair.reload(B, with(B, &[NEW]));
-    pair.talk(Duration::from_secs(14));
+    pair.talk(Duration::from_secs(19));
     pair.assert_up(1);
     pair.assert_no_loss();
     assert_eq!(proofs(&pair, A), ["psk", "psk"]);
@@ -143,7 +143,7 @@ fn a_tunnel_that_is_opened_by_hand_is_proved_anew_as_well() {
     let first = spis(&pair);
     pair.reload(A, with(A, &[NEW, OLD]));
     pair.reload(B, manual(B, &[NEW]));
-    pair.run_secs(14);
+    pair.run_secs(19);
     pair.assert_up(1);
     assert_ne!(spis(&pair), first);
 }

@@ -1,0 +1,21 @@
+//! What both sides have found out of each other beside keys and child SAs. An IKE SA that takes the place of another one
+//! inherits it.
+
+use std::net::IpAddr;
+
+/// The terms of one IKE SA.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// The peer answers IKE_AUTH without a child SA (RFC 6023 §3).
+    pub childless: bool,
+    /// Both sides may change their addresses (RFC 4555 §3.1).
+    pub mobike: bool,
+    /// Where else the peer can be reached (RFC 4555 §3.4).
+    pub elsewhere: Vec<IpAddr>,
+    /// Our inner addresses, as the peer gave them to us (RFC 7296 §3.15).
+    pub assigned: Vec<IpAddr>,
+    /// The name servers that go with them.
+    pub dns: Vec<IpAddr>,
+    /// The peer's inner addresses, as we gave them.
+    pub leased: Vec<IpAddr>,
+}
