@@ -161,15 +161,19 @@ pub fn begin(
     let InitAnswered { mut handshake, .. } = *state;
     let until = core.opened_at + limits::EAP_TIME;
     let tunnel = core.tunnel.clone();
-    let begun = request.require(REQUEST).and_then(|()| child::require_or_none(core, &request)).and_then(|()| is_meant_for_us(core, &request)).and_then(|()| {
-        let signed = handshake.responder_octets(&tunnel.local_id);
-        let own = auth::prove(&tunnel.local_auth, signed, Circumstances::default());
-        let own = own.ok_or_else(|| told(IkeReason::NotResponder))?;
-        let name = tunnel.name.as_bytes();
-        let (server, packet) = Server::begin(authenticator, name, step.unix_now, step.entropy)
-            .map_err(|fault| told(fault.reason).with(fault.detail))?;
-        Ok((own, server, packet))
-    });
+    let begun = request
+        .require(REQUEST)
+        .and_then(|()| child::require_or_none(core, &request))
+        .and_then(|()| is_meant_for_us(core, &request))
+        .and_then(|()| {
+            let signed = handshake.responder_octets(&tunnel.local_id);
+            let own = auth::prove(&tunnel.local_auth, signed, Circumstances::default());
+            let own = own.ok_or_else(|| told(IkeReason::NotResponder))?;
+            let name = tunnel.name.as_bytes();
+            let (server, packet) = Server::begin(authenticator, name, step.unix_now, step.entropy)
+                .map_err(|fault| told(fault.reason).with(fault.detail))?;
+            Ok((own, server, packet))
+        });
     let (own, server, packet) = match begun {
         Ok(begun) => begun,
         Err(refusal) => return refuse(handshake, until, core, step, incoming, refusal),
