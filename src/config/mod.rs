@@ -32,6 +32,7 @@ use crate::ids::TunnelId;
 use crate::ike;
 use crate::policy::Snapshot;
 use problem::Problems;
+use secrets::Sources;
 
 pub use place::Places;
 pub use problem::{ConfigError, Problem};
@@ -165,24 +166,24 @@ impl TunnelInfo {
 
 /// Reads and checks a configuration file.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
-    parse(path, &read(path)?, &secrets::resolve, None)
+    parse(path, &read(path)?, Sources::Followed, None)
 }
 
 /// Like [`load`], but tunnels and rules that keep their name keep their number in `previous`.
 pub fn reload(path: &Path, previous: &Loaded) -> Result<Loaded, ConfigError> {
-    parse(path, &read(path)?, &secrets::resolve, Some(previous))
+    parse(path, &read(path)?, Sources::Followed, Some(previous))
 }
 
 /// Like [`load`], but follows no reference to a secret: for questions about the rules, which anybody may ask who can
 /// read the file. No tunnel can be brought up with it.
 pub fn load_rules(path: &Path) -> Result<Loaded, ConfigError> {
-    parse(path, &read(path)?, &secrets::pretend, None)
+    parse(path, &read(path)?, Sources::Unread, None)
 }
 
 /// Like [`load_rules`], for a text that is at hand, and like [`reload`] where there is a `previous`: nothing outside the
 /// text is touched.
 pub fn load_text(path: &Path, text: &str, previous: Option<&Loaded>) -> Result<Loaded, ConfigError> {
-    parse(path, text, &secrets::pretend, previous)
+    parse(path, text, Sources::Unread, previous)
 }
 
 /// The lines on which things stand in a text.
@@ -194,8 +195,8 @@ pub fn places(text: &str) -> Places {
 /// Like [`load`], or like [`load_rules`] without the `secrets`, and with the lines on which things stand.
 pub fn load_with_places(path: &Path, secrets: bool) -> Result<(Loaded, Places), ConfigError> {
     let text = read(path)?;
-    let resolve: validate::Resolve<'_> = if secrets { &secrets::resolve } else { &secrets::pretend };
-    Ok((parse(path, &text, resolve, None)?, Places::read(&text)))
+    let sources = if secrets { Sources::Followed } else { Sources::Unread };
+    Ok((parse(path, &text, sources, None)?, Places::read(&text)))
 }
 
 /// Any bytes either load or are refused with a rendered error. The fuzz target asks for more.
@@ -240,12 +241,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     })
 }
 
-fn parse(
-    path: &Path,
-    text: &str,
-    resolve: validate::Resolve<'_>,
-    previous: Option<&Loaded>,
-) -> Result<Loaded, ConfigError> {
+fn parse(path: &Path, text: &str, sources: Sources, previous: Option<&Loaded>) -> Result<Loaded, ConfigError> {
     let mut problems = Problems::default();
     let (document, syntax) = DeTable::parse_recoverable(text);
     for error in &syntax {
@@ -258,7 +254,7 @@ fn parse(
     // What the parser guessed after a syntax error would only bring complaints that are not true.
     let checked = if syntax.is_empty() {
         let file = raw::read(&document, &mut problems);
-        validate::check(&file, resolve, &mut problems)
+        validate::check(&file, sources, &mut problems)
     } else {
         None
     };

@@ -66,6 +66,7 @@ pub(super) struct Tunnel {
     pub(super) local_id: Option<At<String>>,
     pub(super) peer_id: Option<At<String>>,
     pub(super) auth: Option<At<Auth>>,
+    pub(super) peer_auth: Option<At<Auth>>,
     pub(super) weak_psk: Option<At<String>>,
     pub(super) preset: Option<At<String>>,
     pub(super) ike: Option<At<Vec<At<String>>>>,
@@ -96,11 +97,39 @@ pub(super) struct Rekey {
     pub(super) jitter: Option<At<i64>>,
 }
 
-/// `auth = { method = "psk", secret = ".." }`.
+/// `auth = { method = "psk", secret = ".." }`, and the same words in `peer_auth`. Which keys a method takes and needs is
+/// judged later.
 #[derive(Debug)]
 pub(super) struct Auth {
     pub(super) method: Option<At<String>>,
     pub(super) secret: Option<At<Vec<At<String>>>>,
+    pub(super) user: Option<At<String>>,
+    pub(super) password: Option<At<String>>,
+    pub(super) users: Option<At<String>>,
+    pub(super) certificate: Option<At<String>>,
+    pub(super) key: Option<At<String>>,
+    pub(super) ca: Option<At<Vec<At<String>>>>,
+    pub(super) name: Option<At<String>>,
+    pub(super) allow_weak: Option<At<String>>,
+}
+
+impl Auth {
+    /// The keys that are there beside `method`.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&'static str, Span)> {
+        [
+            ("secret", self.secret.as_ref().map(At::span)),
+            ("user", self.user.as_ref().map(At::span)),
+            ("password", self.password.as_ref().map(At::span)),
+            ("users", self.users.as_ref().map(At::span)),
+            ("certificate", self.certificate.as_ref().map(At::span)),
+            ("key", self.key.as_ref().map(At::span)),
+            ("ca", self.ca.as_ref().map(At::span)),
+            ("name", self.name.as_ref().map(At::span)),
+            ("allow_weak", self.allow_weak.as_ref().map(At::span)),
+        ]
+        .into_iter()
+        .filter_map(|(key, span)| Some((key, span?)))
+    }
 }
 
 #[derive(Debug)]
@@ -172,6 +201,9 @@ fn read_tunnel(section: &mut Section<'_, '_>) -> Tunnel {
             .required("auth", "{ method = \"psk\", secret = \"file:...\" }")
             .table()
             .map(|(table, span)| At::new(span.clone(), section.inside(table, span, "auth", read_auth))),
+        peer_auth: section
+            .table("peer_auth")
+            .map(|(table, span)| At::new(span.clone(), section.inside(table, span, "peer_auth", read_auth))),
         weak_psk: section.string("weak_psk"),
         preset: section.string("preset"),
         ike: section.strings("ike"),
@@ -206,10 +238,16 @@ fn read_rekey(section: &mut Section<'_, '_>) -> Rekey {
 
 fn read_auth(section: &mut Section<'_, '_>) -> Auth {
     Auth {
-        method: section.required("method", "\"psk\"").string(),
-        secret: section
-            .required("secret", "\"file:/path\", \"credential:name\", \"hex:..\" or \"base64:..\"")
-            .one_or_more(),
+        method: section.required("method", "\"psk\", \"eap-mschapv2\" or \"eap-tls\"").string(),
+        secret: section.one_or_more("secret"),
+        user: section.string("user"),
+        password: section.string("password"),
+        users: section.string("users"),
+        certificate: section.string("certificate"),
+        key: section.string("key"),
+        ca: section.one_or_more("ca"),
+        name: section.string("name"),
+        allow_weak: section.string("allow_weak"),
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn redact(text: &str, document: &Spanned<DeTable<'_>>) -> String {
             }
             DeValue::Integer(_) if telling => blot(&mut shown, &value.span()),
             DeValue::Table(table) => {
-                let below = |key: &str| is_telling(key) || (telling && key != "method");
+                let below = |key: &str| is_telling(key) || (telling && !PLAIN.contains(&key));
                 stack.extend(table.iter().map(|(key, value)| (value, below(key.get_ref()))));
             }
             DeValue::Array(array) => stack.extend(array.iter().map(|value| (value, telling))),
@@ -34,6 +34,9 @@ pub(super) fn redact(text: &str, document: &Spanned<DeTable<'_>>) -> String {
     // Only whole bytes within a character were replaced if a span was wrong; then nothing is shown at all.
     String::from_utf8(shown).unwrap_or_else(|_| "*".repeat(text.len()))
 }
+
+/// What stands under `auth` and may be shown.
+const PLAIN: &[&str] = &["method", "user", "name", "allow_weak"];
 
 /// Whether what stands under this key may be a secret.
 fn is_telling(key: &str) -> bool {

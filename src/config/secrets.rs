@@ -11,13 +11,56 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::strength;
 use crate::secret::Secret;
 
 /// No pre-shared key is longer than this.
 const MAX_LEN: usize = 4096;
+
+/// Whether references are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sources {
+    /// To what they name.
+    Followed,
+    /// They are not: something else stands for what they name, and nothing can be brought up with it.
+    Unread,
+}
+
+impl Sources {
+    /// A pre-shared key or a password.
+    pub(super) fn psk(self, reference: &str) -> Result<Psk, Unusable> {
+        match self {
+            Self::Followed => resolve(reference),
+            Self::Unread => pretend(reference),
+        }
+    }
+
+    /// What stands in a file of at most `limit` bytes; `None` if references are not followed. A `secret` one may not be
+    /// read by others.
+    pub(super) fn file(
+        self,
+        reference: &str,
+        limit: usize,
+        secret: bool,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, Unusable> {
+        if self == Self::Unread {
+            return Ok(None);
+        }
+        let content = if let Some(path) = reference.strip_prefix("file:") {
+            content(&absolute(path)?, limit, secret, "name the file that is meant")
+        } else if let Some(name) = reference.strip_prefix("credential:") {
+            content(&credential(name)?, limit, false, "name the credential that is meant")
+        } else {
+            return Err(unusable(
+                "this does not say which file is meant",
+                "begin it with `file:` and an absolute path, or with `credential:`",
+            ));
+        };
+        content.map(Some)
+    }
+}
 
 /// A key and how strong it is estimated to be.
 #[derive(Debug)]
@@ -40,12 +83,12 @@ fn unusable(message: impl Into<String>, mend: impl Into<String>) -> Unusable {
 }
 
 /// Follows a reference to its key.
-pub(super) fn resolve(reference: &str) -> Result<Psk, Unusable> {
+fn resolve(reference: &str) -> Result<Psk, Unusable> {
     if let Some(path) = reference.strip_prefix("file:") {
-        return from_file(Path::new(path));
+        return read(&absolute(path)?, true);
     }
     if let Some(name) = reference.strip_prefix("credential:") {
-        return from_credential(name);
+        return read(&credential(name)?, false);
     }
     if let Some(text) = reference.strip_prefix("hex:") {
         let key = hex::decode(text).map_err(|_| {
@@ -70,7 +113,7 @@ pub(super) fn resolve(reference: &str) -> Result<Psk, Unusable> {
 }
 
 /// Reads what stands in the file itself and takes every other reference for a good key, without following it.
-pub(super) fn pretend(reference: &str) -> Result<Psk, Unusable> {
+fn pretend(reference: &str) -> Result<Psk, Unusable> {
     if reference.starts_with("file:") || reference.starts_with("credential:") {
         return Ok(Psk { key: Secret::copy_of(b"not followed"), bits: strength::WARNED_BELOW, followed: false });
     }
@@ -88,7 +131,7 @@ fn from_bytes(key: Vec<u8>) -> Result<Psk, Unusable> {
     Ok(Psk { bits: strength::of_bytes(key.expose()), key, followed: true })
 }
 
-fn from_credential(name: &str) -> Result<Psk, Unusable> {
+fn credential(name: &str) -> Result<PathBuf, Unusable> {
     if name.is_empty() || name.contains('/') || name.starts_with('.') {
         return Err(unusable(
             "this is not the name of a credential",
@@ -102,44 +145,22 @@ fn from_credential(name: &str) -> Result<Psk, Unusable> {
         ));
     };
     // systemd owns this directory and keeps everybody else out; its files may be readable by a group of ours.
-    read(&PathBuf::from(directory).join(name), false)
+    Ok(PathBuf::from(directory).join(name))
 }
 
-fn from_file(path: &Path) -> Result<Psk, Unusable> {
-    if !path.is_absolute() {
-        return Err(unusable(
-            "the path of the secret is not absolute",
-            "write it from the root on: file:/etc/portcullis/..",
-        ));
+fn absolute(path: &str) -> Result<PathBuf, Unusable> {
+    let path = PathBuf::from(path);
+    if path.is_absolute() {
+        return Ok(path);
     }
-    read(path, true)
+    Err(unusable("the path of the file is not absolute", "write it from the root on: file:/etc/portcullis/.."))
 }
 
+/// A key that stands in a file.
 fn read(path: &Path, check_mode: bool) -> Result<Psk, Unusable> {
     let shown = path.display();
-    // Without O_NONBLOCK a named pipe in the place of the file would hold the gateway for ever.
-    let file =
-        File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path).map_err(|error| {
-            unusable(
-                format!("cannot read {shown}: {error}"),
-                format!("create it: (umask 077 && portcullis genpsk > {shown}); the peer needs the same key"),
-            )
-        })?;
-    let metadata =
-        file.metadata().map_err(|error| unusable(format!("cannot look at {shown}: {error}"), "check the file"))?;
-    if !metadata.is_file() {
-        return Err(unusable(format!("{shown} is not a regular file"), "name the file that holds the key"));
-    }
-    if check_mode && metadata.mode() & 0o077 != 0 {
-        return Err(unusable(
-            format!("{shown} can be read or written by others (mode {:04o})", metadata.mode() & 0o7777),
-            format!("chmod 600 {shown}; if others could read it, make a new key"),
-        ));
-    }
-    let mut content = Zeroizing::new(Vec::with_capacity(MAX_LEN + 3));
-    file.take(MAX_LEN as u64 + 3)
-        .read_to_end(&mut content)
-        .map_err(|error| unusable(format!("cannot read {shown}: {error}"), "check the file"))?;
+    let mend = format!("create it: (umask 077 && portcullis genpsk > {shown}); the peer needs the same key");
+    let mut content = content(path, MAX_LEN + 2, check_mode, &mend)?;
     if content.ends_with(b"\n") {
         content.pop();
         if content.ends_with(b"\r") {
@@ -155,9 +176,38 @@ fn read(path: &Path, check_mode: bool) -> Result<Psk, Unusable> {
             "name the file that holds nothing but the key",
         ));
     }
-    let psk = Psk { key: Secret::copy_of(&content), bits: strength::of_text(&content), followed: true };
-    content.zeroize();
-    Ok(psk)
+    Ok(Psk { key: Secret::copy_of(&content), bits: strength::of_text(&content), followed: true })
+}
+
+/// All of a file. `mend` is for one that is not there.
+fn content(path: &Path, limit: usize, check_mode: bool, mend: &str) -> Result<Zeroizing<Vec<u8>>, Unusable> {
+    let shown = path.display();
+    // Without O_NONBLOCK a named pipe in the place of the file would hold the gateway for ever.
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(path)
+        .map_err(|error| unusable(format!("cannot read {shown}: {error}"), mend))?;
+    let metadata =
+        file.metadata().map_err(|error| unusable(format!("cannot look at {shown}: {error}"), "check the file"))?;
+    if !metadata.is_file() {
+        return Err(unusable(format!("{shown} is not a regular file"), "name the file that holds it"));
+    }
+    if check_mode && metadata.mode() & 0o077 != 0 {
+        return Err(unusable(
+            format!("{shown} can be read or written by others (mode {:04o})", metadata.mode() & 0o7777),
+            format!("chmod 600 {shown}; if others could read it, make a new secret"),
+        ));
+    }
+    // Room for all of it at once: a vector that grows leaves copies behind.
+    let mut content = Zeroizing::new(Vec::with_capacity(limit + 1));
+    file.take(limit as u64 + 1)
+        .read_to_end(&mut content)
+        .map_err(|error| unusable(format!("cannot read {shown}: {error}"), "check the file"))?;
+    if content.len() > limit {
+        return Err(unusable(format!("{shown} is longer than {limit} bytes"), "name the file that is meant"));
+    }
+    Ok(content)
 }
 
 #[cfg(test)]

@@ -50,6 +50,9 @@ fn peers(info: &TunnelInfo) -> String {
 
 /// What the sides prove themselves with.
 fn authentication(info: &TunnelInfo, tunnel: &TunnelConfig) -> String {
+    if tunnel.local_auth.is_eap() || tunnel.peer_auth.is_eap() {
+        return format!("we by {}, the peer by {}", tunnel.local_auth.word(), tunnel.peer_auth.word());
+    }
     let keys = tunnel.peer_auth.secrets().map_or(0, |secrets| secrets.iter().count());
     match (info.psk_bits, keys) {
         (Some(bits), 0 | 1) => format!("pre-shared key of about {bits} bits{}", judgement(bits)),

@@ -17,8 +17,9 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use super::ConfigError;
 use super::raw::printable;
-use super::{ConfigError, secrets};
+use super::secrets::Sources;
 
 use peer::Losses;
 pub use peer::Lost;
@@ -77,7 +78,7 @@ pub fn import(text: &str, from: Option<Format>, with_secret: bool) -> Result<Imp
 
 /// Our own loader has the last word on what was written.
 fn check(toml: &str, losses: &mut Losses) {
-    if let Err(refused) = super::parse(Path::new("imported.toml"), toml, &secrets::pretend, None) {
+    if let Err(refused) = super::parse(Path::new("imported.toml"), toml, Sources::Unread, None) {
         for error in &refused.errors {
             let mend = error.mend().unwrap_or_default();
             losses.note(0, format!("what was written does not load yet: {}; {mend}", error.message()));

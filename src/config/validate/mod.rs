@@ -4,6 +4,7 @@
 
 mod agreement;
 mod auth;
+mod eap;
 mod gateway;
 mod lifetime;
 mod overlap;
@@ -15,14 +16,11 @@ use std::collections::BTreeMap;
 
 use super::problem::Problems;
 use super::raw::{self, At, Named, nearest, printable};
-use super::secrets::{Psk, Unusable};
+use super::secrets::Sources;
 use super::{Agreement, GatewaySettings};
 
 pub(super) use rule::Rule;
 pub(super) use tunnel::Tunnel;
-
-/// How a reference to a secret is followed.
-pub(super) type Resolve<'a> = &'a dyn Fn(&str) -> Result<Psk, Unusable>;
 
 /// A file that holds.
 #[derive(Debug)]
@@ -34,13 +32,13 @@ pub(super) struct Checked {
 }
 
 /// Checks the file. `None` if anything was wrong; `problems` knows what.
-pub(super) fn check(file: &raw::File, resolve: Resolve<'_>, problems: &mut Problems) -> Option<Checked> {
+pub(super) fn check(file: &raw::File, sources: Sources, problems: &mut Problems) -> Option<Checked> {
     let gateway = gateway::check(&file.gateway, problems);
     let agreements: Vec<_> = file.agreements.iter().map(|named| agreement::check(named, problems)).collect();
     let tunnels: Vec<_> = file
         .tunnels
         .iter()
-        .map(|named| tunnel::check(named, &file.agreements, &agreements, resolve, problems))
+        .map(|named| tunnel::check(named, &file.agreements, &agreements, sources, problems))
         .collect();
     peering::check_together(&file.tunnels, &tunnels, problems);
     let rules: Vec<_> =

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::auth::{self, Auth};
 use super::lifetime::{self, Lifetimes};
-use super::{Resolve, choice, find, name_holds, peering};
+use super::{choice, find, name_holds, peering};
 use crate::config::Agreement;
 use crate::config::identity;
 use crate::config::problem::{Problems, Span};
 use crate::config::raw::{self, At, Named, bounded, printable};
+use crate::config::secrets::Sources;
 use crate::crypto::preset::{PRESETS, Preset};
 use crate::crypto::suite::{Cipher, EspSuite, IkeSuite};
 use crate::crypto::written::SuiteError;
@@ -51,7 +52,7 @@ pub(super) fn check(
     named: &Named<raw::Tunnel>,
     raw_agreements: &[Named<raw::Agreement>],
     agreements: &[Option<Agreement>],
-    resolve: Resolve<'_>,
+    sources: Sources,
     problems: &mut Problems,
 ) -> Option<Tunnel> {
     let raw = &named.body;
@@ -66,9 +67,16 @@ pub(super) fn check(
     let local_id = identity_of("local_id", raw.local_id.as_ref(), local, problems);
     let peer_id = identity_of("peer_id", raw.peer_id.as_ref(), peer, problems);
     let peering = peering::check(raw, peers, agreement, problems);
-    let auth = auth::check(raw, resolve, problems);
+    let auth = auth::check(raw, [local_id.as_ref(), peer_id.as_ref()], sources, problems);
     let suites = suites(named, agreement, problems);
+    let opened_by_peer = auth.as_ref().is_some_and(|auth| auth.peer.is_eap());
     let start = match &raw.start {
+        Some(start) if opened_by_peer && ["always", "on-demand"].contains(&start.get_ref().as_str()) => {
+            problems
+                .error(&start.span(), "a peer that proves itself by EAP opens the tunnel itself", "this start")
+                .mend("RFC 7296 §2.16: the side that is called cannot prove itself by EAP; write \"manual\", or take it out");
+            None
+        }
         Some(start) => {
             let words = [
                 ("always", Start::Always),
@@ -78,6 +86,7 @@ pub(super) fn check(
             ];
             choice("start", start, &words, problems)
         }
+        None if opened_by_peer => Some(Start::Manual),
         None => Some(Start::Always),
     };
     let force_encapsulation = match &raw.encapsulation {

@@ -27,10 +27,10 @@ pub enum PeerAuth {
 impl LocalAuth {
     /// In words, for `explain`.
     #[must_use]
-    pub const fn word(&self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Self::Psk(_) => "pre-shared key",
-            Self::Eap(_) => "EAP",
+            Self::Eap(method) => method.name(),
         }
     }
 }
@@ -38,10 +38,10 @@ impl LocalAuth {
 impl PeerAuth {
     /// In words, for `explain`.
     #[must_use]
-    pub const fn word(&self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Self::Psk(_) => "pre-shared key",
-            Self::Eap(_) => "EAP",
+            Self::Eap(method) => method.name(),
         }
     }
 }

@@ -68,12 +68,17 @@ impl Material {
 }
 
 /// The client of EAP-TLS: the initiator of IKE.
-pub struct ClientIdentity(Material);
+pub struct ClientIdentity(Option<Material>);
 
 /// The server of EAP-TLS: the responder of IKE.
-pub struct ServerIdentity(Material);
+pub struct ServerIdentity(Option<Material>);
 
 impl ClientIdentity {
+    /// One whose files have not been read: nothing can be proved with it.
+    pub fn unread() -> Self {
+        Self(None)
+    }
+
     /// `chain` and `key` are ours; the server's certificate has to come from one of `authorities` and bear `name`.
     pub fn new(
         chain: Vec<CertificateDer<'static>>,
@@ -81,20 +86,20 @@ impl ClientIdentity {
         authorities: Vec<CertificateDer<'static>>,
         name: &str,
     ) -> Result<Self, Refused> {
-        Material::new(chain, key, authorities, name).map(Self)
+        Material::new(chain, key, authorities, name).map(Some).map(Self)
     }
 
     /// The same without TLS 1.3.
     #[cfg(test)]
     pub fn only_tls12(mut self) -> Self {
         static TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
-        self.0.versions = TLS12;
+        self.0.as_mut().unwrap().versions = TLS12;
         self
     }
 
     /// A new TLS connection at `unix_now`, seconds since 1970.
     pub fn connect(&self, unix_now: u64) -> Result<Connection, Fault> {
-        let Material { provider, own, roots, name, versions, .. } = &self.0;
+        let Material { provider, own, roots, name, versions, .. } = self.0.as_ref().ok_or_else(unusable)?;
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
         let verifier = verifier.build().map_err(|_| unusable())?;
         let mut config = ClientConfig::builder_with_details(Arc::clone(provider), At::new(unix_now))
@@ -110,6 +115,11 @@ impl ClientIdentity {
 }
 
 impl ServerIdentity {
+    /// One whose files have not been read: nothing can be proved with it.
+    pub fn unread() -> Self {
+        Self(None)
+    }
+
     /// `chain` and `key` are ours; the client's certificate has to come from one of `authorities` and bear `name`.
     pub fn new(
         chain: Vec<CertificateDer<'static>>,
@@ -117,12 +127,12 @@ impl ServerIdentity {
         authorities: Vec<CertificateDer<'static>>,
         name: &str,
     ) -> Result<Self, Refused> {
-        Material::new(chain, key, authorities, name).map(Self)
+        Material::new(chain, key, authorities, name).map(Some).map(Self)
     }
 
     /// A new TLS connection at `unix_now`, seconds since 1970.
     pub fn accept(&self, unix_now: u64) -> Result<Connection, Fault> {
-        let Material { provider, own, roots, name, versions, .. } = &self.0;
+        let Material { provider, own, roots, name, versions, .. } = self.0.as_ref().ok_or_else(unusable)?;
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
         // RFC 5216 §2.1.1: the peer has to authenticate; a client without a certificate is refused within TLS.
         let good = verifier.build().map_err(|_| unusable())?;
@@ -210,13 +220,17 @@ macro_rules! compared_and_printed {
         $(
             impl fmt::Debug for $name {
                 fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.debug_struct(stringify!($name)).field("name", &self.0.name).finish_non_exhaustive()
+                    f.debug_struct(stringify!($name)).field("name", &self.0.as_ref().map(|of| &of.name)).finish_non_exhaustive()
                 }
             }
 
             impl PartialEq for $name {
                 fn eq(&self, other: &Self) -> bool {
-                    self.0.same(&other.0)
+                    match (&self.0, &other.0) {
+                        (Some(one), Some(two)) => one.same(two),
+                        (None, None) => true,
+                        _ => false,
+                    }
                 }
             }
 
