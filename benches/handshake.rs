@@ -73,7 +73,7 @@ fn endpoint(side: u8, suite: IkeSuite) -> Endpoint {
         ike_lifetime: IkeLifetime { soft: time, hard: time },
         jitter: 0,
     };
-    let config = Config { tunnels: vec![Arc::new(tunnel)], cookie_threshold: None };
+    let config = Config { tunnels: vec![Arc::new(tunnel)], cookie_threshold: None, puzzles: None };
     Endpoint::new(Arc::new(config), Box::new(SeededEntropy::new(u64::from(side))), false)
 }
 

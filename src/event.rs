@@ -112,6 +112,8 @@ reasons! {
         CriticalPayload, "critical-payload", "an unknown payload has the critical bit set";
         BadCookie, "bad-cookie", "the cookie is not one that this endpoint gave out";
         CookieWanted, "cookie-wanted", "many negotiations are under way: a cookie was asked for";
+        PuzzleWanted, "puzzle-wanted", "very many negotiations are under way: the solution of a puzzle was asked for";
+        BadSolution, "bad-solution", "the solution of the puzzle is wrong";
         TooManyHalfOpen, "too-many-half-open", "too many negotiations are under way";
         NoProposalChosen, "no-proposal-chosen", "no proposal of the peer is one of ours";
         InvalidKe, "invalid-ke", "the key exchange value does not fit its group";
@@ -124,6 +126,7 @@ reasons! {
         Fragment, "fragment", "a message fragment does not fit the others";
         HeldDown, "held-down", "the operator has taken the tunnel down";
         TimedOut, "timed-out", "the peer did not answer";
+        PeerRestarted, "peer-restarted", "the peer has restarted, and proved it";
         PeerError, "peer-error", "the peer answered with an error";
         EapMalformed, "eap-malformed", "the EAP packet is malformed, or longer than it may be";
         EapUnexpected, "eap-unexpected", "the EAP packet is not legal at this point";

@@ -521,7 +521,7 @@ fn address(side: usize, port: u16) -> SocketAddr {
 /// has, 32 B begins as well.
 fn configuration(side: usize, mode: u8) -> Config {
     let cookie_threshold = (mode & 1 != 0).then_some(0);
-    Config { tunnels: vec![Arc::new(tunnel(side, mode))], cookie_threshold }
+    Config { tunnels: vec![Arc::new(tunnel(side, mode))], cookie_threshold, puzzles: None }
 }
 
 fn tunnel(side: usize, mode: u8) -> TunnelConfig {

@@ -60,12 +60,13 @@ pub(super) fn compile(path: &Path, checked: Checked, previous: Option<&Loaded>) 
             .collect();
         configs.push(Arc::new(compile_tunnel(tunnel, id, children)));
     }
+    let puzzles = if checked.gateway.puzzles { Config::PUZZLES } else { None };
     Ok(Loaded {
         path: path.to_owned(),
         gateway: checked.gateway,
         agreements: checked.agreements,
         tunnels: infos,
-        ike: Arc::new(Config { tunnels: configs, cookie_threshold: None }),
+        ike: Arc::new(Config { tunnels: configs, cookie_threshold: None, puzzles }),
         policy: Arc::new(policy),
         warnings: Vec::new(),
     })

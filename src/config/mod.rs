@@ -98,6 +98,8 @@ pub struct GatewaySettings {
     pub mtu: Option<u32>,
     /// What the kernel may do for many packets at once.
     pub offloads: Offloads,
+    /// Whether puzzles are posed under heavy load.
+    pub puzzles: bool,
 }
 
 /// `[agreement.NAME]`.

@@ -40,6 +40,7 @@ pub(super) struct Gateway {
     pub(super) tun_offload: Option<At<String>>,
     pub(super) udp_send: Option<At<String>>,
     pub(super) udp_gro: Option<At<String>>,
+    pub(super) puzzles: Option<At<String>>,
 }
 
 #[derive(Debug)]
@@ -170,6 +171,7 @@ fn read_gateway(section: &mut Section<'_, '_>) -> Gateway {
         tun_offload: section.string("tun_offload"),
         udp_send: section.string("udp_send"),
         udp_gro: section.string("udp_gro"),
+        puzzles: section.string("puzzles"),
     }
 }
 

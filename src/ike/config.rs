@@ -22,6 +22,13 @@ pub struct Config {
     pub tunnels: Vec<Arc<TunnelConfig>>,
     /// From how many half-open IKE SAs on a cookie is asked for (RFC 7296 §2.6); `None` for the default.
     pub cookie_threshold: Option<usize>,
+    /// From how many half-open IKE SAs on a puzzle is posed (RFC 8019); `None` for never.
+    pub puzzles: Option<usize>,
+}
+
+impl Config {
+    /// `puzzles` where the operator wants them.
+    pub const PUZZLES: Option<usize> = Some(super::limits::PUZZLE_THRESHOLD);
 }
 
 /// One tunnel.

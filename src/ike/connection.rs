@@ -296,6 +296,12 @@ impl Connection {
         }
     }
 
+    /// The next attempt does not wait.
+    pub fn at_once(&mut self) {
+        self.retry = Backoff::default();
+        self.children.clear();
+    }
+
     /// An SA took the place of another one.
     pub fn rekeyed(&mut self, ike: bool) {
         *(if ike { &mut self.rekeys.ike } else { &mut self.rekeys.child }) += 1;

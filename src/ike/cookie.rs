@@ -47,20 +47,22 @@ impl CookieJar {
         self.since = now;
     }
 
-    /// The cookie for a first message.
+    /// The cookie for a first message. It says by itself how difficult the puzzle is that goes with it (RFC 8019
+    /// §7.1.1.3); 0 for none.
     pub fn bake(
         &mut self,
         now: Instant,
         entropy: &mut dyn Entropy,
+        difficulty: u8,
         nonce: &[u8],
         source: IpAddr,
         spi: IkeSpi,
     ) -> Vec<u8> {
         self.rotate(now, entropy);
-        cookie(self.version, &self.current, nonce, source, spi)
+        cookie([self.version, difficulty], &self.current, nonce, source, spi)
     }
 
-    /// Whether `presented` is one of ours for this first message.
+    /// The difficulty of the puzzle that went with `presented`, if it is a cookie of ours for this first message.
     pub fn knows(
         &mut self,
         now: Instant,
@@ -69,9 +71,9 @@ impl CookieJar {
         nonce: &[u8],
         source: IpAddr,
         spi: IkeSpi,
-    ) -> bool {
+    ) -> Option<u8> {
         self.rotate(now, entropy);
-        let Some(&version) = presented.first() else { return false };
+        let &[version, difficulty, ..] = presented else { return None };
         let secret = if version == self.version {
             Some(&self.current)
         } else if version == self.version.wrapping_sub(1) {
@@ -79,19 +81,20 @@ impl CookieJar {
         } else {
             None
         };
-        secret.is_some_and(|secret| cookie(version, secret, nonce, source, spi).ct_eq(presented).into())
+        let known = cookie([version, difficulty], secret?, nonce, source, spi).ct_eq(presented);
+        bool::from(known).then_some(difficulty)
     }
 }
 
 /// RFC 7296 §2.6: "Cookie = <VersionIDofSecret> | Hash(Ni | IPi | SPIi | <secret>)", with the hash keyed by the secret.
-fn cookie(version: u8, secret: &Secret, nonce: &[u8], source: IpAddr, spi: IkeSpi) -> Vec<u8> {
+fn cookie(front: [u8; 2], secret: &Secret, nonce: &[u8], source: IpAddr, spi: IkeSpi) -> Vec<u8> {
     let address = match source {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),
     };
     // The nonce alone has no fixed length; it goes last, so that no two inputs run together.
-    let hash = PrfAlg::HmacSha256.prf(secret.expose(), &[&address, &spi.to_be_bytes(), nonce]);
-    let cookie: Vec<u8> = std::iter::once(version).chain(hash.expose().iter().copied()).collect();
+    let hash = PrfAlg::HmacSha256.prf(secret.expose(), &[&front, &address, &spi.to_be_bytes(), nonce]);
+    let cookie: Vec<u8> = front.into_iter().chain(hash.expose().iter().copied()).collect();
     debug_assert!(cookie.len() <= limits::MAX_COOKIE);
     cookie
 }
@@ -111,24 +114,32 @@ mod tests {
         let here: IpAddr = "192.0.2.1".parse().unwrap();
         let there: IpAddr = "192.0.2.2".parse().unwrap();
         let start = Instant::ZERO + Duration::from_secs(1000);
-        let cookie = jar.bake(start, entropy, b"nonce", here, 7);
+        let cookie = jar.bake(start, entropy, 3, b"nonce", here, 7);
         assert!(cookie.len() <= 64);
-        assert!(jar.knows(start, entropy, &cookie, b"nonce", here, 7));
-        assert!(!jar.knows(start, entropy, &cookie, b"Nonce", here, 7));
-        assert!(!jar.knows(start, entropy, &cookie, b"nonce", there, 7));
-        assert!(!jar.knows(start, entropy, &cookie, b"nonce", here, 8));
-        assert!(!jar.knows(start, entropy, b"", b"nonce", here, 7));
+        assert_eq!(jar.knows(start, entropy, &cookie, b"nonce", here, 7), Some(3));
+        assert_eq!(jar.knows(start, entropy, &cookie, b"Nonce", here, 7), None);
+        assert_eq!(jar.knows(start, entropy, &cookie, b"nonce", there, 7), None);
+        assert_eq!(jar.knows(start, entropy, &cookie, b"nonce", here, 8), None);
+        assert_eq!(jar.knows(start, entropy, b"", b"nonce", here, 7), None);
         for index in 0..cookie.len() {
             let mut forged = cookie.clone();
             forged[index] ^= 1;
-            assert!(!jar.knows(start, entropy, &forged, b"nonce", here, 7));
+            assert_eq!(jar.knows(start, entropy, &forged, b"nonce", here, 7), None);
         }
         let one_rotation = start + limits::COOKIE_ROTATION;
-        assert!(jar.knows(one_rotation, entropy, &cookie, b"nonce", here, 7), "the previous secret still counts");
+        assert_eq!(
+            jar.knows(one_rotation, entropy, &cookie, b"nonce", here, 7),
+            Some(3),
+            "the previous secret still counts"
+        );
         let two_rotations = one_rotation + limits::COOKIE_ROTATION;
-        assert!(!jar.knows(two_rotations, entropy, &cookie, b"nonce", here, 7));
+        assert_eq!(jar.knows(two_rotations, entropy, &cookie, b"nonce", here, 7), None);
         let idle = two_rotations + limits::COOKIE_ROTATION * 5;
-        let old = jar.bake(two_rotations, entropy, b"nonce", here, 7);
-        assert!(!jar.knows(idle, entropy, &old, b"nonce", here, 7), "an old secret is not kept over an idle hour");
+        let old = jar.bake(two_rotations, entropy, 3, b"nonce", here, 7);
+        assert_eq!(
+            jar.knows(idle, entropy, &old, b"nonce", here, 7),
+            None,
+            "an old secret is not kept over an idle hour"
+        );
     }
 }

@@ -52,6 +52,43 @@ pub const MAX_HALF_OPEN_PER_SOURCE: usize = 5;
 /// From how many half-open IKE SAs of one source address on a cookie is asked for.
 pub const COOKIE_THRESHOLD_PER_SOURCE: usize = 3;
 
+/// Half-open IKE SAs from which on a first request must bring the solution of a puzzle, where puzzles are on (RFC 8019):
+/// so many from addresses that answer are a botnet.
+pub const PUZZLE_THRESHOLD: usize = 200;
+
+/// Difficulty of the puzzle at the threshold: 4 times 2^10 PRF calls, a few milliseconds for whoever solves it.
+pub const PUZZLE_DIFFICULTY: u8 = 10;
+
+/// Half-open IKE SAs for each further bit of difficulty.
+pub const PUZZLE_STEP: usize = 150;
+
+/// Most difficult puzzle that is posed, and solved: 4 times 2^15 PRF calls are a tenth of a second of this thread.
+pub const MAX_PUZZLE_DIFFICULTY: u8 = 15;
+
+/// Puzzles that an initiator solves within one attempt: anybody can pose one in the responder's name.
+pub const MAX_PUZZLES_SOLVED: u8 = 2;
+
+/// RFC 8019 §7.1.4 lets some requests pass that bring a cookie but no solution, for peers that know no puzzles: one in this
+/// many.
+pub const UNSOLVED_SHARE: u64 = 8;
+
+/// Answers within [`CRASH_WINDOW`] to strangers that use an IKE SA which is gone (RFC 6290): peers that we have lost ask
+/// once each, others are not worth more.
+pub const MAX_CRASH_ANSWERS: u32 = 50;
+
+/// See [`MAX_CRASH_ANSWERS`].
+pub const CRASH_WINDOW: Duration = Duration::from_secs(1);
+
+/// RFC 6290 §4.5: a taker supports "at least four" tokens in one answer. We look at no more.
+pub const MAX_TOKENS_TAKEN: usize = 4;
+
+/// How long everybody is asked for a cookie after somebody without one has cost a key agreement for nothing, or would
+/// have got an answer that is much longer than its request.
+pub const WARY_TIME: Duration = Duration::from_secs(30);
+
+/// Longest answer to a first request without a cookie, in percent of the request.
+pub const MAX_AMPLIFICATION: usize = 150;
+
 /// How long a responder waits for IKE_AUTH. Longer than a lossy line needs, short enough that the table empties.
 pub const HALF_OPEN_TIME: Duration = Duration::from_secs(30);
 

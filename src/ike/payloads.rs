@@ -36,6 +36,8 @@ pub struct Sorted {
     pub deletes: Vec<Delete>,
     /// What IKE_AUTH signs of this message, if it is one of IKE_INTERMEDIATE.
     pub octets: Option<Vec<u8>>,
+    /// The solution of a puzzle (RFC 8019 §8.2).
+    pub solution: Option<Vec<u8>>,
 }
 
 /// What one message must carry.
@@ -62,6 +64,7 @@ impl Sorted {
                 Payload::Cp(cp) => put(&mut sorted.cp, cp, kind)?,
                 Payload::Notify(notify) => sorted.notifies.push(notify),
                 Payload::Delete(delete) => sorted.deletes.push(delete),
+                Payload::Unknown { kind: PayloadType::PS, body, .. } => put(&mut sorted.solution, body, kind)?,
                 // RFC 7296 §2.5: "If the critical flag is set and the payload type is unrecognized, the message MUST
                 // be rejected".
                 Payload::Unknown { critical: true, kind, .. } => return Err(Refusal::critical(kind)),

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::account::Heard;
 use super::api::{KeyLog, Output};
+use super::crash::TokenMaker;
 use super::error::Refusal;
-use super::ike_sa::IkeSa;
+use super::ike_sa::{Core, IkeSa};
 use super::keymat::Spis;
 use super::path::Path;
 use super::payloads::Sorted;
@@ -21,6 +22,7 @@ use crate::sa::spi::Spi;
 use crate::time::Instant;
 use crate::wire::ike::header::IkeSpi;
 use crate::wire::ike::numbers::ExchangeType;
+use crate::wire::ike::payload::Payload;
 
 /// One step.
 pub struct Step<'a> {
@@ -40,9 +42,16 @@ pub struct Step<'a> {
     pub notices: &'a mut Vec<Notice>,
     /// IKE SAs that take the place of this one.
     pub born: &'a mut Vec<IkeSa>,
+    /// Makes our tokens, if we have a secret for that.
+    pub tokens: Option<&'a TokenMaker>,
 }
 
 impl Step<'_> {
+    /// N(QCD_TOKEN) of this IKE SA, if we have a secret that outlives us.
+    pub fn token(&self, core: &Core) -> Option<Payload> {
+        Some(Payload::Notify(self.tokens?.token(core.spis, core.initiator)))
+    }
+
     /// Notes what a protected message says, for `explain`; `by_us`: it answers us.
     pub fn hear(&mut self, exchange: ExchangeType, by_us: bool, sorted: &Result<Sorted, Refusal>) {
         let heard = sorted.as_ref().ok().and_then(|sorted| Heard::protected(exchange, by_us, sorted));
@@ -249,6 +258,8 @@ pub enum Notice {
         /// Whether it, or whoever speaks for it, has answered.
         answers: bool,
     },
+    /// The peer has proved that it has lost the IKE SA, which is gone here too: a new one is opened without a pause.
+    Crashed,
     /// An established IKE SA ended.
     Down {
         /// Why, in a sentence.

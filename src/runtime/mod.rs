@@ -127,7 +127,9 @@ pub fn run(options: Options) -> Result<(), RunError> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::io("control loop"))?;
     runtime.block_on(async {
         let admin = admin_socket::AdminSocket::bind(&socket).map_err(RunError::io("control socket"))?;
-        let endpoint = Endpoint::new(loaded.ike.clone(), Box::new(OsEntropy), keylog.is_some());
+        let mut endpoint = Endpoint::new(loaded.ike.clone(), Box::new(OsEntropy), keylog.is_some());
+        let secret = state_dir::StateDir::secret(&loaded.gateway.state_dir, "crash-detection", &mut OsEntropy);
+        endpoint.remember_by(secret.map_err(RunError::io("state_dir"))?);
         let journal = journal::Journal::new(&loaded);
         tracing::info!(tunnels = loaded.tunnels.len(), rules = loaded.policy.rules().len(), "gateway runs");
         control_loop::ControlLoop {

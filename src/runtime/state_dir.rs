@@ -1,11 +1,18 @@
 //! The gateway's folder: made private, and locked so that one gateway at a time works with it.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::fcntl::{Flock, FlockArg};
+use zeroize::Zeroizing;
+
+use crate::entropy::Entropy;
+use crate::secret::Secret;
+
+/// Octets of a secret.
+const SECRET_LEN: usize = 32;
 
 /// Held for as long as the gateway runs; the kernel lets go of it whatever way the process ends.
 pub(super) struct StateDir {
@@ -27,6 +34,32 @@ impl StateDir {
     }
 }
 
+impl StateDir {
+    /// The secret in `name`, made now if it is not there: what must be the same after a restart, and on no other machine.
+    pub(super) fn secret(path: &Path, name: &str, entropy: &mut dyn Entropy) -> io::Result<Secret> {
+        let file = path.join(name);
+        match File::open(&file) {
+            Ok(open) => {
+                let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_LEN + 1));
+                open.take(SECRET_LEN as u64 + 1).read_to_end(&mut bytes)?;
+                if bytes.len() == SECRET_LEN {
+                    return Ok(Secret::copy_of(&bytes));
+                }
+                // Cut short when the disk was full, perhaps; another one costs a few peers a minute after the next start.
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let secret = Secret::copy_of(&entropy.array::<SECRET_LEN>());
+        let draft = path.join(format!("{name}.new"));
+        let mut open = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
+        open.write_all(secret.expose())?;
+        open.sync_all()?;
+        std::fs::rename(&draft, &file)?;
+        Ok(secret)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +71,21 @@ mod tests {
         assert!(StateDir::open(&folder.path().join("state")).is_err());
         drop(first);
         StateDir::open(&folder.path().join("state")).unwrap();
+    }
+
+    #[test]
+    fn a_secret_is_made_once_is_nobody_elses_to_read_and_a_broken_one_is_made_anew() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let mut entropy = crate::entropy::SeededEntropy::new(1);
+        let mut secret = || StateDir::secret(folder.path(), "crash", &mut entropy).unwrap();
+        let first = secret();
+        assert_eq!(first.expose(), secret().expose());
+        let file = folder.path().join("crash");
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::write(&file, b"short").unwrap();
+        let second = secret();
+        assert_ne!(first.expose(), second.expose());
+        assert_eq!(second.expose(), secret().expose());
     }
 }

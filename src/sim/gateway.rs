@@ -180,7 +180,7 @@ pub fn config(plan: &Plan, index: usize, change: Change) -> Config {
             jitter: of.jitter,
         }));
     }
-    Config { tunnels, cookie_threshold: plan.cookies[index] }
+    Config { tunnels, cookie_threshold: plan.cookies[index], puzzles: None }
 }
 
 /// A time as the queue counts it.

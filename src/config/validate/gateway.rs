@@ -27,12 +27,17 @@ pub(super) fn check(raw: &raw::Gateway, problems: &mut Problems) -> Option<Gatew
         None => None,
     };
     let offloads = offloads(raw, problems);
+    let puzzles = match &raw.puzzles {
+        Some(word) => choice("puzzles", word, &[("off", false), ("on", true)], problems),
+        None => Some(false),
+    };
     Some(GatewaySettings {
         state_dir: state_dir?,
         control_socket: control_socket?,
         tun: tun?,
         mtu,
         offloads: offloads?,
+        puzzles: puzzles?,
     })
 }
 

@@ -18,6 +18,7 @@ use crate::ike::api::{Input, Output};
 use crate::ike::config::{Config, TunnelConfig};
 use crate::ike::connection::{Connection, same_negotiation};
 use crate::ike::cookie::CookieJar;
+use crate::ike::crash::TokenMaker;
 use crate::ike::half_open::HalfOpen;
 use crate::ike::ike_sa::IkeSa;
 use crate::ike::path::Path;
@@ -47,6 +48,7 @@ pub struct Endpoint {
     half_open: HalfOpen,
     cookies: CookieJar,
     fingerprint_key: Secret,
+    tokens: Option<TokenMaker>,
     refusals: Refusals,
     agenda: Agenda,
     out: Outbox,
@@ -76,6 +78,7 @@ impl Endpoint {
             half_open: HalfOpen::default(),
             cookies,
             fingerprint_key,
+            tokens: None,
             refusals: Refusals::default(),
             agenda,
             out: Outbox::new(key_log),
@@ -90,6 +93,12 @@ impl Endpoint {
     /// and until it is known none of them is valid.
     pub fn set_time_of_day(&mut self, unix_now: u64) {
         self.unix_now = unix_now;
+    }
+
+    /// From now on peers are given tokens that are made from `secret` (RFC 6290): after a restart with the same secret
+    /// they learn at once that their IKE SA is gone.
+    pub fn remember_by(&mut self, secret: Secret) {
+        self.tokens = Some(TokenMaker::new(secret));
     }
 
     /// Takes over a changed configuration: tunnels that are gone or changed in what was negotiated are deleted, new

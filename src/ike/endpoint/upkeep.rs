@@ -59,6 +59,7 @@ impl Endpoint {
             rivals: &rivals,
             notices: &mut said.notices,
             born: &mut said.born,
+            tokens: self.tokens.as_ref(),
         };
         (act(&mut step), said)
     }
@@ -127,6 +128,10 @@ impl Endpoint {
         for notice in notices {
             match notice {
                 Notice::Heard(_) => {}
+                Notice::Crashed => {
+                    self.refusals.note(IkeReason::PeerRestarted);
+                    self.of(tunnel, |connection, _, _| connection.at_once());
+                }
                 Notice::Authenticated { initial_contact } => self.authenticated(tunnel, spi, initial_contact),
                 Notice::ChildUp { shape } => self.of(tunnel, |connection, now, _| connection.child_up(now, shape)),
                 Notice::ChildDown { shape } => {

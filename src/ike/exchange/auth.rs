@@ -97,6 +97,7 @@ pub fn request(mut handshake: Handshake, core: &mut Core, step: &mut Step<'_>, f
     payloads.extend(offer.as_ref().and_then(|offer| offer.payloads(core)).into_iter().flatten());
     // Inner packets are checked against their length, so padding behind them would be refused (RFC 4303 §2.7).
     payloads.push(Payload::Notify(Notify::error(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED)));
+    payloads.extend(step.token(core));
     core.request(step, &mut handshake.protection, ExchangeType::IKE_AUTH, &payloads)
         .expect("IKE_SA_INIT is complete, so the window is free");
     match (own_auth, &tunnel.local_auth) {
@@ -190,6 +191,7 @@ pub fn establish_opened(
         (shape, inbound, agreed)
     });
     let mut established = Established::new(proof, handshake, core, step);
+    established.take_token(sorted);
     step.notices.push(Notice::Authenticated { initial_contact: false });
     let receive_only = collision::loses(core, step.rivals);
     match child {
@@ -320,8 +322,10 @@ pub fn establish_answered(
             None
         }
     };
+    payloads.extend(step.token(core));
     core.respond(step, &mut handshake.protection, incoming, &payloads);
     let mut established = Established::new(proof, handshake, core, step);
+    established.take_token(request);
     let initial_contact = request.notify(NotifyType::INITIAL_CONTACT).is_some();
     step.notices.push(Notice::Authenticated { initial_contact });
     let receive_only = collision::loses(core, step.rivals);

@@ -21,6 +21,7 @@ use crate::crypto::suite::{Group, IkeSuite};
 use crate::event::{Event, IkeReason};
 use crate::ike::child::Declined;
 use crate::ike::collision::Lowest;
+use crate::ike::crash::PeerToken;
 use crate::ike::error::Refusal;
 use crate::ike::fragment::Fragments;
 use crate::ike::ike_sa::{Core, IkeSa, Incoming};
@@ -59,6 +60,8 @@ struct Following {
     spis: Spis,
     nonce: Vec<u8>,
     series: Series,
+    /// The peer's token of the new IKE SA (RFC 6290).
+    token: Option<PeerToken>,
 }
 
 /// What the peer's request made meanwhile.
@@ -77,6 +80,11 @@ pub struct Heir {
 }
 
 impl Rekeying {
+    /// Whether it is to make the IKE SA with this SPI of ours.
+    pub fn makes(&self, spi: IkeSpi) -> bool {
+        self.spi == spi
+    }
+
     /// Our SPI of what the peer's request made meanwhile.
     pub fn rival(&self) -> Option<IkeSpi> {
         self.rival.as_ref().and_then(|rival| rival.spi)
@@ -144,7 +152,7 @@ pub fn process(
         state.ongoing = Some(Ongoing::IkeRekey(Box::new(rekeying)));
         return State::Established(state);
     }
-    let Following { suite, spis, nonce, series } = following;
+    let Following { suite, spis, nonce, series, token } = following;
     let nonces = Nonces { initiator: &rekeying.nonce, responder: &nonce };
     let mut heir = succeed(&state, core, step, suite, series.secrets(), nonces, spis, true);
     if loses {
@@ -154,6 +162,8 @@ pub fn process(
         step.born.push(IkeSa { core: heir.core, state: farewell });
         return lose(state, core, step, rekeying.rival.as_ref());
     }
+    heir.established.peer_token = token;
+    heir.established.tasks.extend(step.tokens.map(|_| Task::TellToken));
     followup::drop_ike(&mut state, step);
     state.leave_to(core, step, heir, true)
 }
@@ -201,7 +211,8 @@ fn accept(
     };
     let shared = create::agree(keypair, suite.group, answer)?;
     let series = Series::new(Some(shared), suite.additional);
-    Ok(Following { suite, spis: Spis { initiator: spi, responder }, nonce: nonce.clone(), series })
+    let token = PeerToken::read(&answer.notifies);
+    Ok(Following { suite, spis: Spis { initiator: spi, responder }, nonce: nonce.clone(), series, token })
 }
 
 /// Why there is no common suite.
@@ -330,7 +341,10 @@ fn choose(state: &Established, core: &Core, step: &mut Step<'_>, sorted: &Sorted
     let spis = Spis { initiator, responder: super::sa_init::fresh_spi(step.entropy) };
     let nonce = step.entropy.array::<{ limits::NONCE_LEN }>().to_vec();
     let proposal = Proposal { spi: spis.responder.to_be_bytes().to_vec(), ..chosen.proposal };
-    let payloads = vec![Payload::Sa(Sa { proposals: vec![proposal] }), Payload::Nonce(Nonce(nonce.clone())), public];
+    let mut payloads =
+        vec![Payload::Sa(Sa { proposals: vec![proposal] }), Payload::Nonce(Nonce(nonce.clone())), public];
+    // RFC 6290 §4.3: the responder's token of the new IKE SA goes with its answer.
+    payloads.extend(step.tokens.map(|tokens| Payload::Notify(tokens.token(spis, false))));
     Ok(Chosen { suite: chosen.suite, spis, nonce, shared, payloads })
 }
 

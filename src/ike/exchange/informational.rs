@@ -21,6 +21,14 @@ pub fn begin_liveness(state: &mut Established, core: &mut Core, step: &mut Step<
     Some(Ongoing::Liveness)
 }
 
+/// Gives the peer our token of a new IKE SA (RFC 6290 §4.3: in an exchange of its own, where the initiator of the rekeying
+/// makes tokens).
+pub fn begin_token(state: &mut Established, core: &mut Core, step: &mut Step<'_>) -> Option<Ongoing> {
+    let token = step.token(core)?;
+    core.request(step, &mut state.protection, ExchangeType::INFORMATIONAL, &[token])?;
+    Some(Ongoing::Liveness)
+}
+
 /// Answers a request.
 pub fn answer(
     state: &mut Established,
@@ -29,6 +37,7 @@ pub fn answer(
     incoming: &Incoming<'_>,
     sorted: &Sorted,
 ) -> Next {
+    state.take_token(sorted);
     if sorted.notify(NotifyType::REDIRECT).is_some() {
         // RFC 5685 §5: in an established IKE SA too. The agreement names the addresses.
         let (exchange, reason, detail) = (ExchangeType::INFORMATIONAL, IkeReason::Redirected, String::new());

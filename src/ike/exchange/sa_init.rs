@@ -31,6 +31,7 @@ use crate::ike::natd::{self, Nat};
 use crate::ike::path::{IKE_PORT, Path};
 use crate::ike::payloads::{Required, Sorted};
 use crate::ike::protect::Protection;
+use crate::ike::puzzle::Puzzle;
 use crate::ike::state::init_requested::Try;
 use crate::ike::state::{Handshake, InitAnswered, InitRequested, Purpose, Refused, State};
 use crate::ike::step::{Notice, Step};
@@ -111,6 +112,8 @@ pub fn begin(step: &mut Step<'_>, tunnel: &Arc<TunnelConfig>, spi: IkeSpi, begin
         false_source: natd::false_source(tunnel.force_encapsulation, step.entropy),
         cookie: None,
         cookies: 0,
+        solution: None,
+        puzzles: 0,
         retried: Vec::new(),
         hearsay: None,
         first: beginning.first,
@@ -131,6 +134,8 @@ impl InitRequested {
             // RFC 7296 §2.6: the cookie goes first, and "all other payloads unchanged".
             payloads.push(Payload::Notify(Notify::status(NotifyType::COOKIE, cookie.clone())));
         }
+        // RFC 8019 §7.1.3: the solution stands behind the cookie.
+        payloads.extend(self.solution.clone());
         payloads.push(Payload::Sa(negotiate::ike_offer(&core.tunnel.ike)));
         payloads.push(Payload::Ke(Ke {
             method: negotiate::method(current.keypair.group()),
@@ -265,6 +270,13 @@ fn process_notify(
         }
         state.cookies += 1;
         state.cookie = Some(cookie.data.clone());
+        // RFC 8019 §7.1.2: who cannot or will not solve it returns the cookie alone, and may still be served.
+        let puzzle = sorted.notify(NotifyType::PUZZLE).and_then(Puzzle::read);
+        state.solution = None;
+        if let Some(puzzle) = puzzle.filter(|_| state.puzzles < limits::MAX_PUZZLES_SOLVED) {
+            state.puzzles += 1;
+            state.solution = puzzle.solve(&cookie.data);
+        }
         state.send_again(core, step);
         return Ok(State::InitRequested(state));
     }
@@ -348,6 +360,8 @@ pub struct FirstRequest {
     pub nonce: Vec<u8>,
     /// Everything else that matters.
     pub notifies: Vec<Notify>,
+    /// The solution of a puzzle.
+    pub solution: Option<Vec<u8>>,
 }
 
 impl FirstRequest {
@@ -357,8 +371,8 @@ impl FirstRequest {
         let sorted = Sorted::sort(message.payloads)?;
         sorted.require(REQUIRED)?;
         match sorted {
-            Sorted { sa: Some(sa), ke: Some(ke), nonce: Some(nonce), notifies, .. } => {
-                Ok(Self { sa, ke, nonce, notifies })
+            Sorted { sa: Some(sa), ke: Some(ke), nonce: Some(nonce), notifies, solution, .. } => {
+                Ok(Self { sa, ke, nonce, notifies, solution })
             }
             _ => Err(Refusal::missing(PayloadType::SA)),
         }
@@ -373,18 +387,33 @@ impl FirstRequest {
 
 /// An answer that needs no state: a cookie, the wanted group, or an error. Shorter than any request that causes it.
 pub fn stateless(incoming: &Incoming<'_>, notify: Notify) -> Vec<u8> {
+    stateless_with(incoming, vec![notify])
+}
+
+/// The same with several notifications.
+pub fn stateless_with(incoming: &Incoming<'_>, notifies: Vec<Notify>) -> Vec<u8> {
+    answer_in_clear(incoming, false, notifies)
+}
+
+/// An unprotected answer about an IKE SA that is not there: its sender's flag is the other one than the request's.
+pub fn stateless_about(incoming: &Incoming<'_>, notifies: Vec<Notify>) -> Vec<u8> {
+    answer_in_clear(incoming, !incoming.header.flags.initiator, notifies)
+}
+
+fn answer_in_clear(incoming: &Incoming<'_>, initiator: bool, notifies: Vec<Notify>) -> Vec<u8> {
     let header = Header {
-        flags: Flags { initiator: false, version: false, response: true },
+        flags: Flags { initiator, version: false, response: true },
         major: 2,
         minor: 0,
         next_payload: PayloadType::NONE,
         length: 0,
         ..incoming.header
     };
-    Message { header, payloads: vec![Payload::Notify(notify)] }.encode()
+    Message { header, payloads: notifies.into_iter().map(Payload::Notify).collect() }.encode()
 }
 
-/// Answers a first request with an IKE SA, or says why not.
+/// Answers a first request with an IKE SA, or says why not. The answer itself is in the IKE SA; it is the caller who sends
+/// it, if it is not too long for a stranger.
 pub fn answer(
     step: &mut Step<'_>,
     tunnel: &Arc<TunnelConfig>,
@@ -442,7 +471,6 @@ pub fn answer(
     let left: VecDeque<_> = chosen.suite.additional.iter().map(|(_, group)| group).collect();
     payloads.extend((!left.is_empty()).then(|| say(INTERMEDIATE)));
     let response = Message { header: core.header(ExchangeType::IKE_SA_INIT, true, 0), payloads }.encode();
-    step.out.transmit(incoming.path, response.clone());
     core.window.answered(Outgoing::whole(response.clone()));
     let messages = [incoming.datagram.to_vec(), response];
     let handshake = handshake(step, chosen.suite, &shared, [request.nonce, nonce], spis, false, messages);

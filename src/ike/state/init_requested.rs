@@ -14,6 +14,7 @@ use crate::ike::step::{Notice, Step};
 use crate::ike::timer::earlier;
 use crate::time::Instant;
 use crate::wire::ike::numbers::ExchangeType;
+use crate::wire::ike::payload::Payload;
 
 /// A request with one group.
 pub struct Try {
@@ -36,6 +37,10 @@ pub struct InitRequested {
     pub cookie: Option<Vec<u8>>,
     /// How many cookies were echoed.
     pub cookies: u8,
+    /// The solution of the puzzle that came with the cookie.
+    pub solution: Option<Payload>,
+    /// How many puzzles were solved.
+    pub puzzles: u8,
     /// Groups that were tried because somebody asked for them.
     pub retried: Vec<Group>,
     /// What an unauthenticated error said, and what it means.

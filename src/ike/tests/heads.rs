@@ -32,7 +32,7 @@ fn head_end(place: u16) -> TunnelConfig {
 }
 
 fn between(a: TunnelConfig, heads: [TunnelConfig; 2]) -> Pair {
-    let b = Config { tunnels: heads.map(Arc::new).to_vec(), cookie_threshold: None };
+    let b = Config { tunnels: heads.map(Arc::new).to_vec(), cookie_threshold: None, puzzles: None };
     Pair::seeded(3, config(a), Arc::new(b))
 }
 

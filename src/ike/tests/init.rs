@@ -102,6 +102,7 @@ fn a_cookie_is_asked_for_and_echoed_first() {
     let b = std::sync::Arc::new(crate::ike::config::Config {
         tunnels: vec![std::sync::Arc::new(tunnel(B))],
         cookie_threshold: Some(0),
+        puzzles: None,
     });
     let mut pair = Pair::seeded(1, config(tunnel(A)), b);
     pair.step(pair.now + Duration::from_secs(1));
@@ -152,6 +153,7 @@ fn cookie_and_group_in_one_negotiation() {
     let b = std::sync::Arc::new(crate::ike::config::Config {
         tunnels: vec![std::sync::Arc::new(tunnel(B))],
         cookie_threshold: Some(0),
+        puzzles: None,
     });
     let mut pair = Pair::seeded(1, config(a), b);
     pair.run_secs(1);

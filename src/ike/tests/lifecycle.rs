@@ -256,7 +256,8 @@ fn tunnels_do_not_disturb_each_other() {
     other.id = crate::ids::TunnelId(2);
     other.name = "nowhere".to_owned();
     other.peer = "198.18.0.9".parse().unwrap();
-    let both = Arc::new(Config { tunnels: vec![Arc::new(other), Arc::new(tunnel(A))], cookie_threshold: None });
+    let both =
+        Arc::new(Config { tunnels: vec![Arc::new(other), Arc::new(tunnel(A))], cookie_threshold: None, puzzles: None });
     let mut pair = Pair::seeded(1, both, config(tunnel(B)));
     // What goes to the peer that does not exist is lost.
     pair.line.retain(|datagram| datagram.destination.ip() == address(B));

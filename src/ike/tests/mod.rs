@@ -1,9 +1,11 @@
 //! Two endpoints over a network in memory, in virtual time.
 
+mod abuse;
 mod child_collision;
 mod child_rekey;
 mod children;
 mod choices;
+mod crash;
 mod eap;
 mod followup;
 mod fragmentation;

@@ -137,7 +137,7 @@ pub(super) fn tunnel(side: usize) -> TunnelConfig {
 }
 
 pub(super) fn config(tunnel: TunnelConfig) -> Arc<Config> {
-    Arc::new(Config { tunnels: vec![Arc::new(tunnel)], cookie_threshold: None })
+    Arc::new(Config { tunnels: vec![Arc::new(tunnel)], cookie_threshold: None, puzzles: None })
 }
 
 /// A datagram on its way.

@@ -2,6 +2,7 @@
 //! brings, `wishes` what is to be done with the SAs, `end` what becomes of them.
 
 mod end;
+mod lost;
 mod time;
 mod wishes;
 
@@ -15,6 +16,7 @@ use crate::ids::ShapeId;
 use crate::ike::account::{Heard, Outcome, Said, Topic};
 use crate::ike::auth::{Means, PeerAuthenticated};
 use crate::ike::children::Children;
+use crate::ike::crash::PeerToken;
 use crate::ike::error::Refusal;
 use crate::ike::exchange::{child_create, child_rekey, create, delete, followup, ike_rekey, informational};
 use crate::ike::ike_sa::{Arrival, Core, Incoming};
@@ -56,6 +58,8 @@ pub enum Task {
     },
     /// A child SA is to go; it may exist at the peer alone.
     DeleteChild(Spi),
+    /// The peer does not have our token of this IKE SA yet (RFC 6290).
+    TellToken,
 }
 
 /// Our request that waits for its response.
@@ -109,6 +113,8 @@ pub struct Established {
     pub expires_at: Instant,
     /// When another one is to be opened in its place, if it has not been rekeyed until then.
     pub reauth_at: Instant,
+    /// By which the peer says that it has lost this IKE SA.
+    pub peer_token: Option<PeerToken>,
 }
 
 impl Established {
@@ -166,6 +172,7 @@ impl Established {
             rekey_at: step.now + lifetime.soft.saturating_sub(haste),
             expires_at: step.now + lifetime.hard,
             reauth_at: step.now + lifetime.soft + (lifetime.hard.saturating_sub(lifetime.soft)) / 2,
+            peer_token: None,
         };
         state.heed_proof(step.now);
         state
@@ -178,6 +185,11 @@ impl Established {
         step: &mut Step<'_>,
         incoming: &Incoming<'_>,
     ) -> Result<State, Refused> {
+        if self.is_lost(core, incoming) {
+            let state = self.end(core, step, "the peer has restarted, and proved it");
+            step.notices.push(Notice::Crashed);
+            return Ok(state);
+        }
         match core.receive(step.now, &self.protection, incoming, IN_USE) {
             Ok(Arrival::Piece) => Ok(State::Established(self)),
             Ok(Arrival::Repeated) => {
@@ -324,6 +336,7 @@ impl Established {
                 Task::RekeyChild { inbound, group } => child_rekey::begin(self, core, step, inbound, group),
                 Task::RekeyIke { group } => ike_rekey::begin(self, core, step, group),
                 Task::DeleteChild(inbound) => delete::begin(self, core, step, inbound),
+                Task::TellToken => informational::begin_token(self, core, step),
             };
         }
     }
