@@ -38,6 +38,13 @@ pub enum Input<'a> {
         /// For its IKE SA.
         ike: bool,
     },
+    /// The host has another address on the way to this tunnel's peer than the one in use, which is gone (RFC 4555).
+    Moved {
+        /// The tunnel.
+        tunnel: TunnelId,
+        /// The new address.
+        local: IpAddr,
+    },
     /// The process ends: every SA is deleted, nothing is started again.
     Shutdown,
     /// `poll_output` asked to be woken at this time.

@@ -199,6 +199,12 @@ pub const MAX_INNER_ADDRESSES: usize = 3;
 /// Name servers that are taken from a peer.
 pub const MAX_DNS: usize = 8;
 
+/// Further addresses of a peer that are remembered (RFC 4555 §3.4).
+pub const MAX_ADDITIONAL_ADDRESSES: usize = 8;
+
+/// Transmissions of a request to one address before the peer's other addresses are tried too.
+pub const TRANSMISSIONS_HERE: u32 = 4;
+
 /// Child SAs of one IKE SA beyond two for each shape (old and new). An authenticated peer cannot fill the SAD.
 pub const SPARE_CHILDREN: usize = 4;
 

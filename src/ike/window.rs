@@ -147,6 +147,11 @@ impl Window {
         self.answered.as_ref().map_or(&[], |message| message.datagrams(1))
     }
 
+    /// How often the request that waits has been sent.
+    pub fn transmissions(&self) -> u32 {
+        self.outstanding.as_ref().map_or(0, |outstanding| outstanding.schedule.sent())
+    }
+
     /// When [`due`](Self::due) has something to say.
     pub fn deadline(&self) -> Option<Instant> {
         self.outstanding.as_ref().map(|outstanding| outstanding.schedule.next())

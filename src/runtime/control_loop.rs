@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::RunError;
 use super::admin_socket::{AdminSocket, Call};
-use super::host::{Host, link_mtus};
+use super::host::{self, Host, link_mtus};
 use super::journal::Journal;
 use super::keylog::KeyLogFiles;
 use super::link::WorkerHangs;
@@ -97,6 +97,7 @@ impl ControlLoop {
                 }
                 _ = round.tick() => {
                     self.look_after_host()?;
+                    self.follow_addresses()?;
                     for tunnel in self.stats.heard_from(&self.loaded) {
                         self.endpoint.handle(clock::now(), Input::InboundSeen(tunnel));
                         self.drain()?;
@@ -300,6 +301,19 @@ impl ControlLoop {
             Ok(Some(tun)) => self.worker.send(Command::Tun(tun))?,
             Ok(None) => {}
             Err(error) => tracing::error!(%error, "the host does not let us; trying again"),
+        }
+        Ok(())
+    }
+
+    /// Tells IKE of addresses of ours that the host has no more, where a tunnel may move.
+    fn follow_addresses(&mut self) -> Result<(), RunError> {
+        let in_use: Vec<_> = self.endpoint.mobile().collect();
+        if in_use.is_empty() {
+            return Ok(());
+        }
+        for (tunnel, local) in host::moved(&self.loaded, &in_use) {
+            tracing::info!(?tunnel, %local, "our address has changed");
+            self.input(Input::Moved { tunnel, local })?;
         }
         Ok(())
     }

@@ -141,6 +141,21 @@ impl Host {
     }
 }
 
+/// Tunnels that may move (RFC 4555) and whose own address has left the host, each with the address that the kernel would use
+/// instead. `in_use` are the ends of every tunnel that is up.
+pub(super) fn moved(loaded: &Loaded, in_use: &[(TunnelId, IpAddr, IpAddr)]) -> Vec<(TunnelId, IpAddr)> {
+    let mobile = |id: TunnelId| loaded.ike.tunnels.iter().any(|tunnel| tunnel.id == id && tunnel.peering.mobike);
+    let in_use: Vec<_> = in_use.iter().filter(|(id, _, _)| mobile(*id)).collect();
+    if in_use.is_empty() {
+        return Vec::new();
+    }
+    let Ok(mut netlink) = Netlink::open() else { return Vec::new() };
+    let Ok(addresses) = netlink.addresses() else { return Vec::new() };
+    let gone = in_use.into_iter().filter(|(_, local, _)| !addresses.iter().any(|own| own.network.addr() == *local));
+    let instead = |netlink: &mut Netlink, remote: IpAddr| netlink.lookup(remote).ok()??.source;
+    gone.filter_map(|(id, _, remote)| Some((*id, instead(&mut netlink, *remote)?))).collect()
+}
+
 /// The MTU of the link by which each tunnel's peer is reached now.
 pub(super) fn link_mtus(loaded: &Loaded) -> Vec<(TunnelId, u16)> {
     let Ok(mut netlink) = Netlink::open() else { return Vec::new() };

@@ -8,6 +8,7 @@ pub mod probe;
 mod upkeep;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::entropy::Entropy;
@@ -19,11 +20,12 @@ use crate::ike::config::{Config, TunnelConfig};
 use crate::ike::connection::{Connection, same_negotiation};
 use crate::ike::cookie::CookieJar;
 use crate::ike::crash::TokenMaker;
+use crate::ike::exchange::mobike;
 use crate::ike::half_open::HalfOpen;
 use crate::ike::ike_sa::IkeSa;
 use crate::ike::path::Path;
 use crate::ike::refusals::Refusals;
-use crate::ike::state::Established;
+use crate::ike::state::{Established, State};
 use crate::ike::status::{self, TunnelStatus};
 use crate::ike::step::{EspSpis, Outbox, Step};
 use crate::ike::timer::{Agenda, Owner};
@@ -176,6 +178,11 @@ impl Endpoint {
                     });
                 }
             }
+            Input::Moved { tunnel, local } => {
+                for spi in self.established(tunnel) {
+                    self.with_established(spi, |state, core, step| mobike::moved(state, core, step, local));
+                }
+            }
             Input::Shutdown => {
                 self.shutting_down = true;
                 for id in self.connections.keys().copied().collect::<Vec<_>>() {
@@ -236,6 +243,13 @@ impl Endpoint {
         self.refusals.counters()
     }
 
+    /// The ends of every IKE SA that may move (RFC 4555): ours and the peer's.
+    pub fn mobile(&self) -> impl Iterator<Item = (TunnelId, IpAddr, IpAddr)> + '_ {
+        let up = |sa: &&IkeSa| sa.core.terms.mobike && matches!(sa.state, State::Established(_));
+        let ends = |sa: &IkeSa| (sa.core.tunnel.id, sa.core.path.local.ip(), sa.core.path.remote.ip());
+        self.sas.values().filter(up).map(ends)
+    }
+
     /// Whether no IKE SA is left, not even one whose delete is still repeated: after [`Input::Shutdown`] the process
     /// may end.
     #[must_use]
@@ -273,7 +287,8 @@ impl Endpoint {
             SadEvent::PeerMoved { inbound, remote, local } => self.with_child(inbound, |state, core, step| {
                 state.inbound_seen(step.now);
                 // RFC 7296 §2.23: only if the peer is behind a NAT.
-                if core.nat.remote && core.path.remote != remote {
+                let same = core.path.remote.ip() == remote.ip();
+                if core.nat.remote && core.path.remote != remote && (same || !core.terms.mobike) {
                     state.follow(core, step, Path { local, remote });
                 }
             }),

@@ -138,7 +138,8 @@ fn phase(sa: &IkeSa) -> Option<Phase> {
             Some(Ongoing::ChildRekey(_)) => Phase::ChildRekey,
             Some(Ongoing::IkeRekey(_)) => Phase::IkeRekey,
             Some(Ongoing::DeleteChild(_)) => Phase::DeleteChild,
-            Some(Ongoing::Liveness) => Phase::Liveness,
+            // No gateway of the simulation moves.
+            Some(Ongoing::Liveness | Ongoing::UpdateAddresses(_) | Ongoing::CheckRoute { .. }) => Phase::Liveness,
         },
         State::Spare(_) => Phase::Spare,
         State::Closing(state) if state.was_established => Phase::Closing,

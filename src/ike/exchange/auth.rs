@@ -30,7 +30,7 @@ use crate::ike::collision;
 use crate::ike::config::Childless;
 use crate::ike::describe;
 use crate::ike::error::Refusal;
-use crate::ike::exchange::config;
+use crate::ike::exchange::{config, mobike};
 use crate::ike::ike_sa::{Core, Incoming};
 use crate::ike::keymat::{Nonces, child_keys};
 use crate::ike::limits;
@@ -89,6 +89,7 @@ pub fn request(mut handshake: Handshake, core: &mut Core, step: &mut Step<'_>, f
     }
     payloads.push(Payload::IdR(tunnel.peer_id.clone()));
     payloads.extend(own.into_iter().flat_map(Proof::into_payloads));
+    payloads.extend(mobike::supported(core));
     payloads.extend(config::request(core));
     // RFC 6023 §3: every child SA gets an exchange of its own.
     let childless = core.terms.childless && tunnel.peering.childless == Childless::Prefer;
@@ -182,6 +183,7 @@ pub fn establish_opened(
 ) -> State {
     let agreed = offer.map(|offer| (offer.shape, offer.inbound, offer.accept(core, sorted)));
     config::accept(core, sorted);
+    mobike::agree(core, sorted);
     let child = agreed.map(|(shape, inbound, agreed)| {
         let agreed = agreed.map(|agreed| {
             let suite = agreed.suite;
@@ -301,6 +303,10 @@ pub fn establish_answered(
     mut payloads: Vec<Payload>,
 ) -> State {
     // RFC 7296 §1.2: if the child SA fails, the IKE SA stands all the same.
+    mobike::agree(core, request);
+    if core.terms.mobike {
+        payloads.extend(mobike::supported(core));
+    }
     let chosen = if child::is_childless(core, request) {
         None
     } else {

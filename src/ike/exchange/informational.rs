@@ -6,7 +6,7 @@
 //!                               <-- HDR, SK {[N,] [D,] [CP,] ...}
 //! ```
 
-use super::delete;
+use super::{delete, mobike};
 use crate::event::IkeReason;
 use crate::ike::ike_sa::{Core, Incoming};
 use crate::ike::payloads::Sorted;
@@ -43,7 +43,8 @@ pub fn answer(
         let (exchange, reason, detail) = (ExchangeType::INFORMATIONAL, IkeReason::Redirected, String::new());
         step.notices.push(Notice::Declined { exchange, reason, detail });
     }
-    let answer = delete::answer(state, core, step, sorted);
+    let mut answer = delete::answer(state, core, step, sorted);
+    answer.extend(mobike::answer(state, core, step, incoming, sorted));
     // RFC 7296 §1.4: a request must be answered, if only with an empty message.
     core.respond(step, &mut state.protection, incoming, &answer);
     if delete::names_ike_sa(sorted) {

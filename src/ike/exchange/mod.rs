@@ -11,4 +11,5 @@ pub mod followup;
 pub mod ike_rekey;
 pub mod informational;
 pub mod intermediate;
+pub mod mobike;
 pub mod sa_init;

@@ -241,7 +241,8 @@ pub fn process(
     core.nat = natd::detect(&notifies, spis, incoming.path, core.tunnel.force_encapsulation);
     core.spis = spis;
     core.window.complete();
-    if core.nat.found() {
+    // RFC 4555 §3.3: who may move floats at once, for a NAT may be on the way later.
+    if core.nat.found() || (core.nat.supported && core.tunnel.peering.mobike) {
         // RFC 7296 §2.23: "the IKE initiator MUST switch to port 4500" for IKE_AUTH.
         core.path = core.path.floated();
     }

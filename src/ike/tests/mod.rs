@@ -16,6 +16,7 @@ mod init;
 mod intermediate;
 mod lifecycle;
 mod lifetimes;
+mod mobike;
 mod nat;
 mod pair;
 mod peering;

@@ -7,6 +7,7 @@ mod time;
 mod wishes;
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Handshake, IN_USE, Refused, State};
@@ -18,7 +19,7 @@ use crate::ike::auth::{Means, PeerAuthenticated};
 use crate::ike::children::Children;
 use crate::ike::crash::PeerToken;
 use crate::ike::error::Refusal;
-use crate::ike::exchange::{child_create, child_rekey, create, delete, followup, ike_rekey, informational};
+use crate::ike::exchange::{child_create, child_rekey, create, delete, followup, ike_rekey, informational, mobike};
 use crate::ike::ike_sa::{Arrival, Core, Incoming};
 use crate::ike::limits;
 use crate::ike::path::Path;
@@ -60,6 +61,12 @@ pub enum Task {
     DeleteChild(Spi),
     /// The peer does not have our token of this IKE SA yet (RFC 6290).
     TellToken,
+    /// The addresses of the IKE SA are others (RFC 4555): we say so.
+    UpdateAddresses,
+    /// As original responder we have moved.
+    TellAddress,
+    /// The peer says that it has moved: is it there?
+    CheckRoute,
 }
 
 /// Our request that waits for its response.
@@ -74,6 +81,15 @@ pub enum Ongoing {
     DeleteChild(Option<Spi>),
     /// Is the peer there?
     Liveness,
+    /// The addresses that the peer was told of.
+    UpdateAddresses(Path),
+    /// Is the peer where it says to be?
+    CheckRoute {
+        /// What it has to give back.
+        cookie: mobike::Cookie,
+        /// The way that is checked.
+        path: Path,
+    },
 }
 
 /// An IKE SA in use.
@@ -105,6 +121,10 @@ pub struct Established {
     pub handshake_time: Duration,
     last_inbound: Instant,
     last_keepalive: Instant,
+    /// The way of the newest authenticated message.
+    heard_by: Path,
+    /// Where the peer was, while it is looked for elsewhere.
+    home: Option<IpAddr>,
     /// Its twin has won: it goes then.
     leaves_at: Option<Instant>,
     /// When it is rekeyed.
@@ -168,6 +188,8 @@ impl Established {
             handshake_time,
             last_inbound: step.now,
             last_keepalive: step.now,
+            heard_by: core.path,
+            home: None,
             leaves_at: None,
             rekey_at: step.now + lifetime.soft.saturating_sub(haste),
             expires_at: step.now + lifetime.hard,
@@ -222,10 +244,32 @@ impl Established {
             // §2.2: message IDs never wrap; the new IKE SA begins at zero.
             self.rekey_at = step.now;
         }
+        self.heard_by = path;
+        if core.terms.mobike {
+            self.arrive(core, path);
+        }
+        // RFC 4555 §3.8: with MOBIKE a peer that moves says so; only the port that its NAT gives it is followed.
+        if core.terms.mobike && path.remote.ip() != core.path.remote.ip() {
+            return;
+        }
         // RFC 7296 §2.23: a host that is not behind a NAT sends to the address and port that the newest valid packet
         // of a peer behind one came from.
         if core.nat.remote && path.remote != core.path.remote && path.local.port() == core.path.local.port() {
             self.follow(core, step, path);
+        }
+    }
+
+    /// The peer was looked for elsewhere, and speaks: that is where it is.
+    fn arrive(&mut self, core: &mut Core, path: Path) {
+        let Some(home) = self.home.take() else { return };
+        core.path.remote = path.remote;
+        if path.remote.ip() == home {
+            return;
+        }
+        if core.terms.elsewhere.contains(&path.remote.ip()) {
+            self.tasks.push_front(Task::UpdateAddresses);
+        } else {
+            core.path.remote.set_ip(home);
         }
     }
 
@@ -316,6 +360,16 @@ impl Established {
                 child_rekey::process(*rekeying, &mut self, core, step, &sorted);
             }
             Some(Ongoing::IkeRekey(rekeying)) => return ike_rekey::process(*rekeying, self, core, step, &sorted),
+            Some(Ongoing::UpdateAddresses(told)) => {
+                let by = self.heard_by;
+                mobike::updated(&mut self, core, step, (told, by), &sorted);
+            }
+            Some(Ongoing::CheckRoute { cookie, path }) => {
+                if !mobike::checked(&mut self, core, step, (cookie, path), &sorted) {
+                    // RFC 4555 §3.7: a cookie that does not match ends the IKE SA.
+                    return self.close(core, step, "the peer could not show that it is where it says to be");
+                }
+            }
             // RFC 7296 §1.4.1: the answer to a delete names the other direction, which is gone here already.
             Some(Ongoing::DeleteChild(_) | Ongoing::Liveness) | None => {}
         }
@@ -337,6 +391,9 @@ impl Established {
                 Task::RekeyIke { group } => ike_rekey::begin(self, core, step, group),
                 Task::DeleteChild(inbound) => delete::begin(self, core, step, inbound),
                 Task::TellToken => informational::begin_token(self, core, step),
+                Task::UpdateAddresses => mobike::begin_update(self, core, step),
+                Task::TellAddress => mobike::begin_telling(self, core, step),
+                Task::CheckRoute => mobike::begin_check(self, core, step),
             };
         }
     }

@@ -6,7 +6,7 @@ use super::Established;
 use super::end::SILENT;
 use crate::ike::children::Due;
 use crate::ike::config::TunnelConfig;
-use crate::ike::exchange::{followup, informational};
+use crate::ike::exchange::{followup, informational, mobike};
 use crate::ike::ike_sa::Core;
 use crate::ike::limits;
 use crate::ike::state::{State, repeat};
@@ -17,6 +17,11 @@ use crate::time::Instant;
 impl Established {
     /// Time has passed.
     pub fn on_time(mut self: Box<Self>, core: &mut Core, step: &mut Step<'_>) -> State {
+        let due = core.window.deadline().is_some_and(|at| at <= step.now);
+        if due && core.window.transmissions() >= limits::TRANSMISSIONS_HERE {
+            let home = *self.home.get_or_insert(core.path.remote.ip());
+            mobike::try_elsewhere(core, home);
+        }
         if !repeat(core, step) {
             return self.end(core, step, SILENT);
         }

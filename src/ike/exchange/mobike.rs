@@ -1,0 +1,255 @@
+//! MOBIKE (RFC 4555): an IKE SA and its child SAs go on while the address of a side changes.
+//!
+//! ```text
+//! Original initiator                                                   Original responder
+//! HDR, SK {N(UPDATE_SA_ADDRESSES), N(NAT_DETECTION_*)}             -->      from the new address
+//!                                                                  <-- HDR, SK {N(NAT_DETECTION_*)}
+//!                                                                  <-- HDR, SK {N(COOKIE2)}       does the way back work?
+//! HDR, SK {N(COOKIE2)}                                             -->
+//!                                                                           the child SAs follow
+//!                                                                  <-- HDR, SK {N(ADDITIONAL_IP4_ADDRESS)}   I have moved
+//! HDR, SK {}                                                       -->
+//! HDR, SK {N(UPDATE_SA_ADDRESSES), N(NAT_DETECTION_*)}             -->      to the new address
+//! ```
+//! Where a peer may move to is a matter of the agreement, which names addresses: to those that `peer` lists, and in a
+//! laboratory anywhere.
+//!
+//! Left out: NO_NATS_ALLOWED is heeded and never sent; we have one address at a time and announce no further one before it is
+//! the only one.
+
+use std::net::IpAddr;
+
+use crate::event::IkeReason;
+use crate::ike::ike_sa::{Core, Incoming};
+use crate::ike::limits;
+use crate::ike::natd;
+use crate::ike::path::Path;
+use crate::ike::payloads::Sorted;
+use crate::ike::state::Established;
+use crate::ike::state::established::{Ongoing, Task};
+use crate::ike::step::{Notice, Step};
+use crate::wire::ike::numbers::{ExchangeType, NotifyType};
+use crate::wire::ike::payload::{Notify, Payload};
+
+/// Data of a COOKIE2 (RFC 4555 §4.2.5: 8 to 64 octets, not to be guessed).
+pub type Cookie = [u8; 16];
+
+/// What says in IKE_AUTH that we take part (§3.1).
+pub fn supported(core: &Core) -> Option<Payload> {
+    core.tunnel.peering.mobike.then(|| Payload::Notify(Notify::error(NotifyType::MOBIKE_SUPPORTED)))
+}
+
+/// What the peer says of it in IKE_AUTH.
+pub fn agree(core: &mut Core, message: &Sorted) {
+    core.terms.mobike = core.tunnel.peering.mobike && message.notify(NotifyType::MOBIKE_SUPPORTED).is_some();
+    note_addresses(core, message);
+}
+
+/// Where the peer can be reached too: each message that says so replaces what was said before (§3.6).
+fn note_addresses(core: &mut Core, message: &Sorted) -> bool {
+    let says = |notify: &Notify| match notify.kind {
+        NotifyType::ADDITIONAL_IP4_ADDRESS => <[u8; 4]>::try_from(&*notify.data).ok().map(IpAddr::from),
+        NotifyType::ADDITIONAL_IP6_ADDRESS => <[u8; 16]>::try_from(&*notify.data).ok().map(IpAddr::from),
+        _ => None,
+    };
+    let none = message.notify(NotifyType::NO_ADDITIONAL_ADDRESSES).is_some();
+    let said: Vec<IpAddr> = message.notifies.iter().filter_map(says).take(limits::MAX_ADDITIONAL_ADDRESSES).collect();
+    if !core.terms.mobike || (said.is_empty() && !none) {
+        return false;
+    }
+    let fits = |address: &IpAddr| address.is_ipv4() == core.path.local.is_ipv4() && allowed(core, *address);
+    core.terms.elsewhere = said.into_iter().filter(fits).collect();
+    true
+}
+
+/// Whether the peer may be there.
+fn allowed(core: &Core, address: IpAddr) -> bool {
+    core.tunnel.lab || core.tunnel.is_peer(address)
+}
+
+// The side that moves.
+
+/// Our own address is another one now.
+pub fn moved(state: &mut Established, core: &mut Core, step: &mut Step<'_>, local: IpAddr) {
+    if !core.terms.mobike || core.path.local.ip() == local {
+        return;
+    }
+    core.path.local.set_ip(local);
+    // §3.5: a request that waits goes on being sent, from the new address.
+    let task = if core.initiator { Task::UpdateAddresses } else { Task::TellAddress };
+    first(state, task);
+    if core.initiator {
+        let path = core.path;
+        state.follow(core, step, path);
+    }
+    state.proceed(core, step);
+}
+
+fn first(state: &mut Established, task: Task) {
+    if !state.tasks.contains(&task) {
+        state.tasks.push_front(task);
+    }
+}
+
+/// §3.5: only the original initiator decides which addresses are used.
+pub fn begin_update(state: &mut Established, core: &mut Core, step: &mut Step<'_>) -> Option<Ongoing> {
+    let mut payloads = vec![Payload::Notify(Notify::error(NotifyType::UPDATE_SA_ADDRESSES))];
+    let false_source = natd::false_source(core.tunnel.force_encapsulation, step.entropy);
+    payloads.extend(natd::notifies(core.spis, core.path, false_source));
+    core.request(step, &mut state.protection, ExchangeType::INFORMATIONAL, &payloads)?;
+    Some(Ongoing::UpdateAddresses(core.path))
+}
+
+/// The peer has answered our update of the addresses, which came back by `path`.
+pub fn updated(
+    state: &mut Established,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    (told, path): (Path, Path),
+    answer: &Sorted,
+) {
+    if told != core.path {
+        // It has changed again meanwhile.
+        return first(state, Task::UpdateAddresses);
+    }
+    if let Some(error) = answer.error() {
+        let detail = format!("the peer says {} to {}", error.kind, core.path.local);
+        step.notices.push(Notice::Declined {
+            exchange: ExchangeType::INFORMATIONAL,
+            reason: IkeReason::AddressRefused,
+            detail,
+        });
+        return;
+    }
+    let nat = natd::detect(&answer.notifies, core.spis, path, core.tunnel.force_encapsulation);
+    if nat.supported {
+        core.nat = nat;
+    }
+    let path = core.path;
+    state.follow(core, step, path);
+}
+
+/// §3.6: the original responder says where it can be reached now.
+pub fn begin_telling(state: &mut Established, core: &mut Core, step: &mut Step<'_>) -> Option<Ongoing> {
+    let (kind, data) = match core.path.local.ip() {
+        IpAddr::V4(v4) => (NotifyType::ADDITIONAL_IP4_ADDRESS, v4.octets().to_vec()),
+        IpAddr::V6(v6) => (NotifyType::ADDITIONAL_IP6_ADDRESS, v6.octets().to_vec()),
+    };
+    let payloads = [Payload::Notify(Notify::status(kind, data))];
+    core.request(step, &mut state.protection, ExchangeType::INFORMATIONAL, &payloads)?;
+    Some(Ongoing::Liveness)
+}
+
+/// The peer does not answer where it was: the next transmissions go where it may be too, in turn (§3.5, path test).
+pub fn try_elsewhere(core: &mut Core, home: IpAddr) -> bool {
+    if !core.terms.mobike || !core.initiator || core.terms.elsewhere.is_empty() {
+        return false;
+    }
+    let ways: Vec<IpAddr> = std::iter::once(home).chain(core.terms.elsewhere.iter().copied()).collect();
+    let at = ways.iter().position(|way| *way == core.path.remote.ip()).unwrap_or(0);
+    let next = ways.get((at + 1) % ways.len()).copied().unwrap_or(home);
+    core.path.remote.set_ip(next);
+    true
+}
+
+// The other side.
+
+/// What a request of the peer changes, and what we answer; `Err` is the answer and nothing is changed.
+pub fn answer(
+    state: &mut Established,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    incoming: &Incoming<'_>,
+    request: &Sorted,
+) -> Vec<Payload> {
+    let mut payloads = Vec::new();
+    if !core.terms.mobike {
+        return payloads;
+    }
+    // §3.7: COOKIE2 "is copied as is from the request to the response".
+    payloads.extend(request.notify(NotifyType::COOKIE2).map(|cookie| Payload::Notify(cookie.clone())));
+    let asks_nat = request.notify(NotifyType::NAT_DETECTION_SOURCE_IP).is_some();
+    let told = note_addresses(core, request);
+    if core.initiator {
+        let there = incoming.path.remote.ip();
+        if told && there != core.path.remote.ip() && core.terms.elsewhere.contains(&there) {
+            // The responder speaks from another address: it has left the old one.
+            core.path = incoming.path;
+            first(state, Task::UpdateAddresses);
+        }
+    } else if request.notify(NotifyType::UPDATE_SA_ADDRESSES).is_some() {
+        if let Err((reason, notify)) = take(core, incoming, request) {
+            let detail = format!("{notify} to {}", incoming.path.remote);
+            step.notices.push(Notice::Declined { exchange: ExchangeType::INFORMATIONAL, reason, detail });
+            payloads.push(Payload::Notify(Notify::error(notify)));
+            return payloads;
+        }
+        // §3.5: the child SAs follow once the peer has shown that it hears us there.
+        first(state, Task::CheckRoute);
+    }
+    if asks_nat {
+        let false_source = natd::false_source(core.tunnel.force_encapsulation, step.entropy);
+        payloads.extend(natd::notifies(core.spis, incoming.path, false_source));
+    }
+    payloads
+}
+
+fn take(core: &mut Core, incoming: &Incoming<'_>, request: &Sorted) -> Result<(), (IkeReason, NotifyType)> {
+    let path = incoming.path;
+    if let Some(promise) = request.notify(NotifyType::NO_NATS_ALLOWED)
+        && promise.data != without_nat(path)
+    {
+        // §3.9: addresses and ports as the peer has sent them; these are others.
+        return Err((IkeReason::AddressRefused, NotifyType::UNEXPECTED_NAT_DETECTED));
+    }
+    if path.remote.ip() != core.path.remote.ip() && !allowed(core, path.remote.ip()) {
+        return Err((IkeReason::AddressRefused, NotifyType::UNACCEPTABLE_ADDRESSES));
+    }
+    core.path = path;
+    core.nat = natd::detect(&request.notifies, core.spis, path, core.tunnel.force_encapsulation);
+    Ok(())
+}
+
+/// RFC 4555 §4.2.6: source address, destination address, source port, destination port, as the sender of a packet that came by
+/// `path` had them.
+fn without_nat(path: Path) -> Vec<u8> {
+    let mut data = Vec::new();
+    for end in [path.remote, path.local] {
+        match end.ip() {
+            IpAddr::V4(v4) => data.extend(v4.octets()),
+            IpAddr::V6(v6) => data.extend(v6.octets()),
+        }
+    }
+    for end in [path.remote, path.local] {
+        data.extend(end.port().to_be_bytes());
+    }
+    data
+}
+
+/// §3.7, return routability: only who is where it says to be can give the cookie back.
+pub fn begin_check(state: &mut Established, core: &mut Core, step: &mut Step<'_>) -> Option<Ongoing> {
+    let cookie: Cookie = step.entropy.array();
+    let payloads = [Payload::Notify(Notify::status(NotifyType::COOKIE2, cookie.to_vec()))];
+    core.request(step, &mut state.protection, ExchangeType::INFORMATIONAL, &payloads)?;
+    Some(Ongoing::CheckRoute { cookie, path: core.path })
+}
+
+/// The answer to it. Whether the peer may be believed.
+pub fn checked(
+    state: &mut Established,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    (cookie, path): (Cookie, Path),
+    answer: &Sorted,
+) -> bool {
+    if answer.notify(NotifyType::COOKIE2).is_none_or(|given| given.data != cookie) {
+        return false;
+    }
+    if path == core.path {
+        state.follow(core, step, path);
+    } else {
+        // It has moved on meanwhile.
+        first(state, Task::CheckRoute);
+    }
+    true
+}
