@@ -58,6 +58,7 @@ fn endpoint(side: u8, suite: IkeSuite) -> Endpoint {
         lab: true,
         children: vec![ChildConfig { shape: ShapeId(0), local: host(side), remote: host(other) }],
         start: if side == 1 { Start::Always } else { Start::Manual },
+        ppk: None,
         fragmentation: true,
         force_encapsulation: false,
         replay_window: 4096,

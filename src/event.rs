@@ -133,6 +133,8 @@ reasons! {
         EapFailed, "eap-failed", "EAP ended without a proof";
         NotResponder, "not-responder", "we prove ourselves by EAP, so this tunnel is opened from here and never by the peer";
         PostQuantumRequired, "post-quantum-required", "this tunnel asks for a post-quantum key exchange, and the peer has none to offer";
+        PpkRequired, "ppk-required", "this tunnel asks for a postquantum preshared key, and the peer does not use one";
+        UnknownPpk, "unknown-ppk", "the peer uses a postquantum preshared key that is not ours";
         StateNotFound, "state-not-found", "there is no key exchange under way that this one could follow";
     }
 }

@@ -566,6 +566,7 @@ fn tunnel(side: usize, mode: u8) -> TunnelConfig {
         lab: true,
         children: vec![child(0), child(1)],
         start: if side == A || mode & 32 != 0 { Start::Always } else { Start::Manual },
+        ppk: None,
         fragmentation: true,
         force_encapsulation: mode & 2 != 0,
         replay_window: 64,

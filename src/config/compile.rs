@@ -121,6 +121,7 @@ fn compile_tunnel(tunnel: Tunnel, id: TunnelId, children: Vec<ChildConfig>) -> T
         children,
         start: tunnel.start,
         force_encapsulation: tunnel.force_encapsulation,
+        ppk: tunnel.ppk,
         fragmentation: tunnel.fragmentation,
         replay_window: tunnel.replay_window,
         liveness: tunnel.liveness,

@@ -75,6 +75,7 @@ pub(super) struct Tunnel {
     pub(super) start: Option<At<String>>,
     pub(super) encapsulation: Option<At<String>>,
     pub(super) fragmentation: Option<At<String>>,
+    pub(super) ppk: Option<At<Ppk>>,
     pub(super) selectors: Option<At<String>>,
     pub(super) replay_window: Option<At<i64>>,
     pub(super) liveness: Option<At<i64>>,
@@ -96,6 +97,14 @@ pub(super) struct ChildLifetime {
 pub(super) struct Rekey {
     pub(super) at: Option<At<i64>>,
     pub(super) jitter: Option<At<i64>>,
+}
+
+/// `ppk = { id = "..", secret = "..", required = true }`.
+#[derive(Debug)]
+pub(super) struct Ppk {
+    pub(super) id: Option<At<String>>,
+    pub(super) secret: Option<At<String>>,
+    pub(super) required: Option<At<bool>>,
 }
 
 /// `auth = { method = "psk", secret = ".." }`, and the same words in `peer_auth`. Which keys a method takes and needs is
@@ -213,6 +222,9 @@ fn read_tunnel(section: &mut Section<'_, '_>) -> Tunnel {
         start: section.string("start"),
         encapsulation: section.string("encapsulation"),
         fragmentation: section.string("fragmentation"),
+        ppk: section
+            .table("ppk")
+            .map(|(table, span)| At::new(span.clone(), section.inside(table, span, "ppk", read_ppk))),
         selectors: section.string("selectors"),
         replay_window: section.integer("replay_window"),
         liveness: section.integer("liveness"),
@@ -236,6 +248,14 @@ fn read_lifetime(section: &mut Section<'_, '_>) -> ChildLifetime {
 
 fn read_rekey(section: &mut Section<'_, '_>) -> Rekey {
     Rekey { at: section.integer("at"), jitter: section.integer("jitter") }
+}
+
+fn read_ppk(section: &mut Section<'_, '_>) -> Ppk {
+    Ppk {
+        id: section.required("id", "the name by which both sides know the key").string(),
+        secret: section.required("secret", "\"file:/path\", \"credential:name\", \"hex:..\" or \"base64:..\"").string(),
+        required: section.boolean("required"),
+    }
 }
 
 fn read_auth(section: &mut Section<'_, '_>) -> Auth {

@@ -14,6 +14,7 @@ use crate::sa::lifetime::Lifetime;
 use crate::wire::ike::payload::Id;
 
 pub use crate::ike::auth::{LocalAuth, PeerAuth, Secrets};
+pub use crate::ike::ppk::Ppk;
 
 /// All tunnels.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +53,8 @@ pub struct TunnelConfig {
     pub local_auth: LocalAuth,
     /// What the peer has to prove itself with.
     pub peer_auth: PeerAuth,
+    /// A postquantum preshared key, mixed into the keys (RFC 8784).
+    pub ppk: Option<Arc<Ppk>>,
     /// IKE proposals in order of preference.
     pub ike: Vec<IkeSuite>,
     /// ESP proposals in order of preference.
@@ -90,6 +93,7 @@ impl TunnelConfig {
             peering: self.peering.clone(),
             local_auth: self.local_auth.clone(),
             peer_auth: self.peer_auth.clone(),
+            ppk: self.ppk.clone(),
             ike: self.ike.clone(),
             esp: self.esp.clone(),
             children: self.children.clone(),

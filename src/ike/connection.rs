@@ -371,6 +371,7 @@ pub fn same_negotiation(a: &TunnelConfig, b: &TunnelConfig) -> bool {
         && of(&a.peering) == of(&b.peering)
         && a.replay_window == b.replay_window
         && a.fragmentation == b.fragmentation
+        && a.ppk == b.ppk
         && (a.start == Start::Disabled) == (b.start == Start::Disabled)
 }
 

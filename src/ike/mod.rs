@@ -30,6 +30,7 @@ mod natd;
 mod negotiate;
 mod path;
 mod payloads;
+mod ppk;
 mod protect;
 mod puzzle;
 mod refusals;

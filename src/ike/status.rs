@@ -48,6 +48,8 @@ pub struct IkeStatus {
     pub initiator: bool,
     /// Its suite.
     pub suite: String,
+    /// Whether a postquantum preshared key is in its keys (RFC 8784).
+    pub ppk: bool,
     /// Our end.
     pub local: SocketAddr,
     /// The peer's end.
@@ -158,6 +160,7 @@ fn ike_status(now: Instant, core: &Core, state: &Established) -> IkeStatus {
         spis: core.spis.to_hex(),
         initiator: core.initiator,
         suite: state.suite.to_string(),
+        ppk: state.uses_ppk,
         local: core.path.local,
         remote: core.path.remote,
         peer_id: describe::identity(state.proof.id()),

@@ -150,6 +150,7 @@ pub fn config(plan: &Plan, index: usize, change: Change) -> Config {
         let key = Secrets::new(keys).expect("there is a key");
         let window = if change == Change::Window { of.replay_window * 2 } else { of.replay_window };
         tunnels.push(Arc::new(TunnelConfig {
+            ppk: None,
             id: TunnelId(u16::try_from(number).unwrap_or(0)),
             name: format!("t{number}"),
             local: plan.addresses(index)[0],

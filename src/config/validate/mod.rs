@@ -9,6 +9,7 @@ mod gateway;
 mod lifetime;
 mod overlap;
 mod peering;
+mod ppk;
 mod rule;
 mod tunnel;
 

@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::auth::{self, Auth};
 use super::lifetime::{self, Lifetimes};
-use super::{choice, find, name_holds, peering};
+use super::{choice, find, name_holds, peering, ppk};
 use crate::config::Agreement;
 use crate::config::identity;
 use crate::config::problem::{Problems, Span};
@@ -15,7 +16,7 @@ use crate::config::secrets::Sources;
 use crate::crypto::preset::{PRESETS, Preset};
 use crate::crypto::suite::{Cipher, EspSuite, IkeSuite};
 use crate::crypto::written::SuiteError;
-use crate::ike::config::{Peering, Start};
+use crate::ike::config::{Peering, Ppk, Start};
 use crate::policy::SelectorMode;
 use crate::wire::ike::payload::Id;
 
@@ -41,6 +42,7 @@ pub(in crate::config) struct Tunnel {
     pub(in crate::config) start: Start,
     pub(in crate::config) force_encapsulation: bool,
     pub(in crate::config) fragmentation: bool,
+    pub(in crate::config) ppk: Option<Arc<Ppk>>,
     pub(in crate::config) selectors: SelectorMode,
     pub(in crate::config) replay_window: u32,
     pub(in crate::config) liveness: Duration,
@@ -68,6 +70,7 @@ pub(super) fn check(
     let peer_id = identity_of("peer_id", raw.peer_id.as_ref(), peer, problems);
     let peering = peering::check(raw, peers, agreement, problems);
     let auth = auth::check(raw, [local_id.as_ref(), peer_id.as_ref()], sources, problems);
+    let ppk = ppk::check(raw, auth.as_ref(), sources, problems);
     let suites = suites(named, agreement, problems);
     let opened_by_peer = auth.as_ref().is_some_and(|auth| auth.peer.is_eap());
     let start = match &raw.start {
@@ -132,6 +135,7 @@ pub(super) fn check(
         start: start?,
         force_encapsulation: force_encapsulation?,
         fragmentation: fragmentation?,
+        ppk: ppk?,
         selectors: selectors?,
         replay_window: replay_window?,
         liveness: liveness?,

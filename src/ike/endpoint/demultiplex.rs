@@ -176,7 +176,10 @@ impl Endpoint {
                     // A key agreement for nothing: the next one costs its sender a round trip.
                     self.half_open.be_wary(self.now);
                 }
-                if matches!(refusal.reason, IkeReason::NoProposalChosen | IkeReason::PostQuantumRequired) {
+                if matches!(
+                    refusal.reason,
+                    IkeReason::NoProposalChosen | IkeReason::PostQuantumRequired | IkeReason::PpkRequired
+                ) {
                     let detail = refusal.detail.clone().unwrap_or_default();
                     self.declined(tunnel.id, ExchangeType::IKE_SA_INIT, refusal.reason, detail);
                 }

@@ -36,6 +36,7 @@ use crate::ike::keymat::{Nonces, child_keys};
 use crate::ike::limits;
 use crate::ike::negotiate::Place;
 use crate::ike::payloads::{Required, Sorted};
+use crate::ike::ppk::{self, Mixed};
 use crate::ike::state::{AuthRequested, Closing, Established, Handshake, InitAnswered, State};
 use crate::ike::step::{Notice, Step};
 use crate::time::Instant;
@@ -74,7 +75,25 @@ impl Handshake {
 pub fn request(mut handshake: Handshake, core: &mut Core, step: &mut Step<'_>, first: Option<ShapeId>) -> State {
     let tunnel = core.tunnel.clone();
     let circumstances = Circumstances { turn: core.turn };
+    if matches!(tunnel.local_auth, LocalAuth::Eap(_)) && tunnel.ppk.as_ref().is_some_and(|ppk| ppk.required) {
+        // Not done together: the configuration says so, and nothing goes on without what is required.
+        let (exchange, reason) = (ExchangeType::IKE_AUTH, IkeReason::PpkRequired);
+        step.notices.push(Notice::Failed { exchange, reason, detail: String::new() });
+        return State::Ended;
+    }
+    let ppk = tunnel.ppk.as_deref().filter(|_| handshake.offers_ppk);
+    let ppk = ppk.filter(|_| !matches!(tunnel.local_auth, LocalAuth::Eap(_)));
+    // RFC 8784 §3: a proof without the PPK goes along where it is not mandatory, for a responder that does not have it.
+    let signed = handshake.initiator_octets(&tunnel.local_id);
+    let without = ppk.filter(|ppk| !ppk.required).and_then(|_| prove(&tunnel.local_auth, signed, circumstances));
+    let mut mixed = ppk.map(|ppk| Mixed::new(handshake.suite.prf, ppk, &handshake.keys));
+    if let Some(mixed) = &mut mixed {
+        handshake.swap(mixed);
+    }
     let own = prove(&tunnel.local_auth, handshake.initiator_octets(&tunnel.local_id), circumstances);
+    if let Some(mixed) = &mut mixed {
+        handshake.swap(mixed);
+    }
     let own_auth = own.as_ref().map(|own| own.auth.data.clone());
     core.own_means = match (&own, &tunnel.local_auth) {
         (Some(own), _) => Some(own.means),
@@ -99,13 +118,16 @@ pub fn request(mut handshake: Handshake, core: &mut Core, step: &mut Step<'_>, f
     // Inner packets are checked against their length, so padding behind them would be refused (RFC 4303 §2.7).
     payloads.push(Payload::Notify(Notify::error(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED)));
     payloads.extend(step.token(core));
+    payloads.extend(ppk.map(ppk::identity));
+    let no_ppk = |without: Proof| Payload::Notify(Notify::status(NotifyType::NO_PPK_AUTH, without.auth.data));
+    payloads.extend(without.map(no_ppk));
     core.request(step, &mut handshake.protection, ExchangeType::IKE_AUTH, &payloads)
         .expect("IKE_SA_INIT is complete, so the window is free");
     match (own_auth, &tunnel.local_auth) {
         (None, LocalAuth::Eap(credentials)) => eap::requested(handshake, offer, credentials, step),
         (own_auth, _) => {
             let own_auth = own_auth.unwrap_or_default();
-            State::AuthRequested(Box::new(AuthRequested { handshake, offer, own_auth }))
+            State::AuthRequested(Box::new(AuthRequested { handshake, offer, own_auth, mixed }))
         }
     }
 }
@@ -117,7 +139,7 @@ pub fn process(
     step: &mut Step<'_>,
     sorted: Result<Sorted, Refusal>,
 ) -> State {
-    let AuthRequested { handshake, offer, own_auth } = *state;
+    let AuthRequested { mut handshake, offer, own_auth, mixed } = *state;
     core.window.complete();
     let exchange = ExchangeType::IKE_AUTH;
     let fail = |step: &mut Step<'_>, reason, detail: String| {
@@ -147,6 +169,9 @@ pub fn process(
     }
     let (Some(id), Some(auth)) = (&sorted.id_r, &sorted.auth) else { return State::Ended };
     let tunnel = core.tunnel.clone();
+    if let Err(reason) = ppk::settle(&mut handshake, tunnel.ppk.as_deref(), mixed, &sorted) {
+        return give_up(handshake, core, step, reason, String::new());
+    }
     let verified = if bool::from(auth.data.ct_eq(&own_auth)) {
         Err(Failure { reason: IkeReason::Reflected, detail: String::new() })
     } else {
@@ -225,12 +250,19 @@ pub fn answer(
     let tunnel = core.tunnel.clone();
     let sorted = match (sorted, &tunnel.peer_auth) {
         (Ok(request), PeerAuth::Eap(authenticator)) if eap::is_asked_for(&request) => {
+            if tunnel.ppk.as_ref().is_some_and(|ppk| ppk.required) {
+                let refusal = Refusal::told(IkeReason::PpkRequired, Notify::error(NotifyType::AUTHENTICATION_FAILED));
+                return refuse(state.handshake, state.until, core, step, incoming, refusal);
+            }
             return eap::begin(state, core, step, incoming, request, authenticator);
         }
         (sorted, _) => sorted,
     };
-    let (handshake, until) = (state.handshake, state.until);
-    let checked = sorted.and_then(|sorted| authenticate(&handshake, core, sorted));
+    let (mut handshake, until) = (state.handshake, state.until);
+    let checked = sorted.and_then(|mut sorted| {
+        ppk::choose(&mut handshake, tunnel.ppk.as_deref(), &mut sorted)?;
+        authenticate(&handshake, core, sorted)
+    });
     let (proof, request) = match checked {
         Ok(checked) => checked,
         Err(refusal) => return refuse(handshake, until, core, step, incoming, refusal),
@@ -248,6 +280,7 @@ pub fn answer(
     core.own_means = Some(own.means);
     let mut payloads = vec![Payload::IdR(tunnel.local_id.clone())];
     payloads.extend(own.into_payloads());
+    payloads.extend(handshake.uses_ppk.then(ppk::used));
     establish_answered(proof, handshake, core, step, incoming, &request, payloads)
 }
 

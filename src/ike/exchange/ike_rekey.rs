@@ -388,6 +388,8 @@ pub fn succeed(
         initiator,
     });
     let proof = state.proof.inherited();
-    let established = Established::with(proof, suite, keys.sk_d, protection, state.handshake_time, &core, step);
+    let mut established = Established::with(proof, suite, keys.sk_d, protection, state.handshake_time, &core, step);
+    // Its keys come from those of the old one.
+    established.uses_ppk = state.uses_ppk;
     Heir { core, established: Box::new(established) }
 }

@@ -64,6 +64,8 @@ const INTERMEDIATE: NotifyType = NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED;
 
 /// RFC 6023 §3: likewise that IKE_AUTH may go without a child SA.
 const CHILDLESS: NotifyType = NotifyType::CHILDLESS_IKEV2_SUPPORTED;
+/// RFC 8784 §3: likewise that there is a PPK.
+const PPK: NotifyType = NotifyType::USE_PPK;
 
 /// Says what is supported.
 fn say(kind: NotifyType) -> Payload {
@@ -146,6 +148,7 @@ impl InitRequested {
         payloads.extend(core.tunnel.fragmentation.then(|| say(FRAGMENTS)));
         let follows = core.tunnel.ike.iter().any(|suite| !suite.additional.is_empty());
         payloads.extend(follows.then(|| say(INTERMEDIATE)));
+        payloads.extend(core.tunnel.ppk.is_some().then(|| say(PPK)));
         current.request = Message { header: core.header(ExchangeType::IKE_SA_INIT, false, 0), payloads }.encode();
         Some(current.request.clone())
     }
@@ -209,17 +212,23 @@ pub fn process(
     let Some(suite) = negotiate::accept_ike(&sa, &core.tunnel.ike, core.tunnel.lab) else {
         let detail = negotiate::compare(&negotiate::ike_offer(&core.tunnel.ike), Some(&sa));
         let said = Said::in_clear(Some(&sa), Some(&ke), &notifies);
-        let lacks = negotiate::lacks_post_quantum(&sa, &core.tunnel.ike, core.tunnel.lab);
-        let reason = if lacks { IkeReason::PostQuantumRequired } else { IkeReason::NoProposalChosen };
+        let classical = negotiate::lacks_post_quantum(&sa, &core.tunnel.ike, core.tunnel.lab);
+        let reason = if classical { IkeReason::PostQuantumRequired } else { IkeReason::NoProposalChosen };
         hear(step, said, account::failed(reason, "the peer chose what we did not offer"));
-        return Err(state.refuse_with(Refusal::silent(reason).with(detail)));
+        return Err(lacks(state, reason, detail));
     };
     if !suite.additional.is_empty() && !says(&notifies, INTERMEDIATE) {
         // RFC 9370 §2.2.1: who agrees to further key exchanges supports the exchange that carries them. Somebody on the way
         // has taken that out, for all we know.
         let detail = "the peer's answer agrees to further key exchanges without IKE_INTERMEDIATE";
-        return Err(state.refuse_with(Refusal::silent(IkeReason::PostQuantumRequired).with(detail)));
+        return Err(lacks(state, IkeReason::PostQuantumRequired, detail));
     }
+    let ppk = core.tunnel.ppk.as_ref();
+    if ppk.is_some_and(|ppk| ppk.required) && !says(&notifies, PPK) {
+        // RFC 8784 §3: without the peer's USE_PPK a PPK that is mandatory cannot be had. The true answer may still come.
+        return Err(lacks(state, IkeReason::PpkRequired, "the peer's answer says nothing of a PPK"));
+    }
+    let offers_ppk = ppk.is_some() && says(&notifies, PPK);
     let group = suite.group;
     let of_group = state.tries.iter().position(|of| of.keypair.group() == group);
     let fits = ke.method == negotiate::method(group) && ke.data.len() == group.public_len();
@@ -247,9 +256,18 @@ pub fn process(
         core.path = core.path.floated();
     }
     let messages = [request, incoming.datagram.to_vec()];
-    let handshake = handshake(step, suite, &shared, [state.nonce, nonce], spis, true, messages);
+    let mut handshake = handshake(step, suite, &shared, [state.nonce, nonce], spis, true, messages);
+    handshake.offers_ppk = offers_ppk;
     let left = suite.additional.iter().map(|(_, group)| group).collect();
     Ok(intermediate::request(handshake, core, step, left, state.first))
+}
+
+/// An answer lacks what this tunnel asks for. Anybody may have sent it, so the true one is waited for; if none comes, this is
+/// why.
+fn lacks(mut state: Box<InitRequested>, reason: IkeReason, detail: impl Into<String>) -> Refused {
+    let detail = detail.into();
+    state.hearsay = Some((reason, detail.clone()));
+    state.refuse_with(Refusal::silent(reason).with(detail))
 }
 
 /// A response without SA: a cookie, another group, or an error.
@@ -346,6 +364,8 @@ fn handshake(
         init_response,
         int_auth: Vec::new(),
         signed_later: (Vec::new(), Vec::new()),
+        offers_ppk: false,
+        uses_ppk: false,
     }
 }
 
@@ -428,6 +448,12 @@ pub fn answer(
         let notify = Notify::error(NotifyType::NO_PROPOSAL_CHOSEN);
         return Err(Refusal::told(why_none(&request.sa, tunnel, further), notify).with(detail));
     };
+    let ppk = tunnel.ppk.as_ref();
+    let offers_ppk = ppk.is_some() && says(&request.notifies, PPK);
+    if ppk.is_some_and(|ppk| ppk.required) && !offers_ppk {
+        let notify = Notify::error(NotifyType::NO_PROPOSAL_CHOSEN);
+        return Err(Refusal::told(IkeReason::PpkRequired, notify).with("the peer's request says nothing of a PPK"));
+    }
     let group: Group = chosen.suite.group;
     if request.ke.method != negotiate::method(group) {
         // RFC 7296 §1.2: the response "indicat[es] its preferred" group; no state is kept for it.
@@ -471,10 +497,12 @@ pub fn answer(
     payloads.extend((tunnel.peering.childless != Childless::Off).then(|| say(CHILDLESS)));
     let left: VecDeque<_> = chosen.suite.additional.iter().map(|(_, group)| group).collect();
     payloads.extend((!left.is_empty()).then(|| say(INTERMEDIATE)));
+    payloads.extend(offers_ppk.then(|| say(PPK)));
     let response = Message { header: core.header(ExchangeType::IKE_SA_INIT, true, 0), payloads }.encode();
     core.window.answered(Outgoing::whole(response.clone()));
     let messages = [incoming.datagram.to_vec(), response];
-    let handshake = handshake(step, chosen.suite, &shared, [request.nonce, nonce], spis, false, messages);
+    let mut handshake = handshake(step, chosen.suite, &shared, [request.nonce, nonce], spis, false, messages);
+    handshake.offers_ppk = offers_ppk;
     let until = step.now + limits::HALF_OPEN_TIME;
     let state = InitAnswered { handshake, left, until, junk: 0, deaf_until: None };
     Ok(IkeSa { core, state: State::InitAnswered(Box::new(state)) })

@@ -7,6 +7,7 @@ use crate::ike::error::Refusal;
 use crate::ike::exchange::auth;
 use crate::ike::ike_sa::{Arrival, Core, Incoming};
 use crate::ike::limits;
+use crate::ike::ppk::Mixed;
 use crate::ike::step::{Notice, Step};
 use crate::wire::ike::numbers::ExchangeType;
 
@@ -18,6 +19,8 @@ pub struct AuthRequested {
     pub offer: Option<Offer>,
     /// Our own proof, which must not come back.
     pub own_auth: Vec<u8>,
+    /// The keys with the PPK that was offered: the response says whether they count.
+    pub mixed: Option<Mixed>,
 }
 
 impl AuthRequested {

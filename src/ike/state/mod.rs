@@ -95,6 +95,10 @@ pub struct Handshake {
     pub int_auth: Vec<u8>,
     /// What that is made of: the chains over the initiator's and the responder's messages of IKE_INTERMEDIATE.
     pub signed_later: (Vec<u8>, Vec<u8>),
+    /// Whether both sides have said that they have a PPK.
+    pub offers_ppk: bool,
+    /// Whether a PPK is in the keys.
+    pub uses_ppk: bool,
 }
 
 impl State {

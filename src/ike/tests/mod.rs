@@ -21,6 +21,7 @@ mod nat;
 mod pair;
 mod peering;
 mod peers;
+mod ppk;
 mod rotation;
 mod table;
 mod traffic;

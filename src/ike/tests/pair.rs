@@ -119,6 +119,7 @@ pub(super) fn tunnel(side: usize) -> TunnelConfig {
         lab: true,
         children: vec![child(side, 0)],
         start: if side == A { Start::Always } else { Start::Manual },
+        ppk: None,
         fragmentation: true,
         force_encapsulation: false,
         replay_window: 64,

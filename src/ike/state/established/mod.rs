@@ -99,6 +99,8 @@ pub struct Established {
     pub proof: PeerAuthenticated,
     /// The suite.
     pub suite: IkeSuite,
+    /// Whether a PPK is in the keys (RFC 8784).
+    pub uses_ppk: bool,
     /// What the keys of child SAs come from.
     pub sk_d: Secret,
     /// The keys.
@@ -157,8 +159,8 @@ impl Established {
             let (tunnel, spis) = (core.tunnel.name.clone(), core.spis.to_hex());
             step.out.event(Event::OldSecretUsed { tunnel, spis, ours, peers });
         }
-        let Handshake { suite, keys, protection, .. } = handshake;
-        Self::with(proof, suite, keys.sk_d, protection, handshake_time, core, step)
+        let Handshake { suite, keys, protection, uses_ppk, .. } = handshake;
+        Self { uses_ppk, ..Self::with(proof, suite, keys.sk_d, protection, handshake_time, core, step) }
     }
 
     /// One without child SAs.
@@ -176,6 +178,7 @@ impl Established {
         let mut state = Self {
             proof,
             suite,
+            uses_ppk: false,
             sk_d,
             protection,
             children: Children::default(),
