@@ -4,10 +4,10 @@
 //! The appliance picks a tunnel group by the peer's address and says of itself its address, so identities of other types
 //! are told as left out. A crypto map has one PFS group; there are no extended sequence numbers.
 
-use ipnet::IpNet;
+use ipnet::Ipv4Net;
 use zeroize::Zeroizing;
 
-use super::{Page, View, group_number, is_address, network};
+use super::{Page, View, access_list, group_number, is_address};
 use crate::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
 use crate::ike::config::Start;
 use crate::policy::selector::TrafficSelector;
@@ -145,21 +145,7 @@ fn entry(near: &TrafficSelector, far: &TrafficSelector) -> Option<String> {
         58 => "icmp6",
         _ => return None,
     };
-    Some(format!("permit {protocol} {} {}", side(near)?, side(far)?))
-}
-
-fn side(selector: &TrafficSelector) -> Option<String> {
-    let net = network(selector)?;
-    let place = match net {
-        net if net.prefix_len() == net.max_prefix_len() => format!("host {}", net.addr()),
-        IpNet::V4(net) => format!("{} {}", net.addr(), net.netmask()),
-        IpNet::V6(net) => net.to_string(),
-    };
-    match (selector.any_port(), selector.first_port == selector.last_port) {
-        (true, _) => Some(place),
-        (false, true) => Some(format!("{place} eq {}", selector.first_port)),
-        (false, false) => Some(format!("{place} range {} {}", selector.first_port, selector.last_port)),
-    }
+    access_list::permit(protocol, near, far, Ipv4Net::netmask)
 }
 
 fn tunnel_group(page: &mut Page, view: &View<'_>, name: &str) {

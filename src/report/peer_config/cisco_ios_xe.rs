@@ -8,10 +8,10 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::Ipv4Net;
 use zeroize::Zeroizing;
 
-use super::{Flow, Page, View, group_number, id_text, network};
+use super::{Flow, Page, View, access_list, group_number, id_text};
 use crate::crypto::suite::{Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
 use crate::ike::config::Start;
 use crate::policy::selector::TrafficSelector;
@@ -240,21 +240,7 @@ fn entry(near: &TrafficSelector, far: &TrafficSelector) -> Option<String> {
         17 => "udp",
         _ => return None,
     };
-    Some(format!("permit {protocol} {} {}", side(near)?, side(far)?))
-}
-
-fn side(selector: &TrafficSelector) -> Option<String> {
-    let net = network(selector)?;
-    let place = match net {
-        net if net.prefix_len() == net.max_prefix_len() => format!("host {}", net.addr()),
-        IpNet::V4(net) => format!("{} {}", net.addr(), net.hostmask()),
-        IpNet::V6(net) => net.to_string(),
-    };
-    match (selector.any_port(), selector.first_port == selector.last_port) {
-        (true, _) => Some(place),
-        (false, true) => Some(format!("{place} eq {}", selector.first_port)),
-        (false, false) => Some(format!("{place} range {} {}", selector.first_port, selector.last_port)),
-    }
+    access_list::permit(protocol, near, far, Ipv4Net::hostmask)
 }
 
 fn crypto_map(page: &mut Page, view: &View<'_>, sets: &[String], group: Option<Group>, name: &str, v6: bool) {

@@ -4,6 +4,7 @@
 //! device has a file that prints the view in its words. What it has no words for is told at the top and to the caller.
 //! Left out: everything of the peer that our file knows nothing about (interfaces, routes, other tunnels).
 
+mod access_list;
 mod cisco_asa;
 mod cisco_ios_xe;
 mod strongswan;
