@@ -131,7 +131,7 @@ impl World {
         }
         for (tunnel, of) in self.plan.tunnels.clone().iter().enumerate() {
             if !of.start.contains(&Start::Always) {
-                self.up(of.ends[0], id(tunnel));
+                self.up(of.ends[of.eap.unwrap_or(0)], id(tunnel));
             }
         }
         self.settle.healed(self.now);

@@ -13,6 +13,8 @@ use super::plan::{Change, Plan};
 use crate::entropy::SeededEntropy;
 use crate::ids::{ShapeId, TunnelId};
 use crate::ike::config::{ChildConfig, Config, IkeLifetime, LocalAuth, PeerAuth, Peering, Secrets, TunnelConfig};
+use crate::ike::eap::mschapv2::Users;
+use crate::ike::eap::{Authenticator, Credentials};
 use crate::ike::endpoint::Endpoint;
 use crate::policy::selector::TrafficSelector;
 use crate::sa::command::SadCommand;
@@ -158,8 +160,19 @@ pub fn config(plan: &Plan, index: usize, change: Change) -> Config {
             local_id: name(index),
             peer_id: name(peer),
             peering: Peering::default(),
-            local_auth: LocalAuth::Psk(key.clone()),
-            peer_auth: PeerAuth::Psk(key),
+            local_auth: if of.eap == Some(end) {
+                let password = Arc::new(Secret::copy_of(b"open sesame"));
+                LocalAuth::Eap(Credentials::MschapV2 { user: "ali".to_owned(), password })
+            } else {
+                LocalAuth::Psk(key.clone())
+            },
+            peer_auth: if of.eap == Some(1 - end) {
+                let mut users = Users::default();
+                users.add("ali", "open sesame");
+                PeerAuth::Eap(Authenticator::MschapV2 { users: Arc::new(users) })
+            } else {
+                PeerAuth::Psk(key)
+            },
             fragmentation: of.fragmentation[end],
             ike: of.ike[end].clone(),
             esp: of.esp[end].clone(),

@@ -233,6 +233,9 @@ impl Ledger {
         // S5: no IV is used twice with one key.
         let iv = if fragment { 36..44 } else { 32..40 };
         if let Some(iv) = bytes.get(iv).and_then(|iv| iv.try_into().ok()).map(u64::from_be_bytes) {
+            // RFC 9242 §3.3.1: each IKE_INTERMEDIATE may end with other keys.
+            let other = header.exchange == ExchangeType::IKE_INTERMEDIATE;
+            let sender = if other { mix(sender ^ u64::from(header.message_id)) } else { sender };
             let known = *self.ivs.entry((sender, header.flags.initiator, iv)).or_insert(content);
             if known != content {
                 return broken("S5", format!("gateway {gateway} uses IV {iv:x} twice"));

@@ -65,11 +65,13 @@ pub enum Feature {
     Keys,
     /// ML-KEM beside X25519.
     Quantum,
+    /// One side proves itself by user and password.
+    Eap,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Loss,
         Self::Duplicate,
         Self::Reorder,
@@ -96,6 +98,7 @@ impl Feature {
         Self::V6,
         Self::Keys,
         Self::Quantum,
+        Self::Eap,
     ];
 
     /// Its name on the command line.
@@ -128,6 +131,7 @@ impl Feature {
             Self::V6 => "v6",
             Self::Keys => "keys",
             Self::Quantum => "quantum",
+            Self::Eap => "eap",
         }
     }
 
@@ -267,6 +271,8 @@ pub struct TunnelPlan {
     pub esp: [Vec<EspSuite>; 2],
     /// The pre-shared keys of each, by name.
     pub keys: [Vec<&'static str>; 2],
+    /// Which side proves itself by EAP-MSCHAPv2.
+    pub eap: Option<usize>,
     /// Whether each takes messages in fragments.
     pub fragmentation: [bool; 2],
     /// How many pairs of selectors.
@@ -566,7 +572,8 @@ impl Plan {
         // What only an operator brings up.
         for (index, tunnel) in self.tunnels.iter().enumerate() {
             if tunnel.start == [Start::Manual; 2] {
-                acts.push((Duration::from_millis(10), Act::Up { gateway: tunnel.ends[0], tunnel: index }));
+                let gateway = tunnel.ends[tunnel.eap.unwrap_or(0)];
+                acts.push((Duration::from_millis(10), Act::Up { gateway, tunnel: index }));
             }
         }
         acts.sort_by_key(|(at, _)| *at);
@@ -592,6 +599,12 @@ fn tunnel(dice: &mut Dice, ends: [usize; 2], features: &BTreeSet<Feature>, nats:
         if nats[ends[0]].is_none() {
             start.reverse();
         }
+    }
+    let eap = (on(Feature::Eap) && dice.chance(700)).then_some(0);
+    let eap = eap.map(|_| start.iter().position(|start| *start == Start::Always).unwrap_or(0));
+    if let Some(client) = eap {
+        // RFC 7296 §2.16: EAP is for initiators.
+        start[1 - client] = Start::Manual;
     }
     let mut suites_dice = Dice::new(dice.next(), 0);
     let slow = suites_dice.chance(60);
@@ -659,7 +672,8 @@ fn tunnel(dice: &mut Dice, ends: [usize; 2], features: &BTreeSet<Feature>, nats:
         start,
         ike,
         esp,
-        keys: if on(Feature::Keys) {
+        // By EAP the responder proves itself first, and cannot know which key its peer has.
+        keys: if on(Feature::Keys) && eap.is_none() {
             dice.pick(&[
                 [&["old", "new"][..], &["new", "old"][..]],
                 [&["old"][..], &["new", "old"][..]],
@@ -669,6 +683,7 @@ fn tunnel(dice: &mut Dice, ends: [usize; 2], features: &BTreeSet<Feature>, nats:
         } else {
             [vec!["only"], vec!["only"]]
         },
+        eap,
         fragmentation: [dice.chance(800), dice.chance(800)],
         shapes,
         wide,
