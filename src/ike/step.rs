@@ -216,6 +216,11 @@ pub enum Notice {
         /// What it gets.
         estate: Box<Estate>,
     },
+    /// The IKE SA that the peer's rekeying made has lost against ours: the peer is to delete it.
+    Redundant {
+        /// Its SPI.
+        spare: IkeSpi,
+    },
     /// The peer uses the IKE SA that its rekeying made, so that is the one that stays; ours is not waited for.
     Claim {
         /// The SPI of the one that it replaces.

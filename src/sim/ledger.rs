@@ -58,6 +58,8 @@ pub struct Ledger {
     pub sent: BTreeMap<(u16, u16, usize), u32>,
     /// Authenticated IKE SAs.
     pub handshakes: u64,
+    /// Negotiations that failed.
+    pub failures: u64,
     /// IKE SAs in place of others.
     pub ike_rekeys: u64,
     /// Child SAs in place of others.
@@ -145,6 +147,7 @@ impl Ledger {
                     );
                 }
             }
+            Event::NegotiationFailed { .. } => self.failures += 1,
             Event::ChildRekeyed { .. } => self.child_rekeys += 1,
             _ => {}
         }

@@ -71,6 +71,13 @@ pub fn run(seed: u64, off: &BTreeSet<Feature>, printer: Option<fn(&str)>) -> Out
     }
 }
 
+/// Whether the first handshake over a line that loses so many thousandths each way comes up, before its initiator has sent a
+/// request ten times without an answer.
+#[must_use]
+pub fn handshake(seed: u64, loss: u64) -> bool {
+    World::new(Plan::lossy(seed, loss), None).run_first_negotiation()
+}
+
 /// The same with fewer features, as long as the same invariant does not hold.
 #[must_use]
 pub fn shrink(failed: &Outcome, off: &BTreeSet<Feature>) -> (BTreeSet<Feature>, Outcome) {

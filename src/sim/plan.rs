@@ -454,6 +454,21 @@ impl Plan {
         plan
     }
 
+    /// Two gateways of which one opens a tunnel, over a line that loses so many thousandths each way and does nothing else.
+    #[must_use]
+    pub fn lossy(seed: u64, loss: u64) -> Self {
+        let mut plan = Self::draw(seed, &Feature::ALL.into());
+        for tunnel in &mut plan.tunnels {
+            tunnel.start = [Start::Always, Start::Manual];
+            for line in &mut tunnel.lines {
+                line.loss = loss;
+            }
+        }
+        plan.faults_for = NEVER;
+        plan.acts.clear();
+        plan
+    }
+
     /// Whether a feature is on.
     #[must_use]
     pub fn has(&self, feature: Feature) -> bool {

@@ -154,6 +154,16 @@ pub struct World {
 }
 
 impl World {
+    /// Until the first negotiation has come to its end. Whether it succeeded on both sides.
+    pub fn run_first_negotiation(&mut self) -> bool {
+        while self.violation.is_none() && self.ledger.handshakes < 2 && self.ledger.failures == 0 {
+            let Some(Due { at, action, .. }) = self.queue.pop() else { return false };
+            self.now = self.now.max(at);
+            self.act(action);
+        }
+        self.ledger.handshakes == 2
+    }
+
     /// The beginning. `printer` hears of everything as it happens.
     #[must_use]
     pub fn new(plan: Plan, printer: Option<fn(&str)>) -> Self {

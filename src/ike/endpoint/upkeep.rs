@@ -155,6 +155,13 @@ impl Endpoint {
                     self.report_failure(tunnel, ExchangeType::CREATE_CHILD_SA, reason, detail);
                 }
                 Notice::Bequest { heir, estate } => self.bequeath(tunnel, heir, *estate),
+                Notice::Redundant { spare } => {
+                    self.with_sa(spare, |sa, step| {
+                        if let State::Spare(state) = &mut sa.state {
+                            state.until = state.until.min(step.now + limits::REDUNDANT_GRACE);
+                        }
+                    });
+                }
                 Notice::Claim { replaced } => {
                     self.with_sa(replaced, |sa, step| {
                         if let State::Established(state) = &mut sa.state

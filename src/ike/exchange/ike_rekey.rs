@@ -165,6 +165,11 @@ pub fn process(
     heir.established.peer_token = token;
     heir.established.tasks.extend(step.tokens.map(|_| Task::TellToken));
     followup::drop_ike(&mut state, step);
+    if let Some(spare) = rekeying.rival.as_ref().and_then(|rival| rival.spi) {
+        // The peer deletes what it made - unless our delete of the old IKE SA overtakes our response there, so that it
+        // never makes it.
+        step.notices.push(Notice::Redundant { spare });
+    }
     state.leave_to(core, step, heir, true)
 }
 
