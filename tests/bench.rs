@@ -1,5 +1,9 @@
 //! `portcullis bench` from the built binary: the shape of what it prints. Never a time, never a rate.
 
+#[path = "lab_common/mod.rs"]
+mod lab_common;
+
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -84,5 +88,58 @@ fn a_table_is_for_people() {
     assert_eq!(output.status.code(), Some(0));
     for part in ["Measured on", "Command", "WHAT", "95 % FROM", "ns a packet", "plaintexts of 1408 bytes"] {
         assert!(shown.contains(part), "{part}\n{shown}");
+    }
+}
+
+/// Folders that a bench of this process's children may have left.
+fn left_behind() -> Vec<PathBuf> {
+    let folder = std::fs::read_dir(std::env::temp_dir()).expect("a folder for temporary files");
+    let entries = folder.flatten().map(|entry| entry.path());
+    entries
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("portcullis-bench-")))
+        .collect()
+}
+
+#[test]
+fn a_tunnel_is_measured_beside_no_tunnel_and_nothing_stays_behind() {
+    if lab_common::topology("a_tunnel_is_measured_beside_no_tunnel_and_nothing_stays_behind").is_none() {
+        return;
+    }
+    let before = left_behind();
+    let words =
+        ["bench", "tunnel", "--seconds", "1", "--rounds", "1", "--only", "tcp-1", "--underlay", "plain", "--json"];
+    let shown = outcome(&words, 0);
+    let cases = cases(&shown);
+    for way in ["forward", "reverse", "both", "both-there", "both-back"] {
+        for subject in ["none", "portcullis"] {
+            let wanted = (subject.to_owned(), format!("tcp-1-{way}"));
+            assert_eq!(cases.iter().filter(|case| **case == wanted).count(), 1, "{wanted:?} in {cases:?}");
+        }
+    }
+    assert!(cases.contains(&("portcullis".into(), "cpu-gateways-tcp-1-forward".into())));
+    for figure in shown["figures"].as_array().unwrap() {
+        assert_eq!(figure["underlay"], "plain");
+        assert_eq!(figure["samples"].as_array().map(Vec::len), Some(1), "one round, one sample: {figure}");
+        let positive = figure["median"].as_f64().is_some_and(|median| median > 0.0);
+        assert!(positive || figure["unit"] == "ns a byte", "{figure}");
+    }
+    assert_eq!(shown["peers"][0]["name"], "portcullis");
+    assert!(shown["peers"][0]["mtu"].as_u64().is_some_and(|mtu| (1200..1500).contains(&mtu)), "{}", shown["peers"]);
+    assert!(shown["plan"]["wire_plain"].as_array().is_some_and(|switches| !switches.is_empty()), "{}", shown["plan"]);
+    assert_eq!(shown["failed"].as_array().map(Vec::len), Some(0));
+    let after: Vec<_> = left_behind().into_iter().filter(|path| !before.contains(path)).collect();
+    assert!(after.is_empty(), "{after:?}");
+}
+
+#[test]
+fn a_case_or_a_time_that_does_not_exist_is_2() {
+    for words in [
+        &["bench", "tunnel", "--only", "teleportation"][..],
+        &["bench", "tunnel", "--seconds", "0"],
+        &["bench", "compare", "--rounds", "0"],
+        &["bench", "tunnel", "--underlay", "wet-string"],
+        &["bench", "dance"],
+    ] {
+        assert_eq!(portcullis(words).status.code(), Some(2), "{words:?}");
     }
 }

@@ -3,11 +3,13 @@
 use std::io::Write;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::exit::{Exit, Failure};
+use crate::lab::bench::peers::Subject;
 use crate::lab::bench::progress::Progress;
-use crate::lab::bench::{BenchError, Outcome, crypto, path};
+use crate::lab::bench::site::Underlay;
+use crate::lab::bench::{BenchError, Outcome, crypto, path, tunnel};
 use crate::report;
 
 /// What to measure.
@@ -17,6 +19,10 @@ pub(super) enum Bench {
     Crypto(Memory),
     /// Send packets through the whole packet path in memory, with and without its parts.
     Path(Memory),
+    /// Send traffic through a tunnel between two gateways of this program, in namespaces of its own, and through none.
+    Tunnel(Tunnel),
+    /// The same through every other tunnel that is installed here, in turn with ours.
+    Compare(Tunnel),
 }
 
 /// A bench that needs nothing but a processor.
@@ -28,6 +34,77 @@ pub(super) struct Memory {
     /// Print one JSON object with every sample.
     #[arg(long)]
     json: bool,
+}
+
+/// A bench in namespaces.
+#[derive(Debug, Args)]
+pub(super) struct Tunnel {
+    /// How long each figure is measured in a round.
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
+    seconds: Duration,
+    /// How often everything is measured, in turn.
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Only cases whose name begins so, such as tcp, tcp-1-forward, udp-64, latency; may be given several times.
+    #[arg(long, value_name = "CASE")]
+    only: Vec<String>,
+    /// On which wire between the gateways; may be given several times. By default plain and card.
+    #[arg(long, value_enum, value_name = "WIRE")]
+    underlay: Vec<Wire>,
+    /// Let the kernel segment the generator's datagrams: less work for the generator, and trains for the gateway.
+    #[arg(long)]
+    generator_gso: bool,
+    /// Bind both gateways and both hosts to a processor each; needs four.
+    #[arg(long)]
+    pin: bool,
+    /// Print one JSON object with every sample.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Wire {
+    /// A veth pair as it is.
+    Plain,
+    /// Like a network card.
+    Card,
+    /// Without offloads.
+    None,
+    /// 20 ms there and back, 0.1 % loss.
+    Wan,
+}
+
+impl Tunnel {
+    fn plan(&self) -> Result<tunnel::Plan, Failure> {
+        let known = tunnel::cases();
+        if let Some(wrong) = self.only.iter().find(|begin| !known.iter().any(|name| name.starts_with(begin.as_str()))) {
+            return Err(Failure::Usage(format!("no case is called {wrong}; there are {}", known.join(", "))));
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        if self.pin && cores < 4 {
+            return Err(Failure::Usage(format!("--pin needs four processors, and there are {cores}")));
+        }
+        let wires = if self.underlay.is_empty() { &[Wire::Plain, Wire::Card][..] } else { &self.underlay };
+        let mut underlays: Vec<_> = wires
+            .iter()
+            .map(|wire| match wire {
+                Wire::Plain => Underlay::Plain,
+                Wire::Card => Underlay::Card,
+                Wire::None => Underlay::None,
+                Wire::Wan => Underlay::Wan,
+            })
+            .collect();
+        underlays.sort_unstable();
+        underlays.dedup();
+        Ok(tunnel::Plan {
+            seconds: self.seconds,
+            rounds: usize::from(self.rounds),
+            only: self.only.clone(),
+            underlays,
+            segments: self.generator_gso,
+            pin: self.pin,
+        })
+    }
 }
 
 /// Runs a bench.
@@ -50,6 +127,8 @@ pub(super) fn bench(what: Bench, out: &mut dyn Write) -> Result<Exit, Failure> {
             drop(progress);
             show(&outcome, words.json, out)
         }
+        Bench::Tunnel(words) => show(&tunnel::run("tunnel", &words.plan()?, &[])?, words.json, out),
+        Bench::Compare(words) => show(&tunnel::run("compare", &words.plan()?, &Subject::PEERS)?, words.json, out),
     }
 }
 

@@ -8,5 +8,6 @@ pub mod mq_segment;
 pub mod mq_session;
 pub mod pcap;
 pub mod pcap_reader;
+mod standing;
 pub mod topology;
 pub mod traffic;

@@ -194,7 +194,7 @@ pub fn spawn_in(place: &Namespace, command: &mut Command) -> io::Result<Child> {
 }
 
 /// A veth pair between two namespaces, both ends up and silent.
-fn join((near, near_name): (&Namespace, &str), (far, far_name): (&Namespace, &str)) -> io::Result<()> {
+pub(super) fn join((near, near_name): (&Namespace, &str), (far, far_name): (&Namespace, &str)) -> io::Result<()> {
     near.run(|| -> io::Result<()> {
         let mut netlink = Netlink::open()?;
         netlink.add_veth(near_name, far_name, Some(far.fd()))?;

@@ -1,10 +1,12 @@
 //! Which syscall, which device? The only room with `unsafe`, the clock and OS randomness.
 
 pub mod async_fd;
+pub mod bulk;
 pub mod child;
 pub mod clock;
 mod datagram;
 pub mod entropy;
+pub mod ethtool;
 pub mod guard;
 pub mod host_check;
 pub mod namespace;

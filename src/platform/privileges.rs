@@ -75,6 +75,14 @@ pub fn bind_to_processor(processor: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// Binds another process, and every thread that it starts from now on, to one processor.
+pub fn bind_process(pid: u32, processor: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(processor)?;
+    let pid = i32::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    Ok(sched_setaffinity(Pid::from_raw(pid), &set)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

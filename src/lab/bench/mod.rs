@@ -3,13 +3,19 @@
 //! Every bench ends in one [`Outcome`]: what was measured, on what, by which command, and every sample. `--json` prints it;
 //! `report::bench` makes tables of the same object, so a person and a script read the same figures.
 
+mod cpu;
 pub mod crypto;
+pub mod ends;
 pub mod figure;
 pub mod fingerprint;
 mod memory;
 pub mod path;
+pub mod peers;
 pub mod progress;
+pub mod search;
+pub mod site;
 pub mod stats;
+pub mod tunnel;
 
 use std::io;
 

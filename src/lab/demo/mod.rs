@@ -4,7 +4,6 @@
 //! the same with Portcullis. What is promised stands in [`outcome`]; the demo fails if anything differs.
 
 mod outcome;
-mod standing;
 
 use std::fs;
 use std::io;
@@ -19,13 +18,13 @@ use serde_json::Value;
 use super::capture::{Capture, Seen, Sightings};
 use super::gateway::{Events, Gateway};
 use super::mq_session::{self, Plan, Tally};
+use super::standing::Standing;
 use super::topology::{Topology, V4, inner_networks};
 use super::traffic::{Attempt, MQ_PORT, attempt};
 use crate::entropy::Entropy;
 use crate::platform::namespace::become_root_in_user_namespace;
 use crate::platform::{clock, entropy::OsEntropy, tun};
 use outcome::{Passed, Refused, Result as Shown};
-use standing::Standing;
 
 /// What the operator asked for.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +73,7 @@ pub fn run(options: Options) -> Result<bool, DemoError> {
         source: io::Error::other(error),
     })?;
     tun::available().map_err(system("the demo needs a TUN device"))?;
-    let standing = Standing::begin().map_err(system("a private folder for the demo"))?;
+    let standing = Standing::begin("demo").map_err(system("a private folder for the demo"))?;
     let steps = Steps::new(json);
     let topology = Topology::build().map_err(system("the demo's network"))?;
     if let Some(folder) = &pcap {

@@ -1,6 +1,6 @@
-//! What stands while the demo runs, and is taken down however it ends: the private folder and the gateways.
+//! What stands while a demo or a bench runs, and is taken down however it ends: the private folder and the processes.
 //!
-//! Namespaces need no care: they end with the process. Gateways die with it too; here they are only waited for.
+//! Namespaces need no care: they end with the process. Processes die with it too; here they are only waited for.
 
 use std::fs;
 use std::io;
@@ -14,17 +14,17 @@ use nix::unistd::{Pid, mkdtemp};
 /// Exit code after SIGINT, as shells know it.
 const INTERRUPTED: i32 = 130;
 
-/// The folder and the processes of one demo.
+/// The folder and the processes of one run.
 pub(super) struct Standing {
     folder: PathBuf,
     children: Arc<Mutex<Vec<u32>>>,
 }
 
 impl Standing {
-    /// Makes the folder and takes care that SIGINT, SIGTERM and SIGHUP take everything down. Call it before threads start:
+    /// Makes the folder, with `name` in its own, and takes care that SIGINT, SIGTERM and SIGHUP take everything down. Call it before threads start:
     /// they inherit that these signals are not for them.
-    pub(super) fn begin() -> io::Result<Self> {
-        let folder = mkdtemp(&std::env::temp_dir().join("portcullis-demo-XXXXXX"))?;
+    pub(super) fn begin(name: &str) -> io::Result<Self> {
+        let folder = mkdtemp(&std::env::temp_dir().join(format!("portcullis-{name}-XXXXXX")))?;
         let children = Arc::new(Mutex::new(Vec::new()));
         let mut signals = SigSet::empty();
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
@@ -46,7 +46,7 @@ impl Standing {
         &self.folder
     }
 
-    /// A gateway that must not stay behind.
+    /// A process that must not stay behind.
     pub(super) fn watch(&self, pid: u32) {
         self.children.lock().unwrap_or_else(PoisonError::into_inner).push(pid);
     }
