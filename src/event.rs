@@ -118,6 +118,18 @@ reasons! {
         NoProposalChosen, "no-proposal-chosen", "no proposal of the peer is one of ours";
         InvalidKe, "invalid-ke", "the key exchange value does not fit its group";
         AuthenticationFailed, "authentication-failed", "the peer could not prove who it is";
+        BadCertificate, "bad-certificate", "a certificate cannot be read, or is one too many";
+        NoCertificate, "no-certificate", "the peer sent no certificate for its signature";
+        CertificateUntrusted, "certificate-untrusted", "no chain of certificates leads to a trusted authority";
+        CertificateExpired, "certificate-expired", "a certificate of the chain has expired";
+        CertificateNotYetValid, "certificate-not-yet-valid", "a certificate of the chain is not valid yet";
+        CertificateRevoked, "certificate-revoked", "a certificate of the chain has been revoked";
+        RevocationUnknown, "revocation-unknown", "it is not known whether the certificate has been revoked, and must be";
+        CertificateUsage, "certificate-usage", "the certificate is not for this use";
+        CertificateName, "certificate-name", "the certificate does not carry the identity that the peer claims";
+        WeakSignature, "weak-signature", "a signature or key is of a kind that is not accepted";
+        MethodMismatch, "method-mismatch", "the two sides share no way to prove this identity";
+        NoWallClock, "no-wall-clock", "the time of day is not known, so no certificate can be judged";
         WrongIdentity, "wrong-identity", "the peer proved to be somebody else";
         TsUnacceptable, "ts-unacceptable", "the peer's traffic selectors are not covered by the rules";
         Redirected, "redirected", "the peer sends us to another gateway, and the agreement names this one";

@@ -3,6 +3,7 @@
 
 pub mod aead;
 pub mod cbc_hmac;
+pub mod certificate;
 mod ecp;
 pub mod kex;
 mod mlkem;
@@ -11,6 +12,7 @@ pub mod preset;
 pub mod prf;
 pub mod provider;
 pub mod self_test;
+pub mod signature;
 pub mod suite;
 pub mod written;
 
@@ -31,6 +33,7 @@ const _: () = {
                 <aead::AeadKey as Claim<_>>::holds();
                 <cbc_hmac::CbcHmacKey as Claim<_>>::holds();
                 <kex::KeyPair as Claim<_>>::holds();
+                <signature::SigningKey as Claim<_>>::holds();
             }
         };
     }
