@@ -13,7 +13,7 @@ use crate::policy::selector::TrafficSelector;
 use crate::sa::lifetime::Lifetime;
 use crate::wire::ike::payload::Id;
 
-pub use crate::ike::auth::{LocalAuth, PeerAuth, Secrets};
+pub use crate::ike::auth::{Credential, LocalAuth, PeerAuth, Secrets};
 pub use crate::ike::ppk::Ppk;
 
 /// All tunnels.

@@ -5,7 +5,7 @@
 
 use super::error::Refusal;
 use crate::wire::ike::numbers::{NotifyType, PayloadType};
-use crate::wire::ike::payload::{Auth, Configuration, Delete, Id, Ke, Notify, Payload, Sa, Ts};
+use crate::wire::ike::payload::{Auth, Cert, Configuration, Delete, Id, Ke, Notify, Payload, Sa, Ts};
 
 /// The payloads of one message, each in its place.
 #[derive(Debug, Default)]
@@ -30,6 +30,8 @@ pub struct Sorted {
     pub eap: Option<Vec<u8>>,
     /// Configuration.
     pub cp: Option<Configuration>,
+    /// Certificates, in order.
+    pub certificates: Vec<Cert>,
     /// All notifications, in order.
     pub notifies: Vec<Notify>,
     /// All deletions, in order.
@@ -63,13 +65,13 @@ impl Sorted {
                 Payload::Eap(eap) => put(&mut sorted.eap, eap.0, kind)?,
                 Payload::Cp(cp) => put(&mut sorted.cp, cp, kind)?,
                 Payload::Notify(notify) => sorted.notifies.push(notify),
+                Payload::Cert(cert) => sorted.certificates.push(cert),
                 Payload::Delete(delete) => sorted.deletes.push(delete),
                 Payload::Unknown { kind: PayloadType::PS, body, .. } => put(&mut sorted.solution, body, kind)?,
                 // RFC 7296 §2.5: "If the critical flag is set and the payload type is unrecognized, the message MUST
                 // be rejected".
                 Payload::Unknown { critical: true, kind, .. } => return Err(Refusal::critical(kind)),
                 Payload::Unknown { .. }
-                | Payload::Cert(_)
                 | Payload::CertReq(_)
                 | Payload::Vendor(_)
                 | Payload::Sk(_)

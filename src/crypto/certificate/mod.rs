@@ -218,17 +218,20 @@ mod tests {
     #[test]
     fn rsa_keys_that_are_short_or_even_are_refused() {
         let key = |modulus: &[u8], exponent: &[u8]| {
-            let integer = |bytes: &[u8]| {
-                let mut der = vec![2, 0x82];
-                der.extend(u16::try_from(bytes.len() + 1).unwrap().to_be_bytes());
-                der.push(0);
-                der.extend(bytes);
-                der
+            let with_len = |tag: u8, body: Vec<u8>| {
+                let len = u16::try_from(body.len()).unwrap().to_be_bytes();
+                let head = match body.len() {
+                    0..=0x7f => vec![tag, len[1]],
+                    0x80..=0xff => vec![tag, 0x81, len[1]],
+                    _ => vec![tag, 0x82, len[0], len[1]],
+                };
+                [head, body].concat()
             };
-            let body = [integer(modulus), integer(exponent)].concat();
-            let mut der = vec![0x30, 0x82];
-            der.extend(u16::try_from(body.len()).unwrap().to_be_bytes());
-            der.extend(body);
+            let integer = |bytes: &[u8]| {
+                let sign: &[u8] = if bytes[0] & 0x80 == 0 { &[] } else { &[0] };
+                with_len(2, [sign, bytes].concat())
+            };
+            let der = with_len(0x30, [integer(modulus), integer(exponent)].concat());
             check_rsa(&der)
         };
         let good = [0x81; 256];

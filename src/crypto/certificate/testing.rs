@@ -109,7 +109,11 @@ impl Authority {
 
     /// A certificate of it.
     pub fn issue(&self, leaf: &Leaf<'_>) -> Issued {
-        let key = KeyPair::generate_for(leaf.kind).unwrap();
+        self.issue_for(leaf, KeyPair::generate_for(leaf.kind).unwrap())
+    }
+
+    /// A certificate of it for this key.
+    pub fn issue_for(&self, leaf: &Leaf<'_>, key: KeyPair) -> Issued {
         let mut params = params(leaf.name, leaf.years);
         params.serial_number = Some(SerialNumber::from(leaf.serial));
         let ia5 = |text: &str| Ia5String::try_from(text).unwrap();
@@ -125,8 +129,19 @@ impl Authority {
 
     /// A revocation list of it, made and renewed in these years.
     pub fn revoke(&self, serials: &[u64], years: (i32, i32)) -> Vec<u8> {
+        let serials: Vec<_> = serials.iter().map(|serial| SerialNumber::from(*serial)).collect();
+        self.list(&serials, years)
+    }
+
+    /// The same, for serial numbers of any length.
+    pub fn revoke_raw(&self, serials: &[&[u8]], years: (i32, i32)) -> Vec<u8> {
+        let serials: Vec<_> = serials.iter().map(|serial| SerialNumber::from_slice(serial)).collect();
+        self.list(&serials, years)
+    }
+
+    fn list(&self, serials: &[SerialNumber], years: (i32, i32)) -> Vec<u8> {
         let revoked = serials.iter().map(|serial| RevokedCertParams {
-            serial_number: SerialNumber::from(*serial),
+            serial_number: serial.clone(),
             revocation_time: date_time_ymd(years.0, 1, 1),
             reason_code: None,
             invalidity_date: None,

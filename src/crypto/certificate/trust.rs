@@ -311,3 +311,145 @@ impl fmt::Debug for Trust {
         write!(f, "Trust({anchors:?}, {:?}, {} verdicts)", self.revocation, self.verdicts())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+
+    use super::super::testing::*;
+    use super::*;
+
+    fn trust(authority: &Authority, revocation: Revocation, lists: &[Vec<u8>]) -> Trust {
+        let mut trust = Trust::new(vec![authority.certificate()], revocation).unwrap();
+        for list in lists {
+            trust.add_lists(list).unwrap();
+        }
+        trust
+    }
+
+    fn off(authority: &Authority) -> Trust {
+        trust(authority, Revocation::Off, &[])
+    }
+
+    fn why(result: Result<Verified, Fault>) -> IkeReason {
+        result.unwrap_err().reason
+    }
+
+    #[test]
+    fn a_chain_ends_at_an_authority_of_ours_or_is_refused() {
+        let (root, other) = (Authority::new("root"), Authority::new("other"));
+        let between = root.below("between");
+        let direct = root.issue(&Leaf::default()).certificate();
+        assert_eq!(off(&root).verify(&direct, &[], NOW).unwrap().not_after, direct.not_after);
+        assert_eq!(why(off(&other).verify(&direct, &[], NOW)), IkeReason::CertificateUntrusted);
+        // The same name is not the same authority.
+        assert_eq!(why(off(&Authority::new("root")).verify(&direct, &[], NOW)), IkeReason::CertificateUntrusted);
+        let below = between.issue(&Leaf::default()).certificate();
+        assert!(off(&root).verify(&below, &[between.certificate()], NOW).is_ok());
+        assert!(off(&root).verify(&below, &[other.certificate(), between.certificate()], NOW).is_ok(), "in any order");
+        assert_eq!(why(off(&root).verify(&below, &[], NOW)), IkeReason::CertificateUntrusted);
+        // A certificate that is no authority's issues nothing, and one with path length 0 no authority.
+        assert_eq!(why(off(&root).verify(&below, &[direct.clone()], NOW)), IkeReason::CertificateUntrusted);
+        let deeper = between.below("deeper");
+        let deep = deeper.issue(&Leaf::default()).certificate();
+        let chain = [deeper.certificate(), between.certificate()];
+        assert_eq!(why(off(&root).verify(&deep, &chain, NOW)), IkeReason::CertificateUntrusted);
+        // An authority's own certificate proves no peer.
+        assert_eq!(why(off(&root).verify(&between.certificate(), &[], NOW)), IkeReason::CertificateUsage);
+        for kind in [&PKCS_ECDSA_P384_SHA384, &PKCS_ED25519] {
+            let leaf = root.issue(&Leaf { kind, ..Leaf::default() }).certificate();
+            assert!(off(&root).verify(&leaf, &[], NOW).is_ok());
+        }
+    }
+
+    #[test]
+    fn time_decides_and_the_authority_ages_too() {
+        let root = Authority::new("root");
+        let verify = |years| off(&root).verify(&root.issue(&Leaf { years, ..Leaf::default() }).certificate(), &[], NOW);
+        assert!(verify((2027, 2029)).is_ok());
+        assert_eq!(why(verify((2026, 2027))), IkeReason::CertificateExpired);
+        assert_eq!(why(verify((2029, 2030))), IkeReason::CertificateNotYetValid);
+        let old = Authority::valid("old", (2020, 2027));
+        let leaf = old.issue(&Leaf { years: (2026, 2030), ..Leaf::default() }).certificate();
+        assert_eq!(why(off(&old).verify(&leaf, &[], NOW)), IkeReason::CertificateExpired);
+        let soon = Authority::valid("soon", (2026, 2029));
+        let verified = off(&soon).verify(&soon.issue(&Leaf::default()).certificate(), &[], NOW).unwrap();
+        assert_eq!(verified.not_after, soon.certificate().not_after, "the first of them to expire");
+    }
+
+    #[test]
+    fn usages_are_those_of_ipsec() {
+        let root = Authority::new("root");
+        let verify = |usages: &[KeyUsagePurpose], purposes: &[ExtendedKeyUsagePurpose]| {
+            let leaf = Leaf { usages: usages.to_vec(), purposes: purposes.to_vec(), ..Leaf::default() };
+            off(&root).verify(&root.issue(&leaf).certificate(), &[], NOW)
+        };
+        let ipsec = || ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 5, 5, 7, 3, 17]);
+        let before = || ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 5, 5, 8, 2, 2]);
+        let web = || ExtendedKeyUsagePurpose::ServerAuth;
+        assert!(verify(&[], &[]).is_ok());
+        assert!(verify(&[KeyUsagePurpose::ContentCommitment], &[ipsec()]).is_ok());
+        assert!(verify(&[], &[web(), ipsec()]).is_ok() && verify(&[], &[before()]).is_ok());
+        assert!(verify(&[], &[ExtendedKeyUsagePurpose::Any]).is_ok());
+        assert_eq!(why(verify(&[], &[web()])), IkeReason::CertificateUsage);
+        assert_eq!(why(verify(&[KeyUsagePurpose::KeyEncipherment], &[])), IkeReason::CertificateUsage);
+    }
+
+    #[test]
+    fn revocation_is_known_from_fresh_lists_or_the_chain_is_refused() {
+        let root = Authority::new("root");
+        let leaf = |serial| root.issue(&Leaf { serial, ..Leaf::default() }).certificate();
+        let (hard, soft) = (Revocation::HardFail, Revocation::SoftFail);
+        let fresh = root.revoke(&[66], (2027, 2029));
+        let stale = root.revoke(&[66], (2026, 2027));
+        let check = |revocation, lists: &[&Vec<u8>], serial| {
+            let lists: Vec<_> = lists.iter().map(|list| (*list).clone()).collect();
+            trust(&root, revocation, &lists).verify(&leaf(serial), &[], NOW)
+        };
+        assert!(check(hard, &[&fresh], 7).is_ok());
+        assert_eq!(why(check(hard, &[&fresh], 66)), IkeReason::CertificateRevoked);
+        assert_eq!(why(check(hard, &[], 7)), IkeReason::RevocationUnknown);
+        assert_eq!(why(check(hard, &[&stale], 7)), IkeReason::RevocationUnknown);
+        assert_eq!(
+            why(check(hard, &[&Authority::new("other").revoke(&[], (2027, 2029))], 7)),
+            IkeReason::RevocationUnknown
+        );
+        // Of two lists the newer one counts, in whatever order they were loaded.
+        let pardoned = root.revoke(&[], (2028, 2029));
+        assert!(check(hard, &[&fresh, &pardoned], 66).is_ok() && check(hard, &[&pardoned, &fresh], 66).is_ok());
+        // A list that somebody else has signed under the authority's name says nothing.
+        let forged = Authority::new("root").revoke(&[], (2027, 2029));
+        assert_eq!(why(check(hard, &[&forged], 7)), IkeReason::RevocationUnknown);
+        assert!(check(soft, &[], 7).is_ok() && check(soft, &[&stale], 7).is_ok());
+        assert_eq!(why(check(soft, &[&fresh], 66)), IkeReason::CertificateRevoked);
+        assert_eq!(why(check(soft, &[&stale], 66)), IkeReason::CertificateRevoked);
+        assert!(check(Revocation::Off, &[&fresh], 66).is_ok());
+    }
+
+    #[test]
+    fn those_between_can_be_revoked_as_well() {
+        let root = Authority::new("root");
+        let between = root.below("between");
+        let leaf = between.issue(&Leaf::default()).certificate();
+        let of_between = between.revoke(&[], (2027, 2029));
+        let serial = between.certificate().serial;
+        let of_root = root.revoke(&[1], (2027, 2029));
+        let check =
+            |lists: &[Vec<u8>]| trust(&root, Revocation::HardFail, lists).verify(&leaf, &[between.certificate()], NOW);
+        assert!(check(&[of_between.clone(), of_root]).is_ok());
+        assert_eq!(why(check(&[of_between.clone()])), IkeReason::RevocationUnknown);
+        let list = root.revoke_raw(&[&serial], (2027, 2029));
+        assert_eq!(why(check(&[of_between, list])), IkeReason::CertificateRevoked);
+    }
+
+    #[test]
+    fn what_is_no_authority_and_no_list_is_not_loaded() {
+        let root = Authority::new("root");
+        let leaf = root.issue(&Leaf::default()).certificate();
+        assert!(Trust::new(vec![leaf], Revocation::Off).unwrap_err().contains("CN=leaf"));
+        assert!(Trust::new(vec![], Revocation::Off).is_err());
+        let mut trust = off(&root);
+        assert!(trust.add_lists(b"swordfish").is_err() && trust.add_response(b"swordfish").is_err());
+        assert_eq!(trust.verdicts(), 0);
+    }
+}

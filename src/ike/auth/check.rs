@@ -2,16 +2,20 @@
 
 use super::method::{Means, PeerAuth};
 use super::octets::SignedOctets;
-use super::{PeerAuthenticated, psk};
+use super::{PeerAuthenticated, certificate, psk};
 use crate::event::IkeReason;
 use crate::ike::describe;
-use crate::wire::ike::payload::{Auth, Id};
+use crate::wire::ike::payload::{Auth, Cert, Id};
 
 /// What a peer has shown.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<'a> {
     /// Its AUTH payload.
     pub auth: &'a Auth,
+    /// Its certificates, its own first.
+    pub certificates: &'a [Cert],
+    /// The time of day, in seconds since 1970; 0: not known.
+    pub unix_now: u64,
 }
 
 /// Why a peer is not who it should be.
@@ -30,17 +34,24 @@ pub fn check(
     signed: SignedOctets<'_>,
     shown: Shown<'_>,
 ) -> Result<PeerAuthenticated, Failure> {
-    let checked = match peer {
-        PeerAuth::Psk(secrets) => psk::check(secrets, signed, shown.auth).map(Means::Psk),
+    let refused = |reason| Failure { reason, detail: who(signed.id, expected) };
+    let (means, chain) = match peer {
+        PeerAuth::Psk(secrets) => {
+            let place = psk::check(secrets, signed, shown.auth).map_err(refused)?;
+            (Means::Psk(place), None)
+        }
+        PeerAuth::Certificate(trust) => {
+            let (means, chain) = certificate::check(trust, signed, shown.auth, shown.certificates, shown.unix_now)?;
+            (means, Some(chain))
+        }
         // Whatever it has shown, it was to begin EAP instead: see `eap`.
-        PeerAuth::Eap(_) => Err(IkeReason::AuthenticationFailed),
+        PeerAuth::Eap(_) => return Err(refused(IkeReason::AuthenticationFailed)),
     };
-    let means = checked.map_err(|reason| Failure { reason, detail: who(signed.id, expected) })?;
     // RFC 7296 §3.5 leaves matching to policy; ours compares type and bytes exactly.
     if !signed.id.names(expected) {
         return Err(Failure { reason: IkeReason::WrongIdentity, detail: who(signed.id, expected) });
     }
-    Ok(PeerAuthenticated::new(signed.id.clone(), means))
+    Ok(PeerAuthenticated { chain, ..PeerAuthenticated::new(signed.id.clone(), means) })
 }
 
 /// For the log: who spoke, and who should have.

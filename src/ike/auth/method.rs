@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::certificate::Credential;
+use crate::crypto::certificate::Trust;
 use crate::ike::eap::{Authenticator, Credentials};
 use crate::secret::Secret;
 
@@ -11,6 +13,8 @@ use crate::secret::Secret;
 pub enum LocalAuth {
     /// One of these keys, the first one at first.
     Psk(Secrets),
+    /// Our certificate and its key.
+    Certificate(Arc<Credential>),
     /// EAP, which only an initiator can do.
     Eap(Credentials),
 }
@@ -20,6 +24,8 @@ pub enum LocalAuth {
 pub enum PeerAuth {
     /// Any of these keys.
     Psk(Secrets),
+    /// A certificate of these authorities.
+    Certificate(Arc<Trust>),
     /// EAP, which only an initiator can do.
     Eap(Authenticator),
 }
@@ -30,6 +36,7 @@ impl LocalAuth {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Psk(_) => "pre-shared key",
+            Self::Certificate(_) => "certificate",
             Self::Eap(method) => method.name(),
         }
     }
@@ -41,6 +48,7 @@ impl PeerAuth {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Psk(_) => "pre-shared key",
+            Self::Certificate(_) => "certificate",
             Self::Eap(method) => method.name(),
         }
     }
@@ -51,6 +59,8 @@ impl PeerAuth {
 pub enum Means {
     /// A pre-shared key, by its place in the configuration: 0 is the one that is to stay.
     Psk(usize),
+    /// A signature with a certificate, by this method or algorithm.
+    Signature(&'static str),
     /// EAP, by this method.
     Eap(&'static str),
 }
@@ -67,7 +77,7 @@ impl Means {
     pub fn under(self, before: Option<&Secrets>, now: Option<&Secrets>) -> Option<Self> {
         match self {
             Self::Psk(place) => now?.place_of(before?.of_turn(place).1).map(Self::Psk),
-            Self::Eap(_) => Some(self),
+            Self::Signature(_) | Self::Eap(_) => Some(self),
         }
     }
 }
@@ -77,6 +87,7 @@ impl fmt::Display for Means {
         match self {
             Self::Psk(0) => f.write_str("psk"),
             Self::Psk(_) => f.write_str("psk (old key)"),
+            Self::Signature(algorithm) => write!(f, "certificate, {algorithm}"),
             Self::Eap(method) => f.write_str(method),
         }
     }
@@ -132,7 +143,7 @@ macro_rules! secrets_of {
             pub fn secrets(&self) -> Option<&Secrets> {
                 match self {
                     Self::Psk(secrets) => Some(secrets),
-                    Self::Eap(_) => None,
+                    Self::Certificate(_) | Self::Eap(_) => None,
                 }
             }
 

@@ -33,7 +33,6 @@ impl SignedOctets<'_> {
     }
 
     /// All of them in a row: what a signature is made over.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for signatures"))]
     pub fn to_vec(&self) -> Vec<u8> {
         [self.message, self.nonce, self.maced_id().expose(), self.int_auth].concat()
     }

@@ -46,7 +46,7 @@ pub fn is_right(secret: &Secret, signed: SignedOctets<'_>, auth: &Auth) -> bool 
 mod tests {
     use super::*;
     use crate::crypto::suite::PrfAlg;
-    use crate::ike::auth::{Circumstances, LocalAuth, PeerAuth, PeerAuthenticated, Shown, prove};
+    use crate::ike::auth::{Circumstances, LocalAuth, PeerAuth, PeerAuthenticated, PeerSays, Shown, prove};
     use crate::wire::ike::numbers::IdType;
     use crate::wire::ike::payload::Id;
 
@@ -67,7 +67,8 @@ mod tests {
         expected: &Id,
     ) -> Result<PeerAuthenticated, IkeReason> {
         let peer = PeerAuth::Psk(keys.clone());
-        super::super::check(&peer, expected, signed, Shown { auth }).map_err(|failure| failure.reason)
+        super::super::check(&peer, expected, signed, Shown { auth, certificates: &[], unix_now: 0 })
+            .map_err(|failure| failure.reason)
     }
 
     #[test]
@@ -106,7 +107,8 @@ mod tests {
             SignedOctets { prf: PRF, message: b"message", nonce: b"nonce", sk_p: &sk_p, id: &us, int_auth: &[] };
         let local = LocalAuth::Psk(psk.clone());
         for (turn, key) in [(0, &b"new"[..]), (1, b"old"), (2, b"new")] {
-            let proof = prove(&local, signed, Circumstances { turn }).unwrap();
+            let proof = prove(&local, signed, Circumstances { turn, says: &PeerSays::default() });
+            let proof = proof.unwrap().unwrap();
             assert_eq!(proof.auth, sign(&Secret::copy_of(key), signed));
             let peer = check(&proof.auth, &psk, signed, &us).unwrap();
             assert_eq!(peer.means(), proof.means);

@@ -429,7 +429,7 @@ impl Endpoint {
                     before.is_some_and(|before| config.children.contains(before))
                 };
                 if let State::Established(state) = &mut sa.state {
-                    state.judge(&old, config, step.now);
+                    state.judge(&old, config, step);
                     let (before, now) = (old.local_auth.secrets(), config.local_auth.secrets());
                     sa.core.own_means = sa.core.own_means.map(|means| means.under(before, now).unwrap_or(means));
                     state.drop_children(&mut sa.core, step, |child| stays(child.agreed.shape));

@@ -21,9 +21,8 @@ use subtle::ConstantTimeEq;
 use super::eap;
 use crate::event::IkeReason;
 use crate::ids::ShapeId;
-use crate::ike::auth::prove::Proof;
 use crate::ike::auth::{
-    Circumstances, Failure, LocalAuth, Means, PeerAuth, PeerAuthenticated, Shown, SignedOctets, check, prove,
+    Circumstances, Failure, LocalAuth, Means, PeerAuth, PeerAuthenticated, Shown, SignedOctets, announce, check, prove,
 };
 use crate::ike::child::{self, Agreed, Declined, Offer};
 use crate::ike::collision;
@@ -74,7 +73,8 @@ impl Handshake {
 /// Sends the request, with the child SA `first` (or the first configured one).
 pub fn request(mut handshake: Handshake, core: &mut Core, step: &mut Step<'_>, first: Option<ShapeId>) -> State {
     let tunnel = core.tunnel.clone();
-    let circumstances = Circumstances { turn: core.turn };
+    let says = handshake.peer_says.clone();
+    let circumstances = Circumstances { turn: core.turn, says: &says };
     if matches!(tunnel.local_auth, LocalAuth::Eap(_)) && tunnel.ppk.as_ref().is_some_and(|ppk| ppk.required) {
         // Not done together: the configuration says so, and nothing goes on without what is required.
         let (exchange, reason) = (ExchangeType::IKE_AUTH, IkeReason::PpkRequired);
@@ -85,7 +85,8 @@ pub fn request(mut handshake: Handshake, core: &mut Core, step: &mut Step<'_>, f
     let ppk = ppk.filter(|_| !matches!(tunnel.local_auth, LocalAuth::Eap(_)));
     // RFC 8784 §3: a proof without the PPK goes along where it is not mandatory, for a responder that does not have it.
     let signed = handshake.initiator_octets(&tunnel.local_id);
-    let without = ppk.filter(|ppk| !ppk.required).and_then(|_| prove(&tunnel.local_auth, signed, circumstances));
+    let without = ppk.filter(|ppk| !ppk.required);
+    let without = without.and_then(|_| prove(&tunnel.local_auth, signed, circumstances).ok().flatten());
     let mut mixed = ppk.map(|ppk| Mixed::new(handshake.suite.prf, ppk, &handshake.keys));
     if let Some(mixed) = &mut mixed {
         handshake.swap(mixed);
@@ -94,20 +95,32 @@ pub fn request(mut handshake: Handshake, core: &mut Core, step: &mut Step<'_>, f
     if let Some(mixed) = &mut mixed {
         handshake.swap(mixed);
     }
+    let own = match own {
+        Ok(own) => own,
+        Err(Failure { reason, detail }) => {
+            step.notices.push(Notice::Failed { exchange: ExchangeType::IKE_AUTH, reason, detail });
+            return State::Ended;
+        }
+    };
     let own_auth = own.as_ref().map(|own| own.auth.data.clone());
     core.own_means = match (&own, &tunnel.local_auth) {
         (Some(own), _) => Some(own.means),
         (None, LocalAuth::Eap(credentials)) => Some(Means::Eap(credentials.name())),
         (None, _) => None,
     };
+    let (certificates, auth) = own.map_or((Vec::new(), None), |own| (own.certificates, Some(own.auth)));
     let mut payloads = vec![Payload::IdI(tunnel.local_id.clone())];
+    payloads.extend(certificates.into_iter().map(Payload::Cert));
     if step.rivals.is_empty() {
         // RFC 7296 §2.4: "asserts that this IKE SA is the only IKE SA currently active between the authenticated
         // identities".
         payloads.push(Payload::Notify(Notify::error(NotifyType::INITIAL_CONTACT)));
     }
+    payloads.extend(announce::request(&tunnel));
+    // RFC 9593 §3: the initiator says what it takes once the responder has.
+    payloads.extend(announce::methods(&tunnel).filter(|_| handshake.peer_says.names_methods()));
     payloads.push(Payload::IdR(tunnel.peer_id.clone()));
-    payloads.extend(own.into_iter().flat_map(Proof::into_payloads));
+    payloads.extend(auth.map(Payload::Auth));
     payloads.extend(mobike::supported(core));
     payloads.extend(config::request(core));
     // RFC 6023 §3: every child SA gets an exchange of its own.
@@ -175,7 +188,8 @@ pub fn process(
     let verified = if bool::from(auth.data.ct_eq(&own_auth)) {
         Err(Failure { reason: IkeReason::Reflected, detail: String::new() })
     } else {
-        check(&tunnel.peer_auth, &tunnel.peer_id, handshake.responder_octets(id), Shown { auth })
+        let shown = Shown { auth, certificates: &sorted.certificates, unix_now: step.unix_now };
+        check(&tunnel.peer_auth, &tunnel.peer_id, handshake.responder_octets(id), shown)
     };
     let proof = match verified {
         Ok(proof) => proof,
@@ -259,9 +273,12 @@ pub fn answer(
         (sorted, _) => sorted,
     };
     let (mut handshake, until) = (state.handshake, state.until);
+    if let Ok(sorted) = &sorted {
+        handshake.peer_says.hear(&sorted.notifies);
+    }
     let checked = sorted.and_then(|mut sorted| {
         ppk::choose(&mut handshake, tunnel.ppk.as_deref(), &mut sorted)?;
-        authenticate(&handshake, core, sorted)
+        authenticate(&handshake, core, step.unix_now, sorted)
     });
     let (proof, request) = match checked {
         Ok(checked) => checked,
@@ -270,12 +287,21 @@ pub fn answer(
     // A peer that has one key of several is answered with the one that it has.
     let turn = match proof.means() {
         Means::Psk(place) => place,
-        Means::Eap(_) => 0,
+        Means::Signature(_) | Means::Eap(_) => 0,
     };
-    let own = prove(&tunnel.local_auth, handshake.responder_octets(&tunnel.local_id), Circumstances { turn });
-    let Some(own) = own else {
-        let refusal = Refusal::told(IkeReason::NotResponder, Notify::error(NotifyType::AUTHENTICATION_FAILED));
-        return refuse(handshake, until, core, step, incoming, refusal);
+    let circumstances = Circumstances { turn, says: &handshake.peer_says };
+    let own = prove(&tunnel.local_auth, handshake.responder_octets(&tunnel.local_id), circumstances);
+    let failed = Notify::error(NotifyType::AUTHENTICATION_FAILED);
+    let own = match own {
+        Ok(Some(own)) => own,
+        Ok(None) => {
+            let refusal = Refusal::told(IkeReason::NotResponder, failed);
+            return refuse(handshake, until, core, step, incoming, refusal);
+        }
+        Err(Failure { reason, detail }) => {
+            let refusal = Refusal::told(reason, failed).with(detail);
+            return refuse(handshake, until, core, step, incoming, refusal);
+        }
     };
     core.own_means = Some(own.means);
     let mut payloads = vec![Payload::IdR(tunnel.local_id.clone())];
@@ -376,7 +402,12 @@ pub fn establish_answered(
 }
 
 /// Checks identity and proof.
-fn authenticate(handshake: &Handshake, core: &Core, sorted: Sorted) -> Result<(PeerAuthenticated, Sorted), Refusal> {
+fn authenticate(
+    handshake: &Handshake,
+    core: &Core,
+    unix_now: u64,
+    sorted: Sorted,
+) -> Result<(PeerAuthenticated, Sorted), Refusal> {
     let refused = |reason| Refusal::told(reason, Notify::error(NotifyType::AUTHENTICATION_FAILED));
     if eap::is_asked_for(&sorted) {
         // RFC 7296 §2.16: no AUTH asks for EAP, which this tunnel does not do.
@@ -388,7 +419,8 @@ fn authenticate(handshake: &Handshake, core: &Core, sorted: Sorted) -> Result<(P
         return Err(Refusal::missing(PayloadType::AUTH));
     };
     let tunnel = &core.tunnel;
-    let proof = check(&tunnel.peer_auth, &tunnel.peer_id, handshake.initiator_octets(id), Shown { auth })
+    let shown = Shown { auth, certificates: &sorted.certificates, unix_now };
+    let proof = check(&tunnel.peer_auth, &tunnel.peer_id, handshake.initiator_octets(id), shown)
         .map_err(|Failure { reason, detail }| refused(reason).with(detail))?;
     is_meant_for_us(core, &sorted)?;
     Ok((proof, sorted))

@@ -88,7 +88,7 @@ pub fn process(
             let (Some(id), Some(auth)) = (&sorted.id_r, &sorted.auth) else { return State::Ended };
             let tunnel = core.tunnel.clone();
             // RFC 7296 §2.16: the responder's AUTH comes first, and nothing is shown before it is right (CVE-2015-4171).
-            let shown = Shown { auth };
+            let shown = Shown { auth, certificates: &sorted.certificates, unix_now: step.unix_now };
             match auth::check(&tunnel.peer_auth, &tunnel.peer_id, handshake.responder_octets(id), shown) {
                 Ok(first) => {
                     let rounds =
@@ -159,6 +159,7 @@ pub fn begin(
     authenticator: &Authenticator,
 ) -> State {
     let InitAnswered { mut handshake, .. } = *state;
+    handshake.peer_says.hear(&request.notifies);
     let until = core.opened_at + limits::EAP_TIME;
     let tunnel = core.tunnel.clone();
     let begun = request
@@ -167,7 +168,9 @@ pub fn begin(
         .and_then(|()| is_meant_for_us(core, &request))
         .and_then(|()| {
             let signed = handshake.responder_octets(&tunnel.local_id);
-            let own = auth::prove(&tunnel.local_auth, signed, Circumstances::default());
+            let circumstances = Circumstances { turn: 0, says: &handshake.peer_says };
+            let own = auth::prove(&tunnel.local_auth, signed, circumstances)
+                .map_err(|Failure { reason, detail }| told(reason).with(detail))?;
             let own = own.ok_or_else(|| told(IkeReason::NotResponder))?;
             let name = tunnel.name.as_bytes();
             let (server, packet) = Server::begin(authenticator, name, step.unix_now, step.entropy)

@@ -21,6 +21,7 @@ use crate::entropy::Entropy;
 use crate::event::IkeReason;
 use crate::ids::ShapeId;
 use crate::ike::account::{self, Heard, Outcome, Said, Topic};
+use crate::ike::auth::{PeerSays, announce};
 use crate::ike::config::{Childless, TunnelConfig};
 use crate::ike::error::Refusal;
 use crate::ike::exchange::intermediate;
@@ -146,6 +147,7 @@ impl InitRequested {
         payloads.push(Payload::Nonce(Nonce(self.nonce.clone())));
         payloads.extend(natd::notifies(core.spis, core.path, self.false_source));
         payloads.extend(core.tunnel.fragmentation.then(|| say(FRAGMENTS)));
+        payloads.extend(announce::hashes(&core.tunnel));
         let follows = core.tunnel.ike.iter().any(|suite| !suite.additional.is_empty());
         payloads.extend(follows.then(|| say(INTERMEDIATE)));
         payloads.extend(core.tunnel.ppk.is_some().then(|| say(PPK)));
@@ -258,6 +260,7 @@ pub fn process(
     let messages = [request, incoming.datagram.to_vec()];
     let mut handshake = handshake(step, suite, &shared, [state.nonce, nonce], spis, true, messages);
     handshake.offers_ppk = offers_ppk;
+    handshake.peer_says.hear(&notifies);
     let left = suite.additional.iter().map(|(_, group)| group).collect();
     Ok(intermediate::request(handshake, core, step, left, state.first))
 }
@@ -366,6 +369,7 @@ fn handshake(
         signed_later: (Vec::new(), Vec::new()),
         offers_ppk: false,
         uses_ppk: false,
+        peer_says: PeerSays::default(),
     }
 }
 
@@ -495,6 +499,10 @@ pub fn answer(
     payloads.extend(core.fragments.supported.then(|| say(FRAGMENTS)));
     // RFC 6023 §3: the responder says so, and the initiator then may.
     payloads.extend((tunnel.peering.childless != Childless::Off).then(|| say(CHILDLESS)));
+    let signs = says(&request.notifies, NotifyType::SIGNATURE_HASH_ALGORITHMS);
+    payloads.extend(announce::hashes(tunnel).filter(|_| signs));
+    payloads.extend(announce::methods(tunnel));
+    payloads.extend(announce::request(tunnel));
     let left: VecDeque<_> = chosen.suite.additional.iter().map(|(_, group)| group).collect();
     payloads.extend((!left.is_empty()).then(|| say(INTERMEDIATE)));
     payloads.extend(offers_ppk.then(|| say(PPK)));
@@ -503,6 +511,7 @@ pub fn answer(
     let messages = [incoming.datagram.to_vec(), response];
     let mut handshake = handshake(step, chosen.suite, &shared, [request.nonce, nonce], spis, false, messages);
     handshake.offers_ppk = offers_ppk;
+    handshake.peer_says.hear(&request.notifies);
     let until = step.now + limits::HALF_OPEN_TIME;
     let state = InitAnswered { handshake, left, until, junk: 0, deaf_until: None };
     Ok(IkeSa { core, state: State::InitAnswered(Box::new(state)) })

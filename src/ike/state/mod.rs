@@ -29,6 +29,7 @@ pub use init_requested::{InitRequested, Purpose};
 pub use intermediate_requested::IntermediateRequested;
 pub use spare::Spare;
 
+use super::auth::PeerSays;
 use super::error::Refusal;
 use super::ike_sa::{Core, Incoming};
 use super::keymat::IkeKeys;
@@ -99,6 +100,8 @@ pub struct Handshake {
     pub offers_ppk: bool,
     /// Whether a PPK is in the keys.
     pub uses_ppk: bool,
+    /// What the peer has said of the signatures that it takes.
+    pub peer_says: PeerSays,
 }
 
 impl State {

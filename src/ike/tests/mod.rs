@@ -1,6 +1,7 @@
 //! Two endpoints over a network in memory, in virtual time.
 
 mod abuse;
+mod certificates;
 mod child_collision;
 mod child_rekey;
 mod children;

@@ -199,7 +199,7 @@ impl Established {
             reauth_at: step.now + lifetime.soft + (lifetime.hard.saturating_sub(lifetime.soft)) / 2,
             peer_token: None,
         };
-        state.heed_proof(step.now);
+        state.heed_proof(step.now, step.unix_now);
         state
     }
 

@@ -103,16 +103,21 @@ impl Established {
     }
 
     /// After a reload: does what the peer has proved itself with count still? If not, the peer proves itself anew.
-    pub fn judge(&mut self, before: &TunnelConfig, config: &TunnelConfig, now: Instant) {
+    pub fn judge(&mut self, before: &TunnelConfig, config: &TunnelConfig, step: &Step<'_>) {
         let stood = self.proof.ends().is_none();
-        self.proof.judge(&before.peer_auth, &config.peer_auth, now);
+        self.proof.judge(&before.peer_auth, &config.peer_auth, step.now, step.unix_now);
         if stood {
-            self.heed_proof(now);
+            self.heed_proof(step.now, step.unix_now);
         }
     }
 
-    /// A proof that does not count any more lasts until another IKE SA has the place of this one, and not for long.
-    pub(super) fn heed_proof(&mut self, now: Instant) {
+    /// A proof that does not count any more lasts until another IKE SA has the place of this one, and not for long. One by
+    /// certificates lasts no longer than they do.
+    pub(super) fn heed_proof(&mut self, now: Instant, unix_now: u64) {
+        if let Some(left) = self.proof.valid_for(unix_now).map(Duration::from_secs) {
+            self.expires_at = self.expires_at.min(now + left);
+            self.reauth_at = self.reauth_at.min(now + left.saturating_sub(limits::ANEW_TIME));
+        }
         if let Some(ends) = self.proof.ends() {
             self.reauth_at = now;
             self.expires_at = self.expires_at.min(ends);
