@@ -187,6 +187,17 @@ pub enum Event {
         /// By the peer.
         peers: bool,
     },
+    /// A certificate of ours, or of an authority that a peer is checked against, is about to expire.
+    CertificateExpires {
+        /// A tunnel that uses it, by name.
+        tunnel: String,
+        /// Whether it is in our own chain.
+        ours: bool,
+        /// Whose it is.
+        subject: String,
+        /// In how many days; 0: it has expired.
+        days: i64,
+    },
     /// An IKE SA has ended.
     IkeDown {
         /// Tunnel by name.

@@ -121,6 +121,9 @@ pub(super) struct Auth {
     pub(super) ca: Option<At<Vec<At<String>>>>,
     pub(super) name: Option<At<String>>,
     pub(super) allow_weak: Option<At<String>>,
+    pub(super) revocation: Option<At<String>>,
+    pub(super) crl: Option<At<Vec<At<String>>>>,
+    pub(super) ocsp: Option<At<Vec<At<String>>>>,
 }
 
 impl Auth {
@@ -136,6 +139,9 @@ impl Auth {
             ("ca", self.ca.as_ref().map(At::span)),
             ("name", self.name.as_ref().map(At::span)),
             ("allow_weak", self.allow_weak.as_ref().map(At::span)),
+            ("revocation", self.revocation.as_ref().map(At::span)),
+            ("crl", self.crl.as_ref().map(At::span)),
+            ("ocsp", self.ocsp.as_ref().map(At::span)),
         ]
         .into_iter()
         .filter_map(|(key, span)| Some((key, span?)))
@@ -260,7 +266,7 @@ fn read_ppk(section: &mut Section<'_, '_>) -> Ppk {
 
 fn read_auth(section: &mut Section<'_, '_>) -> Auth {
     Auth {
-        method: section.required("method", "\"psk\", \"eap-mschapv2\" or \"eap-tls\"").string(),
+        method: section.required("method", "\"psk\", \"certificate\", \"eap-mschapv2\" or \"eap-tls\"").string(),
         secret: section.one_or_more("secret"),
         user: section.string("user"),
         password: section.string("password"),
@@ -270,6 +276,9 @@ fn read_auth(section: &mut Section<'_, '_>) -> Auth {
         ca: section.one_or_more("ca"),
         name: section.string("name"),
         allow_weak: section.string("allow_weak"),
+        revocation: section.string("revocation"),
+        crl: section.one_or_more("crl"),
+        ocsp: section.one_or_more("ocsp"),
     }
 }
 

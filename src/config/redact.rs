@@ -36,7 +36,7 @@ pub(super) fn redact(text: &str, document: &Spanned<DeTable<'_>>) -> String {
 }
 
 /// What stands under `auth` and may be shown.
-const PLAIN: &[&str] = &["method", "user", "name", "allow_weak"];
+const PLAIN: &[&str] = &["method", "user", "name", "allow_weak", "revocation"];
 
 /// Whether what stands under this key may be a secret.
 fn is_telling(key: &str) -> bool {

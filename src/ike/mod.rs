@@ -19,6 +19,7 @@ pub mod eap;
 pub mod endpoint;
 mod error;
 mod exchange;
+mod expiry;
 mod fragment;
 mod half_open;
 mod heads;

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::table::{pairs, table};
 use crate::config::{Loaded, Problem, TunnelInfo, identity, strength};
-use crate::ike::config::{Start, TunnelConfig};
+use crate::crypto::certificate::Revocation;
+use crate::ike::config::{LocalAuth, PeerAuth, Start, TunnelConfig};
 use crate::platform::host_check::Finding;
 use crate::policy::{Rule, Service};
 
@@ -53,6 +54,9 @@ fn authentication(info: &TunnelInfo, tunnel: &TunnelConfig) -> String {
     if tunnel.local_auth.is_eap() || tunnel.peer_auth.is_eap() {
         return format!("we by {}, the peer by {}", tunnel.local_auth.word(), tunnel.peer_auth.word());
     }
+    if info.psk_bits.is_none() || tunnel.local_auth.secrets().is_none() || tunnel.peer_auth.secrets().is_none() {
+        return format!("we by {}, the peer by {}", certificate(tunnel), authorities(tunnel));
+    }
     let keys = tunnel.peer_auth.secrets().map_or(0, |secrets| secrets.iter().count());
     match (info.psk_bits, keys) {
         (Some(bits), 0 | 1) => format!("pre-shared key of about {bits} bits{}", judgement(bits)),
@@ -61,6 +65,37 @@ fn authentication(info: &TunnelInfo, tunnel: &TunnelConfig) -> String {
         }
         (None, _) => String::new(),
     }
+}
+
+fn certificate(tunnel: &TunnelConfig) -> String {
+    let LocalAuth::Certificate(credential) = &tunnel.local_auth else { return tunnel.local_auth.word().to_owned() };
+    match credential.own() {
+        Some(own) => {
+            format!("certificate {} ({}), valid until {}", own.subject_text, own.key.kind.as_str(), day(own.not_after))
+        }
+        None => "certificate".to_owned(),
+    }
+}
+
+fn authorities(tunnel: &TunnelConfig) -> String {
+    let PeerAuth::Certificate(trust) = &tunnel.peer_auth else { return tunnel.peer_auth.word().to_owned() };
+    let anchors =
+        trust.anchors().iter().map(|anchor| format!("{}, valid until {}", anchor.subject_text, day(anchor.not_after)));
+    let anchors: Vec<_> = anchors.collect();
+    let revocation = match trust.revocation() {
+        Revocation::HardFail => "hard-fail",
+        Revocation::SoftFail => "soft-fail",
+        Revocation::Off => "off",
+    };
+    format!(
+        "a certificate of {}; revocation {revocation}, {} lists and responses",
+        anchors.join(" or "),
+        trust.verdicts()
+    )
+}
+
+fn day(unix: i64) -> String {
+    jiff::Timestamp::from_second(unix).map(|time| time.strftime("%Y-%m-%d").to_string()).unwrap_or_default()
 }
 
 fn rule_row(loaded: &Loaded, rule: &Rule) -> [String; 7] {

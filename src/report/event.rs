@@ -31,6 +31,14 @@ fn known(event: &Value) -> Option<String> {
             field("peer_auth"),
             event["handshake_ms"]
         ),
+        "certificate-expires" => {
+            let whose = if event["ours"] == true { "our certificate" } else { "the authority" };
+            match event["days"].as_i64() {
+                Some(0) => format!("{whose} {} has expired", field("subject")),
+                Some(1) => format!("{whose} {} expires within a day", field("subject")),
+                days => format!("{whose} {} expires in {} days", field("subject"), days.unwrap_or(0)),
+            }
+        }
         "old-secret-used" => {
             let who = match (event["ours"] == true, event["peers"] == true) {
                 (true, true) => "both sides have",

@@ -16,7 +16,7 @@ use portcullis::platform::namespace::Namespace;
 use portcullis::platform::netlink::Netlink;
 
 /// OpenSSL comes first: charon's own AES is a tenth as fast.
-const PLUGINS: &str = "random nonce openssl curve25519 sha1 sha2 hmac pem pkcs1 pkcs8 x509 pubkey constraints kdf \
+const PLUGINS: &str = "random nonce openssl curve25519 sha1 sha2 hmac pem pkcs1 pkcs8 x509 pubkey constraints revocation kdf \
                        kernel-libipsec kernel-netlink socket-default vici updown";
 
 /// What a test changes of the connection; the rest is the same in all.
@@ -90,6 +90,18 @@ impl Charon {
 
     /// Starts it as gateway `side` and loads the text of a whole swanctl.conf.
     pub fn start_with(topology: &Topology, side: Side, folder: &Path, swanctl: &str) -> Self {
+        Self::start_among(topology, side, folder, swanctl, &[], "")
+    }
+
+    /// The same among these files (`x509/peer.pem`, `private/peer.pem`, ..), with more lines for `charon-systemd { }`.
+    pub fn start_among(
+        topology: &Topology,
+        side: Side,
+        folder: &Path,
+        swanctl: &str,
+        files: &[(&str, &str)],
+        settings: &str,
+    ) -> Self {
         let place: &Namespace = match side {
             Side::A => &topology.gateway_a,
             Side::B => &topology.gateway_b,
@@ -101,15 +113,20 @@ impl Charon {
         let socket = folder.join("vici");
         let _ = fs::remove_file(&socket);
         let main = format!(
-            "charon-systemd {{\n load = {PLUGINS}\n retransmit_tries = 3\n retransmit_timeout = 1.0\n \
+            "charon-systemd {{\n {settings}\n load = {PLUGINS}\n retransmit_tries = 3\n retransmit_timeout = 1.0\n \
              plugins {{ vici {{ socket = unix://{socket} }} }}\n \
              filelog {{ file {{ path = {log}\n flush_line = yes\n default = 1\n ike = 2\n cfg = 2 }} }}\n}}\n\
-             swanctl {{ load = openssl pem pkcs1 random\n socket = unix://{socket} }}\n",
+             swanctl {{ load = openssl curve25519 pem pkcs1 pkcs8 x509 pubkey random\n socket = unix://{socket} }}\n",
             socket = socket.display(),
             log = folder.join("log").display(),
         );
         fs::write(folder.join("strongswan.conf"), main).unwrap();
         write(&folder.join("swanctl.conf"), swanctl);
+        for (name, content) in files {
+            let file = folder.join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            write(&file, content);
+        }
         let output = || Stdio::from(fs::File::create(folder.join("output")).unwrap());
         let mut command = Command::new("charon-systemd");
         command.env("STRONGSWAN_CONF", folder.join("strongswan.conf"));
@@ -144,6 +161,7 @@ impl Charon {
         let output = Command::new("swanctl")
             .args(arguments)
             .env("STRONGSWAN_CONF", self.folder.join("strongswan.conf"))
+            .env("SWANCTL_DIR", &self.folder)
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .output()
             .expect("swanctl starts");

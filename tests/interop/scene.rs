@@ -33,6 +33,8 @@ pub struct Ours {
     pub psk: String,
     /// The remote end of the rule.
     pub to: String,
+    /// How both sides prove themselves, in place of the preshared key.
+    pub auth: Option<String>,
     /// Further lines of the tunnel.
     pub tunnel: &'static str,
     /// Further lines of the rule.
@@ -46,6 +48,7 @@ impl Default for Ours {
             esp: "aes256gcm16-ecp384",
             psk: super::PSK.into(),
             to: V4.host_b.to_string(),
+            auth: None,
             tunnel: "",
             rule: "",
         }
@@ -79,12 +82,14 @@ impl Scene {
     /// Starts Portcullis as gateway A. It opens the tunnel by itself only if it is the opener.
     pub fn portcullis(&self, ours: &Ours, opener: Opener) -> Gateway {
         let start = if opener == Opener::We { "always" } else { "manual" };
-        let Ours { ike, esp, psk, to, tunnel, rule } = ours;
+        let Ours { ike, esp, psk, to, auth, tunnel, rule } = ours;
+        let psk = || format!("auth = {{ method = \"psk\", secret = \"hex:{psk}\" }}");
+        let auth = auth.clone().unwrap_or_else(psk);
         let config = format!(
             "[gateway]\nstate_dir = \"@FOLDER@/state\"\ncontrol_socket = \"@FOLDER@/control.sock\"\n\n\
              [agreement.lab]\nkind = \"lab\"\n\n\
              [tunnel.peer]\nagreement = \"lab\"\nlocal = \"{local}\"\npeer = \"{peer}\"\nstart = \"{start}\"\n\
-             auth = {{ method = \"psk\", secret = \"hex:{psk}\" }}\nike = [\"{ike}\"]\nesp = [\"{esp}\"]\n{tunnel}\n\n\
+             {auth}\nike = [\"{ike}\"]\nesp = [\"{esp}\"]\n{tunnel}\n\n\
              [[rule]]\nname = \"mq\"\ntunnel = \"peer\"\nclause = \"lab\"\nfrom = [\"{from}\"]\nto = [\"{to}\"]\n\
              service = \"mq\"\n{rule}\n",
             local = V4.gateway_a,
@@ -98,6 +103,11 @@ impl Scene {
         let speaks = gateway.wait_for(Duration::from_secs(10), |_| true);
         assert!(speaks.is_some(), "the gateway does not start:\n{}", gateway.log());
         gateway
+    }
+
+    /// A folder for whatever a case needs beside the configuration.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Starts charon as gateway B.

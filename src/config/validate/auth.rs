@@ -1,6 +1,6 @@
 //! `auth` and `peer_auth`: what we prove ourselves with, and what the peer has to.
 
-use super::{choice, eap};
+use super::{certificate, choice, eap};
 use crate::config::problem::{Problems, Span};
 use crate::config::raw::{self, At};
 use crate::config::secrets::Sources;
@@ -24,22 +24,29 @@ pub(in crate::config) struct Auth {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Method {
     Psk,
+    Certificate,
     EapMschapV2,
     EapTls,
 }
 
-const METHODS: &[(&str, Method)] =
-    &[("psk", Method::Psk), ("eap-mschapv2", Method::EapMschapV2), ("eap-tls", Method::EapTls)];
+const METHODS: &[(&str, Method)] = &[
+    ("psk", Method::Psk),
+    ("certificate", Method::Certificate),
+    ("eap-mschapv2", Method::EapMschapV2),
+    ("eap-tls", Method::EapTls),
+];
 
 impl Method {
     fn is_eap(self) -> bool {
-        self != Self::Psk
+        matches!(self, Self::EapMschapV2 | Self::EapTls)
     }
 
     /// The keys that go with it in `auth`, or in `peer_auth`.
     fn keys(self, peers: bool) -> &'static [&'static str] {
         match (self, peers) {
             (Self::Psk, _) => &["secret"],
+            (Self::Certificate, false) => &["certificate", "key"],
+            (Self::Certificate, true) => &["ca", "revocation", "crl", "ocsp"],
             (Self::EapMschapV2, false) => &["user", "password", "allow_weak"],
             (Self::EapMschapV2, true) => &["users", "allow_weak"],
             (Self::EapTls, false) => &["user", "certificate", "key", "ca", "name"],
@@ -67,6 +74,12 @@ pub(super) fn check(
                 .mend("add peer_auth = { method = \"psk\", secret = \"file:...\" }");
             return None;
         }
+        None if method == Method::Certificate => {
+            problems
+                .error(&auth.span(), "it is not said whose certificates the peer may have", "this is our own proof")
+                .mend("add peer_auth = { method = \"certificate\", ca = [\"file:...\"], crl = [\"file:...\"] }");
+            return None;
+        }
         None => (auth, method),
     };
     if method.is_eap() && peer_method.is_eap() {
@@ -89,6 +102,7 @@ pub(super) fn check(
     }
     let ours = match method {
         Method::Psk => psk(auth, raw, sources, problems).map(|(secrets, bits)| (LocalAuth::Psk(secrets), Some(bits))),
+        Method::Certificate => certificate::local(auth, ids[0], sources, problems).map(|of| (of, None)),
         Method::EapMschapV2 => eap::user(auth, sources, problems).map(|of| (LocalAuth::Eap(of), None)),
         Method::EapTls => eap::client(auth, ids, sources, problems).map(|of| (LocalAuth::Eap(of), None)),
     };
@@ -100,6 +114,7 @@ pub(super) fn check(
         (Method::Psk, _) => {
             psk(peer, raw, sources, problems).map(|(secrets, bits)| (PeerAuth::Psk(secrets), Some(bits)))
         }
+        (Method::Certificate, _) => certificate::peer(peer, ids[1], sources, problems).map(|of| (of, None)),
         (Method::EapMschapV2, _) => eap::users(peer, sources, problems).map(|of| (PeerAuth::Eap(of), None)),
         (Method::EapTls, _) => eap::server(peer, ids, sources, problems).map(|of| (PeerAuth::Eap(of), None)),
     };

@@ -4,6 +4,7 @@
 
 mod agreement;
 mod auth;
+mod certificate;
 mod eap;
 mod gateway;
 mod lifetime;

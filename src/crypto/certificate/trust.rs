@@ -100,6 +100,13 @@ impl Trust {
         Ok(Self { anchors, revocation, lists: Vec::new(), responses: Responses::default(), source })
     }
 
+    /// What stands for authorities whose files have not been read: nobody comes by them.
+    #[must_use]
+    pub fn unread(revocation: Revocation) -> Self {
+        let responses = Responses::default();
+        Self { anchors: Vec::new(), revocation, lists: Vec::new(), responses, source: Vec::new() }
+    }
+
     /// Adds the revocation lists of a file, in PEM or DER.
     pub fn add_lists(&mut self, file: &[u8]) -> Result<(), String> {
         let pem: Vec<_> = CertificateRevocationListDer::pem_slice_iter(file).filter_map(Result::ok).collect();

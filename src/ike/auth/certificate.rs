@@ -24,7 +24,7 @@ use crate::wire::ike::payload::{Auth, Cert, Id};
 /// Our certificate, those between it and an authority, and its key.
 pub struct Credential {
     chain: Vec<Certificate>,
-    key: SigningKey,
+    key: Option<SigningKey>,
 }
 
 impl Credential {
@@ -44,13 +44,19 @@ impl Credential {
         if chain.len() > MAX_CHAIN {
             return Err(format!("the chain has more than {MAX_CHAIN} certificates"));
         }
-        Ok(Self { chain, key })
+        Ok(Self { chain, key: Some(key) })
+    }
+
+    /// What stands for one whose files have not been read: it proves nothing.
+    #[must_use]
+    pub fn unread() -> Self {
+        Self { chain: Vec::new(), key: None }
     }
 
     /// Our own certificate.
     #[must_use]
-    pub fn own(&self) -> &Certificate {
-        self.chain.first().expect("never none")
+    pub fn own(&self) -> Option<&Certificate> {
+        self.chain.first()
     }
 
     /// All of them.
@@ -62,7 +68,7 @@ impl Credential {
     /// Whether it carries an identity.
     #[must_use]
     pub fn carries(&self, id: &Id) -> bool {
-        name::carries(self.own(), id)
+        self.own().is_some_and(|own| name::carries(own, id))
     }
 }
 
@@ -77,7 +83,7 @@ impl Eq for Credential {}
 
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Credential({:?})", self.own().subject_text)
+        write!(f, "Credential({:?})", self.own().map(|own| &own.subject_text))
     }
 }
 
@@ -87,7 +93,13 @@ pub fn sign(
     signed: SignedOctets<'_>,
     says: &PeerSays,
 ) -> Result<(Auth, Vec<Cert>, Means), Failure> {
-    let kind = credential.key.public().kind;
+    let Some(key) = &credential.key else {
+        return Err(Failure {
+            reason: IkeReason::MethodMismatch,
+            detail: "our certificate has not been read".to_owned(),
+        });
+    };
+    let kind = key.public().kind;
     let refused = || Failure {
         reason: IkeReason::MethodMismatch,
         detail: format!("the peer takes no signature that our {} key makes", kind.as_str()),
@@ -96,7 +108,7 @@ pub fn sign(
     let octets = signed.to_vec();
     let (data, means) = match (method, algorithm) {
         (_, Some(algorithm)) => {
-            let signature = credential.key.sign(algorithm, &octets).ok_or_else(refused)?;
+            let signature = key.sign(algorithm, &octets).ok_or_else(refused)?;
             // RFC 7427 §3: the length of the AlgorithmIdentifier, the identifier, the signature.
             let identifier = algorithm.identifier();
             let mut data = vec![u8::try_from(identifier.len()).unwrap_or(u8::MAX)];
@@ -106,9 +118,9 @@ pub fn sign(
         }
         (AuthMethod::RSA, None) => {
             let algorithm = Algorithm::RsaPkcs1(Hash::Sha256);
-            (credential.key.sign(algorithm, &octets).ok_or_else(refused)?, old(method))
+            (key.sign(algorithm, &octets).ok_or_else(refused)?, old(method))
         }
-        _ => (credential.key.sign_fixed(&octets).ok_or_else(refused)?, old(method)),
+        _ => (key.sign_fixed(&octets).ok_or_else(refused)?, old(method)),
     };
     let certificates = credential
         .chain

@@ -21,6 +21,7 @@ use crate::ike::connection::{Connection, same_negotiation};
 use crate::ike::cookie::CookieJar;
 use crate::ike::crash::TokenMaker;
 use crate::ike::exchange::mobike;
+use crate::ike::expiry::Expiry;
 use crate::ike::half_open::HalfOpen;
 use crate::ike::ike_sa::IkeSa;
 use crate::ike::path::Path;
@@ -58,6 +59,7 @@ pub struct Endpoint {
     shutting_down: bool,
     now: Instant,
     unix_now: u64,
+    expiry: Expiry,
 }
 
 impl Endpoint {
@@ -88,6 +90,7 @@ impl Endpoint {
             shutting_down: false,
             now: Instant::ZERO,
             unix_now: 0,
+            expiry: Expiry::default(),
         }
     }
 
@@ -95,6 +98,7 @@ impl Endpoint {
     /// and until it is known none of them is valid.
     pub fn set_time_of_day(&mut self, unix_now: u64) {
         self.unix_now = unix_now;
+        self.expiry.look(unix_now, &self.config, &mut self.out);
     }
 
     /// From now on peers are given tokens that are made from `secret` (RFC 6290): after a restart with the same secret
@@ -108,6 +112,7 @@ impl Endpoint {
     pub fn reload(&mut self, now: Instant, config: Arc<Config>) {
         self.now = self.now.max(now);
         self.config = config;
+        self.expiry.look_again();
         let wanted: BTreeMap<TunnelId, Arc<TunnelConfig>> =
             self.config.tunnels.iter().map(|tunnel| (tunnel.id, Arc::clone(tunnel))).collect();
         let known: Vec<TunnelId> = self.connections.keys().copied().collect();

@@ -241,3 +241,33 @@ fn an_ike_sa_lasts_no_longer_than_the_certificates_of_its_peer() {
     pair.assert_up(1);
     assert!(pair.status(B).ike.unwrap().expires_in_s > hour);
 }
+
+#[test]
+fn each_certificate_is_told_of_four_times_ahead_and_once_when_it_is_over() {
+    let authority = Authority::valid("ca", (2026, 2031));
+    let leaf = authority.issue(&Leaf { hosts: names(A), years: (2026, 2028), ..Leaf::default() });
+    let end = u64::try_from(leaf.certificate().not_after).unwrap();
+    let mut a = tunnel(A);
+    a.local_auth = credential(&leaf, &[]);
+    a.peer_auth = by(&authority, Revocation::Off, &[]);
+    let mut pair = Pair::new(a.copied(), tunnel(B));
+    let mut told = |pair: &mut Pair, unix_now: u64| {
+        pair.sides[A].endpoint.set_time_of_day(unix_now);
+        pair.drain(A);
+        let of = |event: Event| match event {
+            Event::CertificateExpires { ours: true, subject, days, .. } if subject == "CN=leaf" => Some(days),
+            Event::CertificateExpires { .. } => panic!("{event:?}"),
+            _ => None,
+        };
+        std::mem::take(&mut pair.sides[A].events).into_iter().filter_map(of).collect::<Vec<_>>()
+    };
+    let day = 86_400;
+    let hours = 0..24 * 41;
+    let all: Vec<_> = hours.flat_map(|hour| told(&mut pair, end - 40 * day + hour * 3600)).collect();
+    assert_eq!(all, [30, 14, 7, 1, 0]);
+    // A reload of the same says nothing again; a gateway that starts late says where it stands.
+    pair.reload(A, a.copied());
+    assert!(told(&mut pair, end).is_empty());
+    let mut late = Pair::new(a, tunnel(B));
+    assert_eq!(told(&mut late, end - 10 * day), [10]);
+}
