@@ -8,7 +8,7 @@ mod der;
 mod flaw;
 mod ocsp;
 #[cfg(test)]
-pub mod testing;
+pub(crate) mod testing;
 mod trust;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

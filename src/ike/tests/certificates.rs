@@ -251,7 +251,7 @@ fn each_certificate_is_told_of_four_times_ahead_and_once_when_it_is_over() {
     a.local_auth = credential(&leaf, &[]);
     a.peer_auth = by(&authority, Revocation::Off, &[]);
     let mut pair = Pair::new(a.copied(), tunnel(B));
-    let mut told = |pair: &mut Pair, unix_now: u64| {
+    let told = |pair: &mut Pair, unix_now: u64| {
         pair.sides[A].endpoint.set_time_of_day(unix_now);
         pair.drain(A);
         let of = |event: Event| match event {
