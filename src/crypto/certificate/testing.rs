@@ -51,7 +51,6 @@ impl Default for Leaf<'_> {
 /// A certificate with its key.
 pub struct Issued {
     pub der: Vec<u8>,
-    pub pem: String,
     pub key_pem: String,
 }
 
@@ -103,10 +102,6 @@ impl Authority {
         Certificate::from_der(self.issuer.der()).unwrap()
     }
 
-    pub fn pem(&self) -> String {
-        self.issuer.pem()
-    }
-
     /// A certificate of it.
     pub fn issue(&self, leaf: &Leaf<'_>) -> Issued {
         self.issue_for(leaf, KeyPair::generate_for(leaf.kind).unwrap())
@@ -124,7 +119,7 @@ impl Authority {
         params.extended_key_usages.clone_from(&leaf.purposes);
         params.key_usages.clone_from(&leaf.usages);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Issued { der: certificate.der().to_vec(), pem: certificate.pem(), key_pem: key.serialize_pem() }
+        Issued { der: certificate.der().to_vec(), key_pem: key.serialize_pem() }
     }
 
     /// A revocation list of it, made and renewed in these years.

@@ -132,7 +132,7 @@ pub fn request(mut handshake: Handshake, core: &mut Core, step: &mut Step<'_>, f
     payloads.push(Payload::Notify(Notify::error(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED)));
     payloads.extend(step.token(core));
     payloads.extend(ppk.map(ppk::identity));
-    let no_ppk = |without: Proof| Payload::Notify(Notify::status(NotifyType::NO_PPK_AUTH, without.auth.data));
+    let no_ppk = |without: prove::Proof| Payload::Notify(Notify::status(NotifyType::NO_PPK_AUTH, without.auth.data));
     payloads.extend(without.map(no_ppk));
     core.request(step, &mut handshake.protection, ExchangeType::IKE_AUTH, &payloads)
         .expect("IKE_SA_INIT is complete, so the window is free");
