@@ -109,7 +109,7 @@ fn the_ordinary_answer_is_at_most_a_fifth_longer_than_the_shortest_request() {
         message.payloads.retain(|payload| !matches!(payload, Payload::Notify(_)));
     });
     let plain = answers(&mut pair, &short);
-    assert_eq!(notified(&plain), [], "it is answered without a cookie");
+    assert!(!notified(&plain).contains(&NotifyType::COOKIE), "it is answered without a cookie");
     let ratio = plain[0].encode().len() * 100 / short.bytes.len();
     assert!(ratio <= 120, "{ratio} percent");
 }

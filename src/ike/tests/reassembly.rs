@@ -1,3 +1,5 @@
+//! Fragments in every order, twice, forged, too many and too few (RFC 7383 §2.6).
+
 use proptest::prelude::*;
 
 use super::*;
