@@ -6,7 +6,9 @@
 pub mod config_file;
 pub mod control_socket;
 pub mod esp_open;
+pub mod explain;
 pub mod ike;
+pub mod import_file;
 pub mod inner_ip;
 pub mod responder;
 pub mod seeds;

@@ -65,9 +65,21 @@ pub fn ike_sas(data: &[u8]) -> usize {
     after(data).map_or(0, |world| world.keys.len())
 }
 
+/// The same conversation with a responder that does not have the key: what it seals is sealed with the keys of IKE_SA_INIT,
+/// which anybody makes, and what it sends in the clear goes to the initiator. Neither side may ever install an SA.
+pub fn hostile_responder(data: &[u8]) {
+    let Some((&mode, mut rest)) = data.split_first() else { return };
+    let mut world = World::new(mode, true);
+    for (what, bytes) in std::iter::from_fn(|| steps::next(&mut rest)).take(MAX_STEPS) {
+        world.step(what, bytes);
+        assert_eq!(world.installed, [0, 0], "an SA with somebody who does not have the key");
+    }
+    world.asked();
+}
+
 fn after(data: &[u8]) -> Option<World> {
     let (&mode, mut rest) = data.split_first()?;
-    let mut world = World::new(mode);
+    let mut world = World::new(mode, false);
     for (what, bytes) in std::iter::from_fn(|| steps::next(&mut rest)).take(MAX_STEPS) {
         world.step(what, bytes);
     }
@@ -91,6 +103,8 @@ struct Delivered {
 
 struct World {
     mode: u8,
+    /// The responder has another key, and the datagrams that nobody sealed go to the initiator.
+    hostile: bool,
     sides: [Endpoint; 2],
     now: Instant,
     /// To each side: from, to, bytes.
@@ -109,13 +123,18 @@ struct World {
 }
 
 impl World {
-    fn new(mode: u8) -> Self {
+    fn new(mode: u8, hostile: bool) -> Self {
         let side = |side: usize| {
-            let config = Arc::new(configuration(side, mode));
-            Endpoint::new(config, Box::new(SeededEntropy::new(side as u64 + 1)), true)
+            let config = Arc::new(configuration(side, mode, hostile));
+            let mut endpoint = Endpoint::new(config, Box::new(SeededEntropy::new(side as u64 + 1)), true);
+            if mode & 64 != 0 {
+                endpoint.remember_by(Secret::copy_of(&[side as u8; 32]));
+            }
+            endpoint
         };
         let mut world = Self {
             mode,
+            hostile,
             sides: [side(A), side(B)],
             now: Instant::from_nanos(1_000_000_000_000),
             lines: [VecDeque::new(), VecDeque::new()],
@@ -141,11 +160,12 @@ impl World {
             1 => self.deliver_all(),
             // One datagram of the peer, changed on the way.
             2 => {
-                let Some((_, _, mut datagram)) = self.lines[B].pop_front() else { return };
+                let to = if self.hostile { A } else { B };
+                let Some((_, _, mut datagram)) = self.lines[to].pop_front() else { return };
                 if change(&mut datagram, bytes) {
                     self.unsealed(what, &datagram);
                 } else {
-                    self.deliver(B, &datagram);
+                    self.deliver(to, &datagram);
                 }
             }
             // One datagram of either, changed before it was sealed.
@@ -174,8 +194,9 @@ impl World {
     fn unsealed(&mut self, what: u8, datagram: &[u8]) {
         let before = self.inbound.clone();
         let stranger = SocketAddr::from(([203, 0, 113, 99], 500));
-        let remote = if what & 8 == 0 { stranger } else { address(A, 500) };
-        self.input(B, Input::Datagram { local: address(B, 500), remote, bytes: datagram });
+        let to = if self.hostile { A } else { B };
+        let remote = if what & 8 == 0 { stranger } else { address(1 - to, 500) };
+        self.input(to, Input::Datagram { local: address(to, 500), remote, bytes: datagram });
         assert_eq!(self.inbound, before, "a datagram that nobody sealed changed an SA");
     }
 
@@ -299,7 +320,7 @@ impl World {
             8 => return self.input(side, Input::Shutdown),
             9 => return self.input(side, Input::InboundSeen(tunnel)),
             10 => {
-                let config = Arc::new(configuration(side, self.mode ^ amount));
+                let config = Arc::new(configuration(side, self.mode ^ amount, self.hostile));
                 self.sides[side].reload(self.now, config);
                 return self.input(side, Input::Timeout);
             }
@@ -355,7 +376,7 @@ impl World {
         match command {
             SadCommand::InstallInbound(spec) => {
                 assert!(!self.inbound[side].contains(&spec.spi), "an SPI that is in use");
-                let asked = tunnel(side, 0).children;
+                let asked = tunnel(side, 0, self.hostile).children;
                 let covers = |ours: &TrafficSelector, granted: &[TrafficSelector]| {
                     !granted.is_empty() && granted.iter().all(|selector| ours.covers(selector))
                 };
@@ -518,13 +539,13 @@ fn address(side: usize, port: u16) -> SocketAddr {
 
 /// The configuration of a side. The bits of `mode`: 1 cookies from the first request on, 2 encapsulation in UDP, 4 a
 /// suite that cannot be forged but is spoken, 8 a key exchange for each child SA, 16 A begins with another group than B
-/// has, 32 B begins as well.
-fn configuration(side: usize, mode: u8) -> Config {
+/// has, 32 B begins as well, 64 both give tokens (RFC 6290). `hostile`: B has another key.
+fn configuration(side: usize, mode: u8, hostile: bool) -> Config {
     let cookie_threshold = (mode & 1 != 0).then_some(0);
-    Config { tunnels: vec![Arc::new(tunnel(side, mode))], cookie_threshold, puzzles: None }
+    Config { tunnels: vec![Arc::new(tunnel(side, mode, hostile))], cookie_threshold, puzzles: None }
 }
 
-fn tunnel(side: usize, mode: u8) -> TunnelConfig {
+fn tunnel(side: usize, mode: u8, hostile: bool) -> TunnelConfig {
     let ip = |side: usize| -> IpAddr { address(side, 0).ip() };
     let id = |side: usize| Id::new(IdType::FQDN, [&b"a.example"[..], b"b.example"][side].to_vec());
     let host = |side: usize, number: u8| {
@@ -540,7 +561,8 @@ fn tunnel(side: usize, mode: u8) -> TunnelConfig {
         if mode & 4 == 0 { (Cipher::Aes256Gcm16, None) } else { (Cipher::Aes256Cbc, Some(Mac::HmacSha256)) };
     // ECP is the fastest of the groups here: its arithmetic is not slowed down by what counts the edges.
     let suite = |group| IkeSuite { cipher, mac, prf: PrfAlg::HmacSha256, group, additional: Additional::NONE };
-    let psk = Secrets::one(Secret::copy_of(b"a key that both sides know, long enough"));
+    let key: &[u8] = if hostile && side == B { b"another key" } else { b"a key that both sides know, long enough" };
+    let psk = Secrets::one(Secret::copy_of(key));
     TunnelConfig {
         id: TunnelId(1),
         name: "t".into(),

@@ -21,7 +21,10 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("esp_open", packets::esp_open()),
         ("responder", responder::responder()),
         ("control_socket", control_socket()),
+        ("initiator", responder::responder()),
         ("config_file", config_file()),
+        ("import_file", import_file()),
+        ("explain", explain()),
     ]
 }
 
@@ -200,5 +203,46 @@ fn edits() -> Vec<Seed> {
         ("edited_numbers", edited(2, &[("replay_window", &[1, 0]), ("liveness", &[10]), ("mtu", &[2, 64])])),
         ("edited_suites", edited(0, &[("ike", b"*\x01\x03\x03\x00\x04\x01"), ("esp", b"*\x00\x00\x82\x01\x01\x00")])),
         ("edited_hosts", edited(1, &[("from", b"[\"2001:db8:3::1\"]"), ("allow_network", b"~"), ("udp", b"[1]")])),
+    ]
+}
+
+fn import_file() -> Vec<Seed> {
+    let swanctl = "connections {\n  cbp {\n    version = 2\n    local_addrs = 198.51.100.10\n    remote_addrs = 203.0.113.5\n    \
+                   proposals = aes256gcm16-prfsha384-ecp384, default\n    local { auth = psk\n id = gw.example }\n    remote { auth = \
+                   psk\n id = 203.0.113.5 }\n    children {\n      mq { local_ts = 192.0.2.10/32[tcp]\n remote_ts = \
+                   203.0.113.20/32[tcp/1414]\n esp_proposals = aes256gcm16-ecp384-esn\n start_action = start }\n    }\n  \
+                   }\n}\nsecrets { ike-cbp { id = 203.0.113.5\n secret = 0sRm9vYmFyYmF6cXV1eA== } }\n";
+    let ipsec = "config setup\n  charondebug=all\nconn %default\n  keyexchange=ikev2\nconn cbp\n  left=198.51.100.10\n  \
+                 right=203.0.113.5\n  leftsubnet=192.0.2.10/32\n  rightsubnet=203.0.113.20/32,203.0.113.21/32\n  authby=secret\n  \
+                 ike=aes256-sha2_256-modp2048!\n  esp=aes256gcm16-ecp384\n  auto=start\n  also=more\nconn more\n  type=tunnel\n";
+    [("swanctl", swanctl), ("ipsec", ipsec)].map(|(name, text)| (name, text.as_bytes().to_vec())).to_vec()
+}
+
+fn explain() -> Vec<Seed> {
+    let words = "aes256gcm16-prfsha384-ecp384,aes256-sha256-modp2048 3des-sha1-modp1024";
+    let log = "received proposals: IKE:AES_CBC_256/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/MODP_2048, ESP:AES_GCM_16_256/NO_EXT_SEQ";
+    let shown = " IKEv2 proposal: P1\n     Encryption : AES-CBC-256 AES-GCM-256\n     Integrity  : SHA256 none\n     PRF        : \
+                 SHA256\n     DH Group   : DH_GROUP_2048_MODP/Group 14\n";
+    let message = ike::ike_message().into_iter().map(|(_, bytes)| bytes).find(|bytes| bytes.get(18) == Some(&34));
+    let message = message.unwrap_or_default();
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 198, 51, 100, 1];
+    for word in [500, 500, message.len() as u16 + 8, 0] {
+        packet.extend(word.to_be_bytes());
+    }
+    packet.extend(&message);
+    let mut capture = vec![0xa1, 0xb2, 0xc3, 0xd4, 0, 2, 0, 4];
+    capture.extend([0; 12]);
+    capture.extend([0, 0, 0, 101]);
+    capture.extend([0; 8]);
+    for _ in 0..2 {
+        capture.extend((packet.len() as u32).to_be_bytes());
+    }
+    capture.extend(packet);
+    vec![
+        ("words", words.as_bytes().to_vec()),
+        ("log", log.as_bytes().to_vec()),
+        ("shown", shown.as_bytes().to_vec()),
+        ("message", message),
+        ("capture", capture),
     ]
 }

@@ -97,7 +97,7 @@ fn no_answer_to_a_stranger_is_longer_than_one_and_a_half_requests() {
 }
 
 #[test]
-fn the_ordinary_answer_is_at_most_a_fifth_longer_than_the_shortest_request() {
+fn the_ordinary_answer_is_at_most_a_third_longer_than_the_shortest_request() {
     let mut pair = responder(|_| {});
     let request = first_request(TunnelConfig { ike: vec![X25519], ..tunnel(A) });
     let short = edited(&request, |message| {
@@ -111,7 +111,7 @@ fn the_ordinary_answer_is_at_most_a_fifth_longer_than_the_shortest_request() {
     let plain = answers(&mut pair, &short);
     assert!(!notified(&plain).contains(&NotifyType::COOKIE), "it is answered without a cookie");
     let ratio = plain[0].encode().len() * 100 / short.bytes.len();
-    assert!(ratio <= 120, "{ratio} percent");
+    assert!(ratio <= 133, "{ratio} percent");
 }
 
 #[test]
