@@ -26,7 +26,9 @@ pub(super) struct Losses(BTreeSet<(usize, String)>);
 
 impl Losses {
     pub(super) fn note(&mut self, line: usize, what: impl Into<String>) {
-        self.0.insert((if line == 0 { usize::MAX } else { line }, what.into()));
+        // Words of the file stand in it, also those that an error quotes.
+        let what: String = what.into().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        self.0.insert((if line == 0 { usize::MAX } else { line }, what));
     }
 
     /// A setting that has no counterpart here. A value that may be a secret is not shown.
