@@ -4,7 +4,7 @@
 pub mod charon;
 pub mod scene;
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use portcullis::lab::mq_session::{self, Plan, Tally};
@@ -46,7 +46,12 @@ pub fn until(patience: Duration, mut is: impl FnMut() -> bool) -> bool {
 /// Moves a file from host A, which is in `a`, to host B, which is in `b`, and another one back over one TCP connection, and
 /// compares their digests.
 pub fn transfer(a: &Namespace, b: &Namespace) -> Result<Tally, String> {
-    let target = SocketAddr::new(V4.host_b, MQ_PORT);
+    transfer_to(a, b, V4.host_b)
+}
+
+/// The same, where `b` has another address.
+pub fn transfer_to(a: &Namespace, b: &Namespace, address: IpAddr) -> Result<Tally, String> {
+    let target = SocketAddr::new(address, MQ_PORT);
     let listener = b.run(|| TcpListener::bind(target)).unwrap().expect("host B listens");
     listener.set_nonblocking(true).unwrap();
     let client = a.run(|| TcpStream::connect_timeout(&target, Duration::from_secs(5))).unwrap();

@@ -96,10 +96,15 @@ impl Scene {
             peer = V4.gateway_b,
             from = V4.host_a,
         );
+        self.portcullis_with(&config)
+    }
+
+    /// Starts Portcullis as gateway A with a whole configuration.
+    pub fn portcullis_with(&self, config: &str) -> Gateway {
         let program = Path::new(env!("CARGO_BIN_EXE_portcullis"));
         let folder = self.folder.path().join("portcullis");
         let mut gateway =
-            Gateway::start(program, &self.topology.gateway_a, &folder, &config, Some(&self.keys())).unwrap();
+            Gateway::start(program, &self.topology.gateway_a, &folder, config, Some(&self.keys())).unwrap();
         let speaks = gateway.wait_for(Duration::from_secs(10), |_| true);
         assert!(speaks.is_some(), "the gateway does not start:\n{}", gateway.log());
         gateway
@@ -113,6 +118,11 @@ impl Scene {
     /// Starts charon as gateway B.
     pub fn charon(&self, connection: &Connection) -> Charon {
         Charon::start(&self.topology, Side::B, self.folder.path(), connection)
+    }
+
+    /// Starts charon as gateway B with a whole swanctl.conf, and `more` lines of strongswan.conf.
+    pub fn charon_with(&self, swanctl: &str, more: &str) -> Charon {
+        Charon::start_among(&self.topology, Side::B, self.folder.path(), swanctl, &[], more)
     }
 
     /// Starts charon as gateway B with what Portcullis prints for it, word for word.

@@ -19,6 +19,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::event::IkeReason;
 use crate::ike::ike_sa::{Core, Incoming};
 use crate::ike::limits;
@@ -28,6 +30,7 @@ use crate::ike::payloads::Sorted;
 use crate::ike::state::Established;
 use crate::ike::state::established::{Ongoing, Task};
 use crate::ike::step::{Notice, Step};
+use crate::policy::selector::TrafficSelector;
 use crate::wire::ike::numbers::{ExchangeType, NotifyType};
 use crate::wire::ike::payload::{Notify, Payload};
 
@@ -57,9 +60,16 @@ fn note_addresses(core: &mut Core, message: &Sorted) -> bool {
     if !core.terms.mobike || (said.is_empty() && !none) {
         return false;
     }
-    let fits = |address: &IpAddr| address.is_ipv4() == core.path.local.is_ipv4() && allowed(core, *address);
-    core.terms.elsewhere = said.into_iter().filter(fits).collect();
+    core.terms.elsewhere = said.into_iter().filter(|address| fits(core, *address)).collect();
     true
+}
+
+/// Whether it can be an address of the peer that is of use to us.
+fn fits(core: &Core, address: IpAddr) -> bool {
+    let selector = TrafficSelector::any(IpNet::from(address));
+    // What is reached through the tunnel cannot be its end.
+    let inside = core.tunnel.children.iter().any(|child| child.remote.intersect(&selector).is_some());
+    address.is_ipv4() == core.path.local.is_ipv4() && allowed(core, address) && !inside
 }
 
 /// Whether the peer may be there.
@@ -172,8 +182,9 @@ pub fn answer(
     let told = note_addresses(core, request);
     if core.initiator {
         let there = incoming.path.remote.ip();
-        if told && there != core.path.remote.ip() && core.terms.elsewhere.contains(&there) {
-            // The responder speaks from another address: it has left the old one.
+        if told && there != core.path.remote.ip() && fits(core, there) {
+            // The responder speaks from another address: it has left the old one. §3.4: the address that the list comes from
+            // belongs to it without being named.
             core.path = incoming.path;
             first(state, Task::UpdateAddresses);
         }

@@ -216,6 +216,25 @@ fn the_responder_moves_and_the_initiator_follows() {
     assert_eq!(pair.sides[B].redirects.last(), Some(&udp(elsewhere(), address(A))));
 }
 
+/// The address that a list comes from belongs to it without being named (§3.4), and strongSwan leaves it out.
+#[test]
+fn a_list_of_other_addresses_that_comes_from_elsewhere_moves_the_responder() {
+    for (mobike, named) in [(true, true), (true, false), (false, false)] {
+        let mut a = mobile(A, true);
+        a.peering.mobike = mobike;
+        a.force_encapsulation = false;
+        let mut pair = up(a, mobile(B, true));
+        let other = if named { ELSEWHERE } else { [198, 18, 9, 9] };
+        let list = [Payload::Notify(Notify::status(NotifyType::ADDITIONAL_IP4_ADDRESS, other.to_vec()))];
+        let (first, inner) = chain::encode(&list);
+        let (path, bytes) = pair.sides[B].endpoint.forge(ExchangeType::INFORMATIONAL, false, 0, first, &inner).unwrap();
+        let remote = SocketAddr::new(elsewhere(), path.local.port());
+        pair.input(A, Input::Datagram { local: path.remote, remote, bytes: &bytes });
+        let there = pair.status(A).ike.unwrap().remote.ip();
+        assert_eq!(there == elsewhere(), mobike);
+    }
+}
+
 /// The responder has said at the beginning where it is too. Its first address dies without a word.
 #[test]
 fn a_silent_responder_is_looked_for_at_its_other_addresses() {
