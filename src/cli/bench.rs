@@ -1,15 +1,17 @@
 //! `bench`: how fast is it, here? What is measured is in `lab::bench`, how it is shown in `report::bench`.
 
 use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::exit::{Exit, Failure};
+use crate::lab::bench::ends::PORT;
 use crate::lab::bench::peers::Subject;
 use crate::lab::bench::progress::Progress;
 use crate::lab::bench::site::Underlay;
-use crate::lab::bench::{BenchError, Outcome, crypto, path, tunnel};
+use crate::lab::bench::{BenchError, Outcome, crypto, path, remote, rfc2544, tunnel};
 use crate::report;
 
 /// What to measure.
@@ -23,6 +25,60 @@ pub(super) enum Bench {
     Tunnel(Tunnel),
     /// The same through every other tunnel that is installed here, in turn with ours.
     Compare(Tunnel),
+    /// Throughput, latency, frame loss and back-to-back frames as RFC 2544 measures them, through our own tunnel. Takes hours.
+    Rfc2544(Rfc2544),
+    /// Answer `bench run` on another machine, one client at a time, until Ctrl-C.
+    Serve {
+        /// Address to listen at; :: takes both IP versions.
+        #[arg(long, default_value = "0.0.0.0", value_name = "ADDRESS")]
+        bind: IpAddr,
+        /// Port for TCP and UDP; UDP of the next one is used too.
+        #[arg(long, default_value_t = PORT, value_parser = clap::value_parser!(u16).range(1..=65534))]
+        port: u16,
+    },
+    /// Measure to `bench serve` on another machine, over whatever lies between, also a tunnel that is already up.
+    Run {
+        /// Where it listens.
+        #[arg(long, value_name = "ADDRESS[:PORT]")]
+        peer: Peer,
+        #[command(flatten)]
+        traffic: Traffic,
+    },
+}
+
+/// An address, with a port or without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Peer(SocketAddr);
+
+impl std::str::FromStr for Peer {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(address) = text.trim_matches(['[', ']']).parse() {
+            return Ok(Self(SocketAddr::new(address, PORT)));
+        }
+        text.parse().map(Self).map_err(|_| "write an IP address, or ADDRESS:PORT")
+    }
+}
+
+/// The bench of RFC 2544.
+#[derive(Debug, Args)]
+pub(super) struct Rfc2544 {
+    /// Only frames of so many bytes; may be given several times.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(64..=9000))]
+    frame: Vec<u16>,
+    /// Shorter and less often than RFC 2544 asks for; every figure says that it does not conform.
+    #[arg(long)]
+    quick: bool,
+    /// On which wire between the gateways.
+    #[arg(long, value_enum, value_name = "WIRE", default_value = "plain")]
+    underlay: Wire,
+    /// Measure the network without a tunnel too.
+    #[arg(long)]
+    ceiling: bool,
+    /// Print one JSON object with every trial.
+    #[arg(long)]
+    json: bool,
 }
 
 /// A bench that needs nothing but a processor.
@@ -39,6 +95,16 @@ pub(super) struct Memory {
 /// A bench in namespaces.
 #[derive(Debug, Args)]
 pub(super) struct Tunnel {
+    /// On which wire between the gateways; may be given several times. By default plain and card.
+    #[arg(long, value_enum, value_name = "WIRE")]
+    underlay: Vec<Wire>,
+    #[command(flatten)]
+    traffic: Traffic,
+}
+
+/// What is sent, and how long.
+#[derive(Debug, Args)]
+pub(super) struct Traffic {
     /// How long each figure is measured in a round.
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
     seconds: Duration,
@@ -48,9 +114,6 @@ pub(super) struct Tunnel {
     /// Only cases whose name begins so, such as tcp, tcp-1-forward, udp-64, latency; may be given several times.
     #[arg(long, value_name = "CASE")]
     only: Vec<String>,
-    /// On which wire between the gateways; may be given several times. By default plain and card.
-    #[arg(long, value_enum, value_name = "WIRE")]
-    underlay: Vec<Wire>,
     /// Let the kernel segment the generator's datagrams: less work for the generator, and trains for the gateway.
     #[arg(long)]
     generator_gso: bool,
@@ -74,8 +137,29 @@ enum Wire {
     Wan,
 }
 
+impl Wire {
+    const fn underlay(self) -> Underlay {
+        match self {
+            Self::Plain => Underlay::Plain,
+            Self::Card => Underlay::Card,
+            Self::None => Underlay::None,
+            Self::Wan => Underlay::Wan,
+        }
+    }
+}
+
 impl Tunnel {
     fn plan(&self) -> Result<tunnel::Plan, Failure> {
+        let wires = if self.underlay.is_empty() { &[Wire::Plain, Wire::Card][..] } else { &self.underlay };
+        let mut underlays: Vec<_> = wires.iter().map(|wire| wire.underlay()).collect();
+        underlays.sort_unstable();
+        underlays.dedup();
+        self.traffic.plan(underlays)
+    }
+}
+
+impl Traffic {
+    fn plan(&self, underlays: Vec<Underlay>) -> Result<tunnel::Plan, Failure> {
         let known = tunnel::cases();
         if let Some(wrong) = self.only.iter().find(|begin| !known.iter().any(|name| name.starts_with(begin.as_str()))) {
             return Err(Failure::Usage(format!("no case is called {wrong}; there are {}", known.join(", "))));
@@ -84,18 +168,6 @@ impl Tunnel {
         if self.pin && cores < 4 {
             return Err(Failure::Usage(format!("--pin needs four processors, and there are {cores}")));
         }
-        let wires = if self.underlay.is_empty() { &[Wire::Plain, Wire::Card][..] } else { &self.underlay };
-        let mut underlays: Vec<_> = wires
-            .iter()
-            .map(|wire| match wire {
-                Wire::Plain => Underlay::Plain,
-                Wire::Card => Underlay::Card,
-                Wire::None => Underlay::None,
-                Wire::Wan => Underlay::Wan,
-            })
-            .collect();
-        underlays.sort_unstable();
-        underlays.dedup();
         Ok(tunnel::Plan {
             seconds: self.seconds,
             rounds: usize::from(self.rounds),
@@ -127,8 +199,31 @@ pub(super) fn bench(what: Bench, out: &mut dyn Write) -> Result<Exit, Failure> {
             drop(progress);
             show(&outcome, words.json, out)
         }
-        Bench::Tunnel(words) => show(&tunnel::run("tunnel", &words.plan()?, &[])?, words.json, out),
-        Bench::Compare(words) => show(&tunnel::run("compare", &words.plan()?, &Subject::PEERS)?, words.json, out),
+        Bench::Tunnel(words) => told(tunnel::run("tunnel", &words.plan()?, &[]), words.traffic.json, out),
+        Bench::Compare(words) => told(tunnel::run("compare", &words.plan()?, &Subject::PEERS), words.traffic.json, out),
+        Bench::Rfc2544(words) => {
+            let frames: Vec<usize> = words.frame.iter().map(|frame| usize::from(*frame)).collect();
+            let plan = rfc2544::Plan {
+                frames: if frames.is_empty() { rfc2544::FRAMES.to_vec() } else { frames },
+                quick: words.quick,
+                underlay: words.underlay.underlay(),
+                ceiling: words.ceiling,
+            };
+            told(rfc2544::run(&plan), words.json, out)
+        }
+        Bench::Serve { bind, port } => Ok(remote::serve(bind, port).map(|()| Exit::Done)?),
+        Bench::Run { peer, traffic } => told(remote::run(&traffic.plan(Vec::new())?, peer.0), traffic.json, out),
+    }
+}
+
+/// Shows what was found. That nothing works is not a failure of the system.
+fn told(ran: Result<Outcome, BenchError>, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
+    match ran {
+        Err(BenchError::Failed(why)) => {
+            eprintln!("portcullis: {why}");
+            Ok(Exit::Differs)
+        }
+        ran => show(&ran?, json, out),
     }
 }
 
@@ -170,6 +265,24 @@ mod tests {
         for text in ["0", "-1", "3601", "NaN", "inf", "soon"] {
             assert!(seconds(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_peer_has_a_port_or_the_usual_one() {
+        let peer = |text: &str| text.parse::<Peer>().map(|peer| peer.0.to_string());
+        assert_eq!(peer("192.0.2.1"), Ok("192.0.2.1:5201".into()));
+        assert_eq!(peer("192.0.2.1:99"), Ok("192.0.2.1:99".into()));
+        assert_eq!(peer("2001:db8::1"), Ok("[2001:db8::1]:5201".into()));
+        assert_eq!(peer("[2001:db8::1]:99"), Ok("[2001:db8::1]:99".into()));
+        assert!(peer("example.com").is_err());
+    }
+
+    #[test]
+    fn a_tunnel_that_does_not_come_up_is_7() {
+        let failed = || BenchError::Failed("it does not come up".into());
+        assert_eq!(told(Err(failed()), true, &mut Vec::new()).unwrap(), Exit::Differs);
+        let refused = BenchError::Refused("another client is served now".into());
+        assert_eq!(told(Err(refused), true, &mut Vec::new()).unwrap_err().exit(), Exit::Refused);
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod memory;
 pub mod path;
 pub mod peers;
 pub mod progress;
+pub mod remote;
+pub mod rfc2544;
 pub mod search;
 pub mod site;
 pub mod stats;

@@ -61,7 +61,7 @@ pub struct Plan {
 
 /// One measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Case {
+pub(super) enum Case {
     Tcp(u16, Way),
     Udp(usize),
     Imix,
@@ -80,7 +80,8 @@ impl Case {
         all
     }
 
-    fn name(self) -> String {
+    /// Its name in figures and for `--only`.
+    pub(super) fn name(self) -> String {
         match self {
             Self::Tcp(count, way) => format!("tcp-{count}-{}", way.name()),
             Self::Udp(size) => format!("udp-{size}"),
@@ -100,6 +101,13 @@ impl Case {
             .into_iter()
             .filter(|case| (*case == Self::Imix) == roomy && has(case) && wants(&case.name()))
             .collect()
+    }
+}
+
+impl Case {
+    /// Those that need no gateway of ours.
+    pub(super) fn for_two_machines(only: &[String]) -> Vec<Self> {
+        [false, true].into_iter().flat_map(|roomy| Self::wanted(only, Subject::None, roomy)).collect()
     }
 }
 
@@ -159,27 +167,39 @@ pub(super) fn prepare() -> Result<(), BenchError> {
 }
 
 fn describe(outcome: &mut Outcome, plan: &Plan) {
+    describe_traffic(outcome, plan);
+    let wires = plan.underlays.iter().map(|wire| format!("{}: {}", wire.name(), wire.words()));
+    outcome.plan("underlays", wires.collect::<Vec<_>>());
+    outcome.plan("network", "host A - gateway A = wire = gateway B - host B, four namespaces, veth; MTU 1500");
+    outcome.plan("order", "round by round: every wire, on it every subject in turn; a fresh network for each");
+    outcome.plan("imix_wire", format!("MTU {ROOMY}, so that no tunnel has to cut"));
+}
+
+/// How traffic is made.
+pub(super) fn describe_traffic(outcome: &mut Outcome, plan: &Plan) {
     outcome.plan("seconds", plan.seconds.as_secs_f64());
     outcome.plan("rounds", plan.rounds);
-    outcome.plan("order", "round by round: every wire, on it every subject in turn; a fresh network for each");
-    outcome.plan("network", "host A - gateway A = wire = gateway B - host B, four namespaces, veth; MTU 1500");
+    let tcp = "own generator, bytes counted where they arrive; the first quarter, at most 2 s, does not count";
+    outcome.plan("tcp", tcp);
+    let segments = "segmented by the kernel (UDP_SEGMENT)";
     outcome.plan(
-        "underlays",
-        plan.underlays.iter().map(|wire| format!("{}: {}", wire.name(), wire.words())).collect::<Vec<_>>(),
+        "udp",
+        format!(
+            "own generator, {}; highest rate with at most 0.1 % loss by search, trials of {:.1} s, one that fails is \
+             tried again once",
+            if plan.segments { segments } else { "single datagrams, 64 a system call" },
+            trial_time(plan).as_secs_f64()
+        ),
     );
-    outcome
-        .plan("tcp", "own generator, bytes counted where they arrive; the first quarter, at most 2 s, does not count");
-    outcome.plan("udp", format!(
-        "own generator, {}; highest rate with at most 0.1 % loss by search, trials of {:.1} s; a trial that fails is tried again once",
-        if plan.segments { "segmented by the kernel (UDP_SEGMENT)" } else { "single datagrams, 64 a system call" },
-        trial_time(plan).as_secs_f64()
-    ));
-    outcome.plan("imix", format!(
-        "frames of 64, 594 and 1518 bytes, 7:4:1 in a fixed order; RFC 6985 genome aAaaAaaAaaAg with A = 594; wire MTU {ROOMY}, so that no tunnel has to cut"
-    ));
-    outcome.plan("latency", "UDP round trips of 64 bytes of payload from host to host, one every 2 ms; loaded: beside one TCP stream forward");
-    outcome.plan("cpu", "nanoseconds on a processor per byte of TCP payload: gateways: all threads of both, softirq work that interrupted them in it, and ksoftirqd; machine: everything, hosts too");
-    outcome.plan("pinned", if plan.pin { "gateway A, gateway B, host A, host B: processors 0 to 3" } else { "no" });
+    let imix = "frames of 64, 594 and 1518 bytes, 7:4:1 in a fixed order; RFC 6985 genome aAaaAaaAaaAg with A = 594";
+    outcome.plan("imix", imix);
+    let latency = "UDP round trips of 64 bytes of payload, one every 2 ms; loaded: beside one TCP stream forward";
+    outcome.plan("latency", latency);
+    let cpu = "nanoseconds on a processor per byte of TCP payload; gateways: all threads of both, with the softirq work \
+               that interrupted them, and ksoftirqd; machine: everything, hosts too";
+    outcome.plan("cpu", cpu);
+    let pinned = "gateway A, gateway B, host A, host B: processors 0 to 3";
+    outcome.plan("pinned", if plan.pin { pinned } else { "no" });
 }
 
 fn trial_time(plan: &Plan) -> Duration {
@@ -197,14 +217,25 @@ struct Bench<'a> {
     progress: Progress,
 }
 
-/// A tunnel that carries, and a client at host A whose server is at host B.
-struct Stand<'a> {
-    site: &'a Site,
+/// Something that carries, and a client whose server is at its other end.
+pub(super) struct Stand<'a> {
+    /// The client is at host A of it; without one, here.
+    site: Option<&'a Site>,
     running: &'a mut Running,
-    client: Client,
-    subject: Subject,
-    underlay: Underlay,
+    pub(super) client: Client,
+    subject: &'static str,
+    underlay: &'static str,
+    /// How long nothing comes before what is missing is lost.
+    quiet: Duration,
     plan: &'a Plan,
+}
+
+impl<'a> Stand<'a> {
+    /// From this machine to another one.
+    pub(super) fn on_this_machine(running: &'a mut Running, client: Client, plan: &'a Plan) -> Self {
+        let quiet = Duration::from_millis(500);
+        Self { site: None, running, client, subject: "path", underlay: "network", quiet, plan }
+    }
 }
 
 impl Bench<'_> {
@@ -252,7 +283,15 @@ impl Bench<'_> {
         if !roomy || told.0.is_none() {
             *told = (running.mtu(&site), running.version.take());
         }
-        let mut stand = Stand { site: &site, running: &mut running, client, subject, underlay, plan: self.plan };
+        let mut stand = Stand {
+            site: Some(&site),
+            running: &mut running,
+            client,
+            subject: subject.name(),
+            underlay: underlay.name(),
+            quiet: Duration::from_millis(if underlay == Underlay::Wan { 300 } else { 100 }),
+            plan: self.plan,
+        };
         for case in cases {
             let name = case.name();
             self.progress.step(&format!("round {round}, {}, {}: {name}", underlay.name(), subject.name()));
@@ -308,7 +347,8 @@ pub(super) fn connect(site: &Site) -> io::Result<Client> {
 }
 
 impl Stand<'_> {
-    fn case(&mut self, case: Case) -> io::Result<Vec<Figure>> {
+    /// One measurement.
+    pub(super) fn case(&mut self, case: Case) -> io::Result<Vec<Figure>> {
         match case {
             Case::Tcp(count, way) => self.tcp(&case.name(), count, way),
             Case::Udp(size) => {
@@ -325,7 +365,7 @@ impl Stand<'_> {
     }
 
     fn figure(&self, case: &str, layer: &str, unit: &'static str, value: f64) -> Figure {
-        let mut figure = Figure::new(self.subject.name(), self.underlay.name(), case, layer, unit);
+        let mut figure = Figure::new(self.subject, self.underlay, case, layer, unit);
         figure.samples.push(value);
         figure
     }
@@ -333,12 +373,16 @@ impl Stand<'_> {
     /// Runs `work` at host A, where it may be bound to a processor.
     fn at_host<T: Send>(&mut self, work: impl FnOnce(&mut Client) -> io::Result<T> + Send) -> io::Result<T> {
         let (client, pin) = (&mut self.client, self.plan.pin);
-        self.site.host_a.run(|| {
+        let work = || {
             if pin {
                 bind_to_processor(2)?;
             }
             work(client)
-        })?
+        };
+        match self.site {
+            Some(site) => site.host_a.run(work)?,
+            None => work(),
+        }
     }
 
     fn tcp(&mut self, name: &str, streams: u16, way: Way) -> io::Result<Vec<Figure>> {
@@ -413,8 +457,7 @@ impl Stand<'_> {
     }
 
     fn trial(&mut self, load: &Load, rate: f64, overruns: &mut u64) -> io::Result<Trial> {
-        let quiet = Duration::from_millis(if self.underlay == Underlay::Wan { 300 } else { 100 });
-        let load = Load { rate, ..load.clone() };
+        let (quiet, load) = (self.quiet, Load { rate, ..load.clone() });
         let (sent, tally): (_, Tally) = self.at_host(|client| client.datagrams(&load, quiet))?;
         *overruns += tally.overrun;
         let lost = sent.datagrams.saturating_sub(tally.datagrams);
@@ -423,9 +466,8 @@ impl Stand<'_> {
 
     fn latency(&mut self, name: &str, loaded: bool) -> io::Result<Vec<Figure>> {
         let time = self.plan.seconds;
-        let pinger = self.client.pinger();
         let trips: Trips = self.at_host(|client| {
-            let pinger = pinger.and_then(|_| client.pinger())?;
+            let pinger = client.pinger()?;
             if !loaded {
                 return pinger.run(time, PAUSE);
             }

@@ -1,0 +1,78 @@
+//! `bench run --peer`: the same measurements between two machines, over whatever lies between them: a bare network, or a
+//! tunnel that is already up. The other end is `bench serve`.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, Signal};
+
+use super::ends::client::Client;
+use super::ends::server::Server;
+use super::peers::Running;
+use super::progress::Progress;
+use super::tunnel::{Case, Plan, Stand};
+use super::{BenchError, Outcome};
+
+/// How long the server may take to answer at all.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Measures against the server at `peer`.
+pub fn run(plan: &Plan, peer: SocketAddr) -> Result<Outcome, BenchError> {
+    let mut outcome = Outcome::new("run");
+    super::tunnel::describe_traffic(&mut outcome, plan);
+    outcome.plan("peer", peer.to_string());
+    outcome.plan(
+        "network",
+        "what lies between this machine and the peer; datagrams longer than its MTU travel as fragments",
+    );
+    let client = Client::connect(peer, PATIENCE).map_err(|error| refused(peer, error))?;
+    outcome.more.insert("peer_environment".into(), client.environment().clone());
+    let cases = Case::for_two_machines(&plan.only);
+    let progress = Progress::new(cases.len() * plan.rounds);
+    let mut running = Running::default();
+    let mut stand = Stand::on_this_machine(&mut running, client, plan);
+    for round in 1..=plan.rounds {
+        for case in &cases {
+            let name = case.name();
+            progress.step(&format!("round {round}: {name}"));
+            match stand.case(*case) {
+                Ok(figures) => figures.into_iter().for_each(|figure| outcome.figures.add(figure)),
+                Err(error) => {
+                    outcome.failed.push(format!("{name}: {error}"));
+                    stand.client.hang_up();
+                    stand.client = Client::connect(peer, PATIENCE).map_err(|error| refused(peer, error))?;
+                }
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// Answers whoever asks at `port`, one at a time, until SIGINT, SIGTERM or SIGHUP. Call it before threads start.
+pub fn serve(address: IpAddr, port: u16) -> Result<(), BenchError> {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        signals.add(signal);
+    }
+    signals.thread_block().map_err(|error| BenchError::system("signals")(error.into()))?;
+    let server = Server::bind(address, port).map_err(BenchError::system("the ports of the server"))?;
+    let stop = server.stopper();
+    eprintln!("serving at {}, TCP and UDP, and UDP {}; Ctrl-C ends it", SocketAddr::new(address, port), port + 1);
+    let wait = std::thread::Builder::new().name("signals".into()).spawn(move || {
+        let _ = signals.wait();
+        drop(stop);
+    });
+    wait.map_err(BenchError::system("a thread"))?;
+    server.run(|what| eprintln!("{what}")).map_err(BenchError::system("serving"))
+}
+
+fn refused(peer: SocketAddr, source: io::Error) -> BenchError {
+    match source.kind() {
+        io::ErrorKind::ConnectionRefused => BenchError::Refused(format!("{peer}: {source}")),
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+            BenchError::Refused(format!("{peer}: what answers there is no `portcullis bench serve`: {source}"))
+        }
+        _ => BenchError::System { what: format!("connecting to {peer}"), source },
+    }
+}
