@@ -3,8 +3,9 @@
 #[path = "lab_common/mod.rs"]
 mod lab_common;
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -129,6 +130,68 @@ fn a_tunnel_is_measured_beside_no_tunnel_and_nothing_stays_behind() {
     assert_eq!(shown["failed"].as_array().map(Vec::len), Some(0));
     let after: Vec<_> = left_behind().into_iter().filter(|path| !before.contains(path)).collect();
     assert!(after.is_empty(), "{after:?}");
+}
+
+/// A server that ends with the test.
+struct Server(std::process::Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a server at a port of its own.
+fn server() -> (Server, u16) {
+    for attempt in 0..20_u32 {
+        let port = 20_000 + ((std::process::id() * 31 + attempt * 977) % 20_000) as u16;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        command.args(["bench", "serve", "--bind", "127.0.0.1", "--port", &port.to_string()]);
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut line = String::new();
+        let mut said = BufReader::new(child.stderr.take().expect("a pipe"));
+        said.read_line(&mut line).expect("a line");
+        let server = Server(child);
+        if line.starts_with("serving at") {
+            std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+            return (server, port);
+        }
+    }
+    panic!("no port is free");
+}
+
+#[test]
+fn two_machines_are_measured_and_the_server_goes_when_it_is_told() {
+    let (mut server, port) = server();
+    let peer = format!("127.0.0.1:{port}");
+    let words = [
+        "bench",
+        "run",
+        "--peer",
+        &peer,
+        "--seconds",
+        "0.2",
+        "--rounds",
+        "2",
+        "--only",
+        "tcp-1",
+        "--only",
+        "latency",
+        "--json",
+    ];
+    let shown = outcome(&words, 0);
+    let cases = cases(&shown);
+    for case in ["tcp-1-forward", "tcp-1-reverse", "tcp-1-both", "latency-idle-p50", "latency-loaded-p99.9"] {
+        assert!(cases.contains(&("path".into(), case.into())), "{case} is not in {cases:?}");
+    }
+    assert_eq!(shown["figures"][0]["samples"].as_array().map(Vec::len), Some(2), "one sample a round");
+    assert!(shown["peer_environment"]["kernel"].is_string() && shown["plan"]["peer"] == peer.as_str());
+    let pid = nix::unistd::Pid::from_raw(server.0.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it runs");
+    assert_eq!(server.0.wait().expect("it ends").code(), Some(0));
+    // Nobody is there any more.
+    assert_eq!(portcullis(&words).status.code(), Some(1));
 }
 
 #[test]

@@ -94,16 +94,25 @@ fn is_ours(figure: &Value) -> bool {
     figure["subject"] == "portcullis"
 }
 
+/// What figures have to say; what more than three of them say, once.
 fn remarks(figures: &[Value]) -> Vec<String> {
-    let mut all = Vec::new();
+    let mut all: Vec<(String, Vec<String>)> = Vec::new();
     for figure in figures {
         for note in list(&figure["notes"]) {
             let underlay = text(&figure["underlay"]);
             let place = if underlay.is_empty() { String::new() } else { format!(", {underlay}") };
-            all.push(format!("{}, {}{place}: {note}", text(&figure["case"]), text(&figure["subject"])));
+            let who = format!("{}, {}{place}", text(&figure["case"]), text(&figure["subject"]));
+            match all.iter_mut().find(|(said, _)| *said == note) {
+                Some((_, by)) => by.push(who),
+                None => all.push((note, vec![who])),
+            }
         }
     }
-    all
+    let told = |(note, by): (String, Vec<String>)| match by.len() {
+        0..=3 => by.into_iter().map(|who| format!("{who}: {note}")).collect(),
+        many => vec![format!("{many} of {} figures, {} and so on: {note}", figures.len(), by[0])],
+    };
+    all.into_iter().flat_map(told).collect::<Vec<String>>()
 }
 
 fn lines(title: &str, lines: &[String]) -> String {
@@ -216,6 +225,14 @@ mod tests {
         assert!(shown.find("Underlay: plain").unwrap() < shown.find("Underlay: card").unwrap());
         assert!(shown.contains("tcp-1-forward, none, card: so it is"));
         assert!(!shown.contains("NOT MEASURED"));
+    }
+
+    #[test]
+    fn what_many_figures_say_is_said_once() {
+        let figures: Vec<Value> = ["a", "b", "c", "d"].map(|subject| figure(subject, "plain", 1.0)).into();
+        let shown = outcome(&json!({"figures": figures}), 120);
+        assert!(shown.contains("4 of 4 figures, tcp-1-forward, a, plain and so on: so it is"), "{shown}");
+        assert_eq!(shown.matches("so it is").count(), 1);
     }
 
     #[test]

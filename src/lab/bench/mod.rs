@@ -16,6 +16,7 @@ pub mod remote;
 pub mod rfc2544;
 pub mod search;
 pub mod site;
+mod stand;
 pub mod stats;
 pub mod tunnel;
 

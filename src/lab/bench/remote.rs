@@ -11,7 +11,8 @@ use super::ends::client::Client;
 use super::ends::server::Server;
 use super::peers::Running;
 use super::progress::Progress;
-use super::tunnel::{Case, Plan, Stand};
+use super::stand::{Case, Stand};
+use super::tunnel::{Plan, describe_traffic};
 use super::{BenchError, Outcome};
 
 /// How long the server may take to answer at all.
@@ -20,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Measures against the server at `peer`.
 pub fn run(plan: &Plan, peer: SocketAddr) -> Result<Outcome, BenchError> {
     let mut outcome = Outcome::new("run");
-    super::tunnel::describe_traffic(&mut outcome, plan);
+    describe_traffic(&mut outcome, plan);
     outcome.plan("peer", peer.to_string());
     outcome.plan(
         "network",

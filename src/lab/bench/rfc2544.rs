@@ -18,7 +18,8 @@ use super::peers::Subject;
 use super::progress::Progress;
 use super::search::{Found, LimitedBy, Search, Trial, highest};
 use super::site::{Site, Underlay};
-use super::tunnel::{FRAME, connect, prepare, serve};
+use super::stand::FRAME;
+use super::tunnel::{connect, prepare, serve};
 use super::{BenchError, Outcome};
 use crate::lab::standing::Standing;
 
@@ -135,7 +136,8 @@ fn describe(outcome: &mut Outcome, plan: &Plan, times: Times) {
     };
     outcome.plan("conformity", conforming);
     outcome.plan("frames", plan.frames.clone());
-    outcome.plan("network", format!("host A - gateway A = wire = gateway B - host B, four namespaces, veth; MTU {MTU} everywhere, so that no frame is cut"));
+    let network = "host A - gateway A = wire = gateway B - host B, four namespaces, veth";
+    outcome.plan("network", format!("{network}; MTU {MTU} everywhere, so that no frame is cut"));
     outcome.plan("underlay", format!("{}: {}", plan.underlay.name(), plan.underlay.words()));
     outcome.plan("direction", "host A to host B, one UDP stream over IPv4, single datagrams");
     outcome.plan("seconds_trial", times.trial.as_secs_f64());
