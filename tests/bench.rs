@@ -34,9 +34,9 @@ fn outcome(arguments: &[&str], code: i32) -> Value {
             assert!(figure[key].as_str().is_some_and(|text| !text.is_empty()), "{key}: {figure}");
         }
         let samples: Vec<f64> =
-            figure["samples"].as_array().unwrap().iter().map(|each| each.as_f64().unwrap()).collect();
+            figure["samples"].as_array().expect("samples").iter().filter_map(Value::as_f64).collect();
         assert!(!samples.is_empty(), "{figure}");
-        let [low, middle, high] = ["minimum", "median", "maximum"].map(|key| figure[key].as_f64().unwrap());
+        let [low, middle, high] = ["minimum", "median", "maximum"].map(|key| figure[key].as_f64().expect("a number"));
         assert!(low <= middle && middle <= high, "{figure}");
     }
     shown
@@ -44,8 +44,9 @@ fn outcome(arguments: &[&str], code: i32) -> Value {
 
 /// Subject and case of every figure.
 fn cases(outcome: &Value) -> Vec<(String, String)> {
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    outcome["figures"].as_array().unwrap().iter().map(|each| (text(&each["subject"]), text(&each["case"]))).collect()
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let figures = outcome["figures"].as_array().expect("figures").iter();
+    figures.map(|each| (text(&each["subject"]), text(&each["case"]))).collect()
 }
 
 #[test]
@@ -187,7 +188,7 @@ fn two_machines_are_measured_and_the_server_goes_when_it_is_told() {
     }
     assert_eq!(shown["figures"][0]["samples"].as_array().map(Vec::len), Some(2), "one sample a round");
     assert!(shown["peer_environment"]["kernel"].is_string() && shown["plan"]["peer"] == peer.as_str());
-    let pid = nix::unistd::Pid::from_raw(server.0.id() as i32);
+    let pid = nix::unistd::Pid::from_raw(server.0.id().cast_signed());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it runs");
     assert_eq!(server.0.wait().expect("it ends").code(), Some(0));
     // Nobody is there any more.

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use socket2::{Domain, Socket, Type};
 
 /// linux/sockios.h.
-const SIOCETHTOOL: u32 = 0x8946;
+const SIOCETHTOOL: libc::Ioctl = 0x8946;
 /// linux/ethtool.h.
 const GET_STRINGS: u32 = 0x1b;
 const GET_SET_INFO: u32 = 0x37;
@@ -96,7 +96,7 @@ fn call(socket: &Socket, device: &str, data: &mut [u8]) -> io::Result<()> {
     room.ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(device.as_bytes());
     // SAFETY: `request` has the layout of `struct ifreq` and lives through the call; its pointer leads to `data`, whose own
     // header tells the kernel how many numbers or strings there is room for, which is what was allocated.
-    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), SIOCETHTOOL as _, &raw mut request) };
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), SIOCETHTOOL, &raw mut request) };
     if result >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

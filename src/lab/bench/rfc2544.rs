@@ -111,7 +111,9 @@ pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
         for &frame in &plan.frames {
             match bench.measure(frame) {
                 Ok((figures, trials)) => {
-                    figures.into_iter().for_each(|figure| outcome.figures.add(figure));
+                    for figure in figures {
+                        outcome.figures.add(figure);
+                    }
                     raw.push(trials);
                 }
                 Err(error) => {
@@ -306,7 +308,7 @@ impl Frames<'_> {
         let found = highest(&search, |length| {
             #[allow(clippy::cast_sign_loss, reason = "a burst has a length")]
             let most = length.round() as u64;
-            let (sent, tally) = self.send(&Load { most, time, ..load.clone() })?;
+            let (sent, tally) = self.send(&Load { time, most, ..load.clone() })?;
             let lost = sent.datagrams.saturating_sub(tally.datagrams);
             Ok::<_, io::Error>(Trial { asked: length, made: length, sent: sent.datagrams, lost })
         })?;

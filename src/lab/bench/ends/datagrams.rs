@@ -95,7 +95,7 @@ pub fn send(socket: &UdpSocket, trial: u32, load: &Load) -> io::Result<Sent> {
         load.sizes.get(turn).copied().unwrap_or(SHORTEST).clamp(SHORTEST, LONGEST)
     };
     let segments = load.segments && load.sizes.len() == 1 && SEGMENTS * longest < 65_000;
-    setsockopt(socket, sockopt::UdpGsoSegment, &if segments { longest as i32 } else { 0 })?;
+    setsockopt(socket, sockopt::UdpGsoSegment, &if segments { i32::try_from(longest).unwrap_or(0) } else { 0 })?;
     let mut slots = vec![0; AT_ONCE * longest];
     let mut bulk = Bulk::default();
     let mut sent = Sent::default();

@@ -36,10 +36,13 @@ pub struct Server {
     shared: Arc<Shared>,
 }
 
+/// Its number, and data connections with whether the server sends over each.
+type Session = (u64, Vec<(TcpStream, bool)>);
+
 #[derive(Default)]
 struct Shared {
     /// The number of the client that is served; its data connections wait here.
-    session: Mutex<Option<(u64, Vec<(TcpStream, bool)>)>>,
+    session: Mutex<Option<Session>>,
     sink: Sink,
     connections: AtomicUsize,
     stop: AtomicBool,
@@ -117,7 +120,7 @@ fn is_silence(error: &io::Error) -> bool {
 }
 
 impl Shared {
-    fn session(&self) -> MutexGuard<'_, Option<(u64, Vec<(TcpStream, bool)>)>> {
+    fn session(&self) -> MutexGuard<'_, Option<Session>> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

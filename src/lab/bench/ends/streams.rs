@@ -34,9 +34,9 @@ pub(super) fn run(end: End, streams: Vec<(TcpStream, bool)>, warm: Duration, tim
             let (received, running) = (&received, &running);
             scope.spawn(move || {
                 if sends {
-                    pour(stream)
+                    pour(stream);
                 } else {
-                    drain(stream, received)
+                    drain(stream, received);
                 }
                 running.fetch_sub(1, Ordering::AcqRel);
             });
