@@ -124,6 +124,7 @@ pub(super) struct Auth {
     pub(super) revocation: Option<At<String>>,
     pub(super) crl: Option<At<Vec<At<String>>>>,
     pub(super) ocsp: Option<At<Vec<At<String>>>>,
+    pub(super) ask_identity: Option<At<bool>>,
 }
 
 impl Auth {
@@ -142,6 +143,7 @@ impl Auth {
             ("revocation", self.revocation.as_ref().map(At::span)),
             ("crl", self.crl.as_ref().map(At::span)),
             ("ocsp", self.ocsp.as_ref().map(At::span)),
+            ("ask_identity", self.ask_identity.as_ref().map(At::span)),
         ]
         .into_iter()
         .filter_map(|(key, span)| Some((key, span?)))
@@ -279,6 +281,7 @@ fn read_auth(section: &mut Section<'_, '_>) -> Auth {
         revocation: section.string("revocation"),
         crl: section.one_or_more("crl"),
         ocsp: section.one_or_more("ocsp"),
+        ask_identity: section.boolean("ask_identity"),
     }
 }
 

@@ -17,7 +17,7 @@ use portcullis::platform::netlink::Netlink;
 
 /// OpenSSL comes first: charon's own AES is a tenth as fast.
 const PLUGINS: &str = "random nonce openssl curve25519 sha1 sha2 hmac pem pkcs1 pkcs8 x509 pubkey constraints revocation kdf \
-                       kernel-libipsec kernel-netlink socket-default vici updown";
+                       kernel-libipsec kernel-netlink socket-default vici updown eap-identity eap-mschapv2 eap-tls";
 
 /// What a test changes of the connection; the rest is the same in all.
 #[derive(Clone, Debug)]

@@ -54,6 +54,10 @@ pub(super) fn user(auth: &At<raw::Auth>, sources: Sources, problems: &mut Proble
     Some(Credentials::MschapV2 { user: user.get_ref().clone(), password: Arc::new(secret) })
 }
 
+fn asks_identity(auth: &At<raw::Auth>) -> bool {
+    auth.get_ref().ask_identity.as_ref().is_some_and(|ask| *ask.get_ref())
+}
+
 fn is_password(text: &str) -> bool {
     !text.is_empty() && text.encode_utf16().count() <= MAX_WORD
 }
@@ -86,7 +90,7 @@ pub(super) fn users(auth: &At<raw::Auth>, sources: Sources, problems: &mut Probl
         Err(unusable) => return refuse(unusable.message, unusable.mend, problems),
     };
     weak?;
-    Some(Authenticator::MschapV2 { users: Arc::new(users) })
+    Some(Authenticator::MschapV2 { users: Arc::new(users), ask_identity: asks_identity(auth) })
 }
 
 /// The errors name lines, never what stands in them.
@@ -147,7 +151,7 @@ pub(super) fn server(
         }
         None => ServerIdentity::unread(),
     };
-    Some(Authenticator::Tls { identity: Arc::new(identity) })
+    Some(Authenticator::Tls { identity: Arc::new(identity), ask_identity: asks_identity(auth) })
 }
 
 fn held<T>(auth: &At<raw::Auth>, made: Result<T, Refused>, problems: &mut Problems) -> Option<T> {

@@ -33,11 +33,15 @@ pub enum Authenticator {
     MschapV2 {
         /// Who may come.
         users: Arc<Users>,
+        /// Whether the peer is asked who it is before the method begins.
+        ask_identity: bool,
     },
     /// EAP-TLS.
     Tls {
         /// Our certificate and key, and whom we speak with.
         identity: Arc<ServerIdentity>,
+        /// Whether the peer is asked who it is before the method begins.
+        ask_identity: bool,
     },
 }
 
@@ -74,6 +78,13 @@ impl Authenticator {
         match self {
             Self::MschapV2 { .. } => EapType::MSCHAPV2,
             Self::Tls { .. } => EapType::TLS,
+        }
+    }
+
+    /// Whether the peer is asked who it is before the method begins.
+    pub(super) fn asks_identity(&self) -> bool {
+        match self {
+            Self::MschapV2 { ask_identity, .. } | Self::Tls { ask_identity, .. } => *ask_identity,
         }
     }
 }

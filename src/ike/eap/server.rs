@@ -26,12 +26,37 @@ pub struct Server {
 }
 
 enum Stage {
+    /// The peer has been asked who it is.
+    Asked(Begin),
     /// EAP-MSCHAPv2 has begun.
     MschapV2(mschapv2::Server),
     /// EAP-TLS has begun.
     Tls(tls::Server),
     /// Over, well or not: nothing more is taken.
     Spent,
+}
+
+/// What a method begins with.
+struct Begin {
+    authenticator: Authenticator,
+    name: Vec<u8>,
+    unix_now: u64,
+}
+
+impl Begin {
+    /// The first request of the method, which will have this identifier.
+    fn method(&self, identifier: u8, entropy: &mut dyn Entropy) -> Result<(Stage, Vec<u8>), Fault> {
+        Ok(match &self.authenticator {
+            Authenticator::MschapV2 { users, .. } => {
+                let (method, data) = mschapv2::Server::begin(identifier, &self.name, users.clone(), entropy);
+                (Stage::MschapV2(method), data)
+            }
+            Authenticator::Tls { identity, .. } => {
+                let (method, data) = tls::Server::begin(identity, self.unix_now)?;
+                (Stage::Tls(method), data)
+            }
+        })
+    }
 }
 
 /// What a method makes of a response.
@@ -41,7 +66,8 @@ enum Turn {
 }
 
 impl Server {
-    /// Begins. RFC 7296 §3.16: "the responder SHOULD NOT send EAP Identity Requests", so the method comes first.
+    /// Begins. RFC 7296 §3.16: "the responder SHOULD NOT send EAP Identity Requests", so the method comes first, unless
+    /// the configuration says that the peer wants to be asked.
     /// `name` is who we say we are; `unix_now`: seconds since 1970, for certificates.
     pub fn begin(
         authenticator: &Authenticator,
@@ -50,26 +76,21 @@ impl Server {
         entropy: &mut dyn Entropy,
     ) -> Result<(Self, Vec<u8>), Fault> {
         let [identifier] = entropy.array();
-        let (stage, data) = match authenticator {
-            Authenticator::MschapV2 { users } => {
-                let (method, data) = mschapv2::Server::begin(identifier, name, users.clone(), entropy);
-                (Stage::MschapV2(method), data)
-            }
-            Authenticator::Tls { identity } => {
-                let (method, data) = tls::Server::begin(identity, unix_now)?;
-                (Stage::Tls(method), data)
-            }
+        let begin = Begin { authenticator: authenticator.clone(), name: name.to_vec(), unix_now };
+        let (kind, (stage, data)) = if authenticator.asks_identity() {
+            (EapType::IDENTITY, (Stage::Asked(begin), Vec::new()))
+        } else {
+            (authenticator.kind(), begin.method(identifier, entropy)?)
         };
-        let kind = authenticator.kind();
         let asks = Packet::Request { identifier, kind, data: &data }.encode();
         Ok((Self { kind, identifier, stage, rounds: 0 }, asks))
     }
 
     /// A packet of the peer. After a verdict other than `Ask` nothing is taken any more.
-    pub fn handle(&mut self, bytes: &[u8]) -> Verdict {
+    pub fn handle(&mut self, bytes: &[u8], entropy: &mut dyn Entropy) -> Verdict {
         let stage = std::mem::replace(&mut self.stage, Stage::Spent);
         let identifier = self.identifier;
-        match self.respond(stage, bytes) {
+        match self.respond(stage, bytes, entropy) {
             Ok(Turn::Ask(stage, data)) => {
                 self.stage = stage;
                 // RFC 3748 §4.1: a new request has a new identifier.
@@ -82,7 +103,7 @@ impl Server {
         }
     }
 
-    fn respond(&mut self, stage: Stage, bytes: &[u8]) -> Result<Turn, Fault> {
+    fn respond(&mut self, stage: Stage, bytes: &[u8], entropy: &mut dyn Entropy) -> Result<Turn, Fault> {
         self.rounds += 1;
         if self.rounds > limits::MAX_EAP_ROUNDS {
             return Err(Fault::unexpected("EAP takes too many rounds"));
@@ -100,6 +121,12 @@ impl Server {
             return Err(Fault::unexpected("the EAP response is of another type than the request"));
         }
         match stage {
+            // Whatever it says it is, the method shows who it is.
+            Stage::Asked(begin) => {
+                let (stage, data) = begin.method(identifier.wrapping_add(1), entropy)?;
+                self.kind = begin.authenticator.kind();
+                Ok(Turn::Ask(stage, data))
+            }
             Stage::MschapV2(method) => Ok(match method.response(data)? {
                 mschapv2::Step::Ask(method, data) => Turn::Ask(Stage::MschapV2(method), data),
                 mschapv2::Step::Done(msk) => Turn::Done(msk),

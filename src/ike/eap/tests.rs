@@ -23,7 +23,7 @@ fn users() -> Authenticator {
     let mut users = Users::default();
     users.add("alice", "correct horse");
     users.add("bob", "something else");
-    Authenticator::MschapV2 { users: Arc::new(users) }
+    Authenticator::MschapV2 { users: Arc::new(users), ask_identity: false }
 }
 
 fn client(own: Holder, of: &Authority, name: &str) -> ClientIdentity {
@@ -36,7 +36,7 @@ fn tls(identity: ClientIdentity) -> Credentials {
 
 fn tls_server(own: Holder, of: &Authority, name: &str) -> Authenticator {
     let identity = ServerIdentity::new(own.chain, own.key, vec![of.certificate.clone()], name).unwrap();
-    Authenticator::Tls { identity: Arc::new(identity) }
+    Authenticator::Tls { identity: Arc::new(identity), ask_identity: false }
 }
 
 /// Both sides of EAP-TLS as they should be, with TLS 1.3 or without.
@@ -45,6 +45,12 @@ fn tls_pair(newest: bool) -> (Credentials, Authenticator) {
     let identity = client(authority.sign(CLIENT, |_| ()), &authority, SERVER);
     let identity = if newest { identity } else { identity.only_tls12() };
     (tls(identity), tls_server(authority.sign(SERVER, |_| ()), &authority, CLIENT))
+}
+
+/// A user who is asked first who he is.
+fn asked() -> Authenticator {
+    let Authenticator::MschapV2 { users, .. } = users() else { unreachable!("users have passwords") };
+    Authenticator::MschapV2 { users, ask_identity: true }
 }
 
 /// Every method as it should be.
@@ -95,7 +101,7 @@ fn converse(
         };
         meddle(packets.len(), &mut packet);
         packets.push(packet.clone());
-        packet = match server.handle(&packet) {
+        packet = match server.handle(&packet, &mut SeededEntropy::new(3)) {
             Verdict::Ask(asks) => asks,
             Verdict::Proven(success, msk) => {
                 proven = Ok(msk.secret().expose().to_vec());
@@ -137,7 +143,7 @@ fn a_wrong_password_and_a_stranger_get_the_same_answers() {
     stranger.assert_refused(told, "wrong user or password");
     let from_server = |outcome: &Outcome| outcome.packets.iter().step_by(2).cloned().collect::<Vec<_>>();
     assert_eq!(from_server(&wrong), from_server(&stranger));
-    let nobody = Authenticator::MschapV2 { users: Arc::new(Users::default()) };
+    let nobody = Authenticator::MschapV2 { users: Arc::new(Users::default()), ask_identity: false };
     undisturbed(&user("alice", ""), &nobody).assert_refused(told, "wrong user or password");
 }
 
@@ -184,7 +190,7 @@ fn after_the_end_nothing_counts_any_more() {
             let mut peer = Peer::new(&credentials, NOW);
             for _ in 0..whole / 2 {
                 let Ok(Reaction::Answer(answer)) = peer.handle(&packet, &mut entropy) else { panic!("{whole}") };
-                packet = match server.handle(&answer) {
+                packet = match server.handle(&answer, &mut entropy) {
                     Verdict::Ask(packet) | Verdict::Proven(packet, _) => packet,
                     Verdict::Refused(_, fault) => panic!("{fault:?}"),
                 };
@@ -194,7 +200,7 @@ fn after_the_end_nothing_counts_any_more() {
             let late = peer.handle(&packet, &mut entropy).unwrap_err();
             assert_eq!((late.reason, &*late.detail), (IkeReason::EapUnexpected, "an EAP packet after the end"));
             let again = Packet::Response { identifier: 0, kind: authenticator.kind(), data: &[3] }.encode();
-            assert!(matches!(server.handle(&again), Verdict::Refused(..)));
+            assert!(matches!(server.handle(&again, &mut entropy), Verdict::Refused(..)));
         }
     }
 }
@@ -231,6 +237,27 @@ fn a_method_that_only_one_side_does_ends_with_a_failure_on_both() {
     let asks = Packet::Request { identifier: 1, kind: EapType::TLS, data: &[0x20] }.encode();
     assert!(peer.handle(&asks, &mut entropy).is_ok());
     assert_eq!(peer.handle(&asks, &mut entropy).unwrap_err().reason, IkeReason::EapFailed);
+}
+
+#[test]
+fn a_peer_that_wants_to_be_asked_is_asked() {
+    let outcome = undisturbed(&user("alice", "correct horse"), &asked());
+    outcome.assert_proven();
+    let identifier = outcome.packets[0][1];
+    let asks = Packet::Request { identifier, kind: EapType::IDENTITY, data: &[] };
+    assert_eq!(outcome.packets[0], asks.encode());
+    let says = Packet::Response { identifier, kind: EapType::IDENTITY, data: b"alice" };
+    assert_eq!(outcome.packets[1], says.encode());
+    // A proof in the place of the identity, and the identity in the place of a proof.
+    for place in [1, 3] {
+        let other = if place == 1 { EapType::MSCHAPV2 } else { EapType::IDENTITY };
+        let outcome = converse(&user("alice", "correct horse"), &asked(), |number, packet| {
+            if number == place {
+                packet[4] = other.0;
+            }
+        });
+        assert_eq!(outcome.server.unwrap_err().reason, IkeReason::EapUnexpected);
+    }
 }
 
 #[test]

@@ -202,7 +202,7 @@ pub fn answer(
     core.path = incoming.path;
     match (waiting, sorted) {
         (Waiting::ForEap(mut server), Ok(Sorted { eap: Some(packet), .. })) => {
-            let (packet, waiting) = match server.handle(&packet) {
+            let (packet, waiting) = match server.handle(&packet, step.entropy) {
                 Verdict::Ask(packet) => (packet, Waiting::ForEap(server)),
                 Verdict::Proven(packet, msk) => (packet, Waiting::ForAuth(msk)),
                 Verdict::Refused(packet, Fault { reason, detail, .. }) => {
@@ -237,6 +237,20 @@ pub fn answer(
             refuse(handshake, until, core, step, incoming, refusal)
         }
     }
+}
+
+/// Answers an INFORMATIONAL request: the peer gives up, for whatever reason.
+pub fn answer_farewell(
+    state: Box<EapAnswered>,
+    core: &mut Core,
+    step: &mut Step<'_>,
+    incoming: &Incoming<'_>,
+    sorted: Result<Sorted, Refusal>,
+) -> State {
+    let said = sorted.ok().and_then(|sorted| sorted.error().map(|error| error.kind.to_string()));
+    let detail = format!("the peer gives up within EAP and says {}", said.as_deref().unwrap_or("nothing"));
+    let refusal = Refusal::silent(IkeReason::EapFailed).with(detail);
+    refuse_with(state.handshake, state.until, core, step, incoming, refusal, &[])
 }
 
 fn told(reason: IkeReason) -> Refusal {

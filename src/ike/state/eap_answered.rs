@@ -36,6 +36,9 @@ pub enum Waiting {
     ForAuth(Msk),
 }
 
+/// RFC 7296 §2.21.2: an initiator that cannot believe us says so in an INFORMATIONAL exchange.
+const LEGAL: &[ExchangeType] = &[ExchangeType::IKE_AUTH, ExchangeType::INFORMATIONAL];
+
 impl EapAnswered {
     /// The first request has been answered.
     pub fn new(handshake: Handshake, request: Sorted, method: &'static str, waiting: Waiting, until: Instant) -> Self {
@@ -52,7 +55,10 @@ impl EapAnswered {
         if self.deaf_until.is_some_and(|until| step.now < until) {
             return Err(self.refuse(Refusal::silent(IkeReason::IntegrityFailed)));
         }
-        match core.receive(step.now, &self.handshake.protection, incoming, &[ExchangeType::IKE_AUTH]) {
+        match core.receive(step.now, &self.handshake.protection, incoming, LEGAL) {
+            Ok(Arrival::Request(sorted)) if incoming.header.exchange == ExchangeType::INFORMATIONAL => {
+                Ok(eap::answer_farewell(self, core, step, incoming, sorted))
+            }
             Ok(Arrival::Request(sorted)) => Ok(eap::answer(self, core, step, incoming, sorted)),
             Ok(Arrival::Piece) => Ok(State::EapAnswered(self)),
             Ok(Arrival::Repeated) => {

@@ -35,7 +35,10 @@ fn mschapv2(user: &str, password: &str) -> [TunnelConfig; 2] {
     let mut users = Users::default();
     users.add("alice", PASSWORD);
     let password = Arc::new(Secret::copy_of(password.as_bytes()));
-    sides(Credentials::MschapV2 { user: user.to_owned(), password }, Authenticator::MschapV2 { users: Arc::new(users) })
+    sides(
+        Credentials::MschapV2 { user: user.to_owned(), password },
+        Authenticator::MschapV2 { users: Arc::new(users), ask_identity: false },
+    )
 }
 
 fn tls(client: &str) -> [TunnelConfig; 2] {
@@ -46,7 +49,7 @@ fn tls(client: &str) -> [TunnelConfig; 2] {
     let server = ServerIdentity::new(of_server.chain, of_server.key, roots(), "a.example").unwrap();
     sides(
         Credentials::Tls { user: "a.example".to_owned(), identity: Arc::new(client) },
-        Authenticator::Tls { identity: Arc::new(server) },
+        Authenticator::Tls { identity: Arc::new(server), ask_identity: false },
     )
 }
 
@@ -333,6 +336,26 @@ fn an_early_success_or_an_auth_of_the_responder_ends_the_attempt() {
             assert_nothing_installed(&pair);
         }
     }
+}
+
+/// RFC 7296 §2.21.2. strongSwan's client does so when it is told that its password is wrong.
+#[test]
+fn a_client_that_gives_up_within_eap_is_answered_and_forgotten() {
+    let mut pair = pair_of(mschapv2("alice", PASSWORD));
+    until_sent(&mut pair, 6);
+    pair.line.clear();
+    let gives_up = [0, 0, 0, 8, 0, 0, 0, 24];
+    let notify = PayloadType::NOTIFY;
+    let (path, bytes) = pair.sides[A].endpoint.forge(ExchangeType::INFORMATIONAL, false, 0, notify, &gives_up).unwrap();
+    let sent = pair.sides[B].sent;
+    for _ in 0..2 {
+        pair.input(B, Input::Datagram { local: path.remote, remote: path.local, bytes: &bytes });
+    }
+    assert_eq!(pair.sides[B].sent, sent + 2, "its farewell is answered, also the second time");
+    assert_eq!(pair.refused(B, IkeReason::EapFailed), 1);
+    pair.meddle = Some(Box::new(|_, _| vec![]));
+    pair.run_secs(10);
+    assert_eq!(pair.sides[B].endpoint.half_open(), 0);
 }
 
 #[test]
