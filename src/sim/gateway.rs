@@ -169,7 +169,7 @@ pub fn config(plan: &Plan, index: usize, change: Change) -> Config {
             peer_auth: if of.eap == Some(1 - end) {
                 let mut users = Users::default();
                 users.add("ali", "open sesame");
-                PeerAuth::Eap(Authenticator::MschapV2 { users: Arc::new(users) })
+                PeerAuth::Eap(Authenticator::MschapV2 { users: Arc::new(users), ask_identity: false })
             } else {
                 PeerAuth::Psk(key)
             },
