@@ -34,17 +34,27 @@ pub struct Connection {
     pub remote_ts: String,
     /// Pretend that there is a NAT.
     pub encap: bool,
+    /// Who charon says it is, and who its peer is; the addresses if it is empty.
+    pub ids: Vec<String>,
+    /// Further lines of the connection.
+    pub lines: String,
+    /// Further secrets.
+    pub secrets: String,
+    /// Datagrams beyond this length are cut into fragments; 0 for charon's default.
+    pub fragment_size: usize,
 }
 
 impl Connection {
     fn text(&self, here: IpAddr, there: IpAddr) -> String {
-        let Self { ike, esp, psk, local_ts, remote_ts, encap } = self;
+        let Self { ike, esp, psk, local_ts, remote_ts, encap, ids, lines, secrets, .. } = self;
+        let addresses = [here.to_string(), there.to_string()];
+        let [us, them] = if let [us, them] = ids.as_slice() { [us, them] } else { [&addresses[0], &addresses[1]] };
         format!(
             "connections {{ gw {{\n version = 2\n mobike = no\n local_addrs = {here}\n remote_addrs = {there}\n \
-             proposals = {ike}\n encap = {encap}\n unique = replace\n keyingtries = 1\n \
-             local {{ auth = psk\n id = {here} }}\n remote {{ auth = psk\n id = {there} }}\n \
+             proposals = {ike}\n encap = {encap}\n unique = replace\n keyingtries = 1\n {lines}\n \
+             local {{ auth = psk\n id = {us} }}\n remote {{ auth = psk\n id = {them} }}\n \
              children {{ net {{ local_ts = {local_ts}\n remote_ts = {remote_ts}\n esp_proposals = {esp} }} }}\n}} }}\n\
-             secrets {{ ike-gw {{ id-a = {here}\n id-b = {there}\n secret = 0x{psk} }} }}\n",
+             secrets {{ ike-gw {{ id-a = {us}\n id-b = {them}\n secret = 0x{psk} }}\n {secrets} }}\n",
             encap = if *encap { "yes" } else { "no" },
         )
     }
@@ -59,6 +69,10 @@ impl Default for Connection {
             local_ts: format!("{}/32", V4.host_b),
             remote_ts: format!("{}/32", V4.host_a),
             encap: false,
+            ids: Vec::new(),
+            lines: String::new(),
+            secrets: String::new(),
+            fragment_size: 0,
         }
     }
 }
@@ -85,7 +99,8 @@ impl Charon {
             Side::A => (V4.gateway_a, V4.gateway_b),
             Side::B => (V4.gateway_b, V4.gateway_a),
         };
-        Self::start_with(topology, side, folder, &connection.text(here, there))
+        let settings = format!("fragment_size = {}", connection.fragment_size);
+        Self::start_among(topology, side, folder, &connection.text(here, there), &[], &settings)
     }
 
     /// Starts it as gateway `side` and loads the text of a whole swanctl.conf.

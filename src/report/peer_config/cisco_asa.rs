@@ -27,6 +27,7 @@ pub(super) fn print(view: &View<'_>) -> Page {
     if view.tunnel.start == Start::Disabled {
         page.missing("anything at all: `start = \"disabled\"` closes the tunnel to the peer");
     }
+    page.without_ppk(view);
     page
 }
 
@@ -79,6 +80,9 @@ fn ike(page: &mut Page, view: &View<'_>) {
 }
 
 fn policy(view: &View<'_>, suite: IkeSuite) -> Option<Vec<String>> {
+    if !suite.additional.is_empty() {
+        return None;
+    }
     let integrity = suite.mac.map_or_else(|| "null".to_owned(), |mac| format!("sha{}", hash(mac)));
     Some(vec![
         format!(" encryption {}", cipher(suite.cipher)?),
@@ -93,11 +97,11 @@ fn policy(view: &View<'_>, suite: IkeSuite) -> Option<Vec<String>> {
 fn ipsec_proposals(page: &mut Page, view: &View<'_>, name: &str) -> (Vec<String>, Option<Group>) {
     let from = view.from(&["esp", "preset"]);
     page.note(format!("ESP: {from}"));
-    let usable = |suite: &&EspSuite| !suite.esn && cipher(suite.cipher).is_some();
+    let usable = |suite: &&EspSuite| !suite.esn && suite.additional.is_empty() && cipher(suite.cipher).is_some();
     let shared = view.tunnel.esp.iter().find(usable).and_then(|suite| suite.group);
     let mut proposals: Vec<String> = Vec::new();
     for suite in &view.tunnel.esp {
-        let (Some(cipher), false) = (cipher(suite.cipher), suite.esn) else {
+        let (Some(cipher), true) = (cipher(suite.cipher), usable(&suite)) else {
             page.left_out(format!("ESP suite {suite} ({from})"));
             continue;
         };

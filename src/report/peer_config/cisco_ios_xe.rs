@@ -43,6 +43,7 @@ pub(super) fn print(view: &View<'_>) -> Page {
     if view.tunnel.start == Start::Disabled {
         page.missing("anything at all: `start = \"disabled\"` closes the tunnel to the peer");
     }
+    page.without_ppk(view);
     page
 }
 
@@ -97,6 +98,9 @@ fn ike(page: &mut Page, view: &View<'_>, name: &str) {
 }
 
 fn proposal(suite: IkeSuite) -> Option<Vec<String>> {
+    if !suite.additional.is_empty() {
+        return None;
+    }
     let cipher = match suite.cipher {
         Cipher::Aes256Gcm16 => "aes-gcm-256",
         Cipher::Aes128Gcm16 => "aes-gcm-128",
@@ -206,6 +210,9 @@ fn transform_sets(page: &mut Page, view: &View<'_>, name: &str) -> (Vec<String>,
 }
 
 fn transforms(suite: EspSuite) -> Option<String> {
+    if !suite.additional.is_empty() {
+        return None;
+    }
     if let Some(wanted) = suite.group {
         group(wanted)?;
     }

@@ -187,6 +187,15 @@ impl Page {
         }
     }
 
+    /// A PPK, which is not printed for this device.
+    fn without_ppk(&mut self, view: &View<'_>) {
+        match &view.tunnel.ppk {
+            Some(ppk) if ppk.required => self.missing(format!("the PPK ({}), which is required", view.from(&["ppk"]))),
+            Some(_) => self.left_out(format!("the PPK ({})", view.from(&["ppk"]))),
+            None => {}
+        }
+    }
+
     /// Something that this device has no words for, and that is needed.
     fn missing(&mut self, text: impl Into<String>) {
         self.left_out(text);

@@ -33,6 +33,11 @@ pub(super) fn print(view: &View<'_>) -> Page {
     if tunnel.force_encapsulation {
         page.line(format!("    encap = yes  # {}", view.from(&["encapsulation"])));
     }
+    if let Some(ppk) = &tunnel.ppk {
+        let id = String::from_utf8_lossy(&ppk.id);
+        page.line(format!("    ppk_id = \"{id}\"  # {}", view.from(&["ppk"])));
+        page.line(format!("    ppk_required = {}", if ppk.required { "yes" } else { "no" }));
+    }
     end(&mut page, "local", &tunnel.peer_id, &view.from(&["peer_id"]));
     end(&mut page, "remote", &tunnel.local_id, &view.from(&["local_id"]));
     page.line("    children {");
@@ -146,5 +151,16 @@ fn secrets(page: &mut Page, view: &View<'_>, name: &str) {
         page.line(format!("    # secret = \"{}\"", view.reference()));
     }
     page.line("  }");
+    if let Some(ppk) = &view.tunnel.ppk {
+        page.line(format!("  ppk-{name} {{  # {}", view.from(&["ppk"])));
+        page.line(format!("    id = \"{}\"", String::from_utf8_lossy(&ppk.id)));
+        if view.with_secret {
+            let key = Zeroizing::new(hex::encode(ppk.secret.expose()));
+            page.line(Zeroizing::new(format!("    secret = 0x{}", *key)).as_str());
+        } else {
+            page.line("    # secret = the key that `ppk` names");
+        }
+        page.line("  }");
+    }
     page.line("}");
 }
