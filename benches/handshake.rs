@@ -112,10 +112,12 @@ fn handshakes(criterion: &mut Criterion) {
         group: Group::Modp2048,
         additional: Additional::NONE,
     };
+    let pq = IkeSuite { additional: Additional::one(Group::MlKem768), ..gcm(PrfAlg::HmacSha256, Group::Curve25519) };
     let mut group = criterion.benchmark_group("handshake, both sides");
     for (name, suite) in [
         ("aes256gcm16-prfsha384-ecp384", gcm(PrfAlg::HmacSha384, Group::Ecp384)),
         ("aes256gcm16-prfsha256-x25519", gcm(PrfAlg::HmacSha256, Group::Curve25519)),
+        ("aes256gcm16-prfsha256-x25519-ke1_mlkem768", pq),
         ("aes256-sha256-modp2048", cbc),
     ] {
         let (initiator, responder) = handshake((endpoint(1, suite), endpoint(2, suite)));

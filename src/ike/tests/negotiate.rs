@@ -235,3 +235,31 @@ proptest! {
         }
     }
 }
+
+/// RFC 9370 §2.2.1.
+#[test]
+fn an_additional_key_exchange_is_chosen_by_type_and_none_makes_it_optional() {
+    let pq = IkeSuite { additional: Additional::one(Group::MlKem768), ..GCM };
+    let mut later = Additional::NONE;
+    later.put(4, Group::MlKem768);
+    let later = IkeSuite { additional: later, ..GCM };
+    let chosen = |offer: &Sa, ours: &[IkeSuite], further| choose_ike(offer, ours, false, further).map(|of| of.suite);
+    assert_eq!(chosen(&ike_offer(&[pq]), &[pq], true), Some(pq));
+    assert_eq!(chosen(&ike_offer(&[pq]), &[pq], false), None, "without IKE_INTERMEDIATE");
+    assert_eq!(chosen(&ike_offer(&[later]), &[pq], true), None, "ADDKE4 is not ADDKE1");
+    assert_eq!(chosen(&ike_offer(&[pq]), &[GCM], true), None, "what is asked for cannot be left out");
+    assert_eq!(chosen(&ike_offer(&[GCM]), &[pq], true), None);
+    assert!(lacks_post_quantum(&ike_offer(&[GCM]), &[pq], false));
+    assert!(!lacks_post_quantum(&ike_offer(&[CBC]), &[pq], false), "that is not what is wrong");
+    assert!(!lacks_post_quantum(&ike_offer(&[CBC]), &[pq, GCM], false), "it is not required");
+
+    let mut offer = ike_offer(&[pq]);
+    offer.proposals[0].transforms.push(Transform::additional(1, KeMethod::ML_KEM_512));
+    offer.proposals[0].transforms.push(Transform::additional(1, KeMethod::NONE));
+    assert_eq!(chosen(&offer, &[pq], true), Some(pq), "others beside it do no harm");
+    let classical = choose_ike(&offer, &[GCM], false, true).unwrap();
+    assert!(classical.proposal.transforms.contains(&Transform::additional(1, KeMethod::NONE)), "NONE is answered");
+    let answer = Sa { proposals: vec![choose_ike(&ike_offer(&[GCM, pq]), &[pq], false, true).unwrap().proposal] };
+    assert_eq!(accept_ike(&answer, &[GCM, pq], false), Some(pq));
+    assert_eq!(accept_ike(&answer, &[GCM], false), None);
+}
