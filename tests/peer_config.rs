@@ -185,3 +185,25 @@ fn what_strongswan_is_told_comes_back_as_the_same_tunnel_from_the_other_side() {
         assert_eq!(shapes, children);
     }
 }
+
+/// A peer with several head-ends: one page for all of them where the device can, else a page for the first with a word on the
+/// others.
+#[test]
+fn a_page_for_several_head_ends_names_them_all() {
+    let case = Case::new();
+    let several = "peer = [\"203.0.113.5\", \"203.0.113.6\"]\npeer_id = \"gw.example.com\"\nmobike = true";
+    let text_of = EXAMPLE.replace("peer = \"203.0.113.5\"", several);
+    let file = case.file(&text_of.replace("file:PSK", &format!("file:{}", case.path("psk").display())));
+    let page_for = |device: &str| {
+        let shown = portcullis(&["peer-config", "cbp", "--for", device, file.to_str().unwrap()]);
+        assert!(code(&shown) <= 1, "{}", text(&shown.stderr));
+        text(&shown.stdout).to_owned()
+    };
+    let strongswan = page_for("strongswan");
+    assert!(strongswan.contains("local_addrs = 203.0.113.5, 203.0.113.6"), "{strongswan}");
+    assert!(strongswan.contains("mobike = yes"), "{strongswan}");
+    for device in ["cisco-ios-xe", "cisco-asa"] {
+        let cisco = page_for(device);
+        assert!(cisco.contains("203.0.113.6 gets the same, with its own address"), "{cisco}");
+    }
+}

@@ -17,6 +17,7 @@ pub(super) fn print(view: &View<'_>) -> Page {
     let name = format!("PORTCULLIS-{}", view.tunnel.name.to_uppercase());
     page.note("`outside` stands for the interface that has the address below; numbers must be free.");
     page.note(format!("{}: {}", view.from(&["peer"]), view.here()));
+    view.other_heads().into_iter().for_each(|note| page.note(note));
     page.line("!");
     ike(&mut page, view);
     let (proposals, group) = ipsec_proposals(&mut page, view, &name);

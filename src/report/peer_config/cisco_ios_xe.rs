@@ -258,6 +258,7 @@ fn crypto_map(page: &mut Page, view: &View<'_>, sets: &[String], group: Option<G
     settings(page, view, &sets, group, name);
     page.line(format!(" match address {name}"));
     page.line("!");
+    view.other_heads().into_iter().for_each(|note| page.note(note));
     page.note(format!("The interface that has {}:", view.here()));
     page.line("interface <name of the interface>");
     page.line(if v6 { " ipv6 crypto map PORTCULLIS" } else { " crypto map PORTCULLIS" });

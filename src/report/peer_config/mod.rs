@@ -104,6 +104,13 @@ struct View<'a> {
 }
 
 impl View<'_> {
+    /// What is to be said where the peer has several head-ends and a page is for one.
+    fn other_heads(&self) -> Option<String> {
+        let others: Vec<_> = self.tunnel.peering.others.iter().map(ToString::to_string).collect();
+        let others = others.join(" and ");
+        (!others.is_empty()).then(|| format!("This is for {}; {others} gets the same, with its own address.", self.here()))
+    }
+
     /// The peer's own address.
     fn here(&self) -> IpAddr {
         self.tunnel.peer

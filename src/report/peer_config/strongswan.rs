@@ -17,11 +17,23 @@ pub(super) fn print(view: &View<'_>) -> Page {
     page.line("connections {");
     page.line(format!("  {name} {{"));
     page.line("    version = 2");
-    page.line(format!("    local_addrs = {}  # {}", view.here(), view.from(&["peer"])));
+    let here: Vec<_> = tunnel.peers().map(|peer| peer.to_string()).collect();
+    page.line(format!("    local_addrs = {}  # {}", here.join(", "), view.from(&["peer"])));
     page.line(format!("    remote_addrs = {}  # {}", view.there(), view.from(&["local"])));
     let ike: Vec<_> = tunnel.ike.iter().map(ToString::to_string).collect();
     page.line(format!("    proposals = {}  # {}", ike.join(", "), view.from(&["ike", "preset"])));
-    page.line("    mobike = no  # both addresses are fixed");
+    if tunnel.peering.mobike {
+        page.line(format!("    mobike = yes  # {}", view.from(&["mobike"])));
+    } else {
+        page.line("    mobike = no  # both addresses are fixed");
+    }
+    if tunnel.peering.request_address {
+        page.missing(format!("`pools`: the inner address that is asked for ({})", view.from(&["request_address"])));
+    }
+    if !tunnel.peering.pool.is_empty() {
+        let any = tunnel.peering.pool.iter().map(|net| if net.addr().is_ipv4() { "0.0.0.0" } else { "::" });
+        page.line(format!("    vips = {}  # {}", any.collect::<Vec<_>>().join(", "), view.from(&["pool"])));
+    }
     page.line("    unique = replace  # a gateway that comes again replaces what it had");
     page.line("    keyingtries = 0  # until it is up");
     page.line(format!("    dpd_delay = {}s  # {}", tunnel.liveness.as_secs(), view.from(&["liveness"])));
