@@ -108,7 +108,8 @@ impl View<'_> {
     fn other_heads(&self) -> Option<String> {
         let others: Vec<_> = self.tunnel.peering.others.iter().map(ToString::to_string).collect();
         let others = others.join(" and ");
-        (!others.is_empty()).then(|| format!("This is for {}; {others} gets the same, with its own address.", self.here()))
+        (!others.is_empty())
+            .then(|| format!("This is for {}; {others} gets the same, with its own address.", self.here()))
     }
 
     /// The peer's own address.
