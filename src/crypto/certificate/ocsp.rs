@@ -195,3 +195,118 @@ fn time(bytes: &[u8]) -> Option<(i64, &[u8])> {
     let (rest, time) = ASN1Time::from_der(bytes).ok()?;
     Some((time.timestamp(), rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::ExtendedKeyUsagePurpose;
+
+    use super::super::testing::*;
+    use super::super::{Fault, Revocation, Trust, Verified};
+    use super::*;
+    use crate::crypto::signature::{Hash, SigningKey};
+    use crate::event::IkeReason;
+
+    fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let content = parts.concat();
+        let len = u16::try_from(content.len()).unwrap().to_be_bytes();
+        let head = match content.len() {
+            0..=0x7f => vec![tag, len[1]],
+            0x80..=0xff => vec![tag, 0x81, len[1]],
+            _ => vec![tag, 0x82, len[0], len[1]],
+        };
+        [head, content].concat()
+    }
+
+    /// A response of `by` about a certificate of `issuer`.
+    fn response(
+        by: &SigningKey,
+        delegates: &[&[u8]],
+        issuer: &Authority,
+        serial: &[u8],
+        good: bool,
+        years: (u32, u32),
+    ) -> Vec<u8> {
+        let year = |year: u32| tlv(0x18, &[format!("{year}0101000000Z").as_bytes()]);
+        let authority = issuer.certificate();
+        let hash = |bytes: &[u8]| tlv(OCTETS, &[&Sha1::digest(bytes)]);
+        let algorithm = tlv(SEQUENCE, &[&tlv(OID, &[SHA1]), &[5, 0]]);
+        let id = [algorithm, hash(&authority.subject), hash(&authority.key.bits), tlv(INTEGER, &[serial])].concat();
+        let status = if good { vec![0x80, 0] } else { tlv(0xa1, &[&year(years.0)]) };
+        let next = tlv(EXPLICIT_0, &[&year(years.1)]);
+        let single = tlv(SEQUENCE, &[&tlv(SEQUENCE, &[&id]), &status, &year(years.0), &next]);
+        let responder = tlv(0xa2, &[&hash(&authority.key.bits)]);
+        let data = tlv(SEQUENCE, &[&responder, &year(years.0), &tlv(SEQUENCE, &[&single])]);
+        let algorithm = Algorithm::Ecdsa(Hash::Sha256);
+        let signature = tlv(BITS, &[&[0], &by.sign(algorithm, &data).unwrap()]);
+        let list = tlv(EXPLICIT_0, &[&tlv(SEQUENCE, delegates)]);
+        let list = if delegates.is_empty() { Vec::new() } else { list };
+        let basic = tlv(SEQUENCE, &[&data, &algorithm.identifier(), &signature, &list]);
+        let bytes = tlv(SEQUENCE, &[&tlv(OID, &[BASIC]), &tlv(OCTETS, &[&basic])]);
+        tlv(SEQUENCE, &[&tlv(ENUMERATED, &[&[0]]), &tlv(EXPLICIT_0, &[&bytes])])
+    }
+
+    fn check(
+        root: &Authority,
+        leaf: &Certificate,
+        revocation: Revocation,
+        responses: &[Vec<u8>],
+    ) -> Result<Verified, Fault> {
+        let mut trust = Trust::new(vec![root.certificate()], revocation).unwrap();
+        responses.iter().for_each(|response| trust.add_response(response).unwrap());
+        trust.verify(leaf, &[], NOW)
+    }
+
+    #[test]
+    fn a_response_speaks_where_the_lists_are_silent() {
+        let root = Authority::new("root");
+        let leaf = root.issue(&Leaf::default()).certificate();
+        let of = |serial: &[u8], good, years| response(&root.key(), &[], &root, serial, good, years);
+        let why = |responses: &[Vec<u8>]| {
+            check(&root, &leaf, Revocation::HardFail, responses).map_err(|fault| fault.reason).map(|_| ())
+        };
+        let unknown = Err(IkeReason::RevocationUnknown);
+        assert_eq!(why(&[of(&leaf.serial, true, (2027, 2029))]), Ok(()));
+        assert_eq!(why(&[of(&leaf.serial, false, (2027, 2029))]), Err(IkeReason::CertificateRevoked));
+        assert_eq!(why(&[of(&leaf.serial, true, (2026, 2027))]), unknown, "out of date");
+        assert_eq!(why(&[of(&leaf.serial, true, (2029, 2030))]), unknown, "from the future");
+        assert_eq!(why(&[of(&[99], true, (2027, 2029))]), unknown, "about another certificate");
+        let both = [of(&leaf.serial, true, (2027, 2029)), of(&leaf.serial, false, (2026, 2027))];
+        assert_eq!(why(&both), Err(IkeReason::CertificateRevoked), "once revoked is revoked");
+        let other = Authority::new("root");
+        assert_eq!(why(&[response(&other.key(), &[], &root, &leaf.serial, true, (2027, 2029))]), unknown, "forged");
+        let mut flipped = of(&leaf.serial, true, (2027, 2029));
+        *flipped.last_mut().unwrap() ^= 1;
+        assert_eq!(why(&[flipped]), unknown);
+        // Soft fail: a bad word counts, a missing one does not.
+        let soft = |responses: &[Vec<u8>]| check(&root, &leaf, Revocation::SoftFail, responses).is_ok();
+        assert!(soft(&[of(&[99], true, (2027, 2029))]) && !soft(&[of(&leaf.serial, false, (2027, 2029))]));
+    }
+
+    #[test]
+    fn whoever_the_authority_has_named_for_it_may_sign() {
+        let root = Authority::new("root");
+        let leaf = root.issue(&Leaf::default()).certificate();
+        let by = |purposes: Vec<ExtendedKeyUsagePurpose>, authority: &Authority| {
+            let delegate = authority.issue(&Leaf { name: "ocsp", serial: 3, purposes, ..Leaf::default() });
+            let made = response(&delegate.key(), &[&delegate.der], &root, &leaf.serial, true, (2027, 2029));
+            check(&root, &leaf, Revocation::HardFail, &[made]).is_ok()
+        };
+        assert!(by(vec![ExtendedKeyUsagePurpose::OcspSigning], &root));
+        assert!(!by(vec![ExtendedKeyUsagePurpose::ServerAuth], &root), "any certificate of the authority would do");
+        assert!(!by(vec![], &root));
+        assert!(!by(vec![ExtendedKeyUsagePurpose::OcspSigning], &Authority::new("root")));
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused() {
+        let root = Authority::new("root");
+        let made = response(&root.key(), &[], &root, &[7], true, (2027, 2029));
+        assert!(Responses::default().add(&made).is_some());
+        for at in 0..made.len() {
+            assert!(Responses::default().add(&made[..at]).is_none());
+            let mut other = made.clone();
+            other[at] = !other[at];
+            let _ = Responses::default().add(&other);
+        }
+    }
+}

@@ -17,6 +17,7 @@ pub const NOW: u64 = 1_830_297_600;
 /// An authority.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
+    key_pem: String,
 }
 
 /// What stands in a certificate.
@@ -88,18 +89,24 @@ impl Authority {
 
     pub fn valid(name: &str, years: (i32, i32)) -> Self {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-        Self { issuer: CertifiedIssuer::self_signed(authority_params(name, years, None), key).unwrap() }
+        let key_pem = key.serialize_pem();
+        Self { issuer: CertifiedIssuer::self_signed(authority_params(name, years, None), key).unwrap(), key_pem }
     }
 
     /// One below this one.
     pub fn below(&self, name: &str) -> Self {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let params = authority_params(name, (2026, 2030), Some(0));
-        Self { issuer: CertifiedIssuer::signed_by(params, key, &self.issuer).unwrap() }
+        let key_pem = key.serialize_pem();
+        Self { issuer: CertifiedIssuer::signed_by(params, key, &self.issuer).unwrap(), key_pem }
     }
 
     pub fn certificate(&self) -> Certificate {
         Certificate::from_der(self.issuer.der()).unwrap()
+    }
+
+    pub fn key(&self) -> SigningKey {
+        SigningKey::from_pem(self.key_pem.as_bytes()).unwrap()
     }
 
     /// A certificate of it.

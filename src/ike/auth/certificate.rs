@@ -239,3 +239,107 @@ fn check_signature(own: &Certificate, signed: SignedOctets<'_>, auth: &Auth) -> 
         _ => fail(IkeReason::MethodMismatch, "the peer's method does not fit the key of its certificate"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+
+    use super::*;
+    use crate::crypto::certificate::Revocation;
+    use crate::crypto::certificate::testing::{Authority, Issued, Leaf, NOW, RSA_2048};
+    use crate::crypto::suite::PrfAlg;
+    use crate::ike::auth::{Circumstances, LocalAuth, PeerAuth, PeerAuthenticated, Shown, prove};
+    use crate::secret::Secret;
+    use crate::wire::ike::numbers::{IdType, NotifyType};
+    use crate::wire::ike::payload::Notify;
+
+    fn kinds(authority: &Authority) -> Vec<Issued> {
+        let mut all: Vec<_> = [&rcgen::PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384, &PKCS_ED25519]
+            .map(|kind| authority.issue(&Leaf { kind, ..Leaf::default() }))
+            .into_iter()
+            .collect();
+        all.push(authority.issue_for(&Leaf::default(), rcgen::KeyPair::from_pem(RSA_2048).unwrap()));
+        all
+    }
+
+    fn modern() -> PeerSays {
+        let mut says = PeerSays::default();
+        says.hear(&[Notify::status(NotifyType::SIGNATURE_HASH_ALGORITHMS, vec![0, 2, 0, 3, 0, 4, 0, 5])]);
+        says
+    }
+
+    #[test]
+    fn every_flipped_bit_shortened_signature_other_key_and_other_octets_is_refused() {
+        let authority = Authority::new("ca");
+        let trust = Trust::new(vec![authority.certificate()], Revocation::Off).unwrap();
+        let peer = PeerAuth::Certificate(Arc::new(trust));
+        let (id, sk_p) = (Id::new(IdType::FQDN, b"gw.example".to_vec()), Secret::copy_of(&[3; 32]));
+        let prf = PrfAlg::HmacSha256;
+        let signed = SignedOctets { prf, message: b"message", nonce: b"nonce", sk_p: &sk_p, id: &id, int_auth: &[] };
+        let all = kinds(&authority);
+        for (at, issued) in all.iter().enumerate() {
+            let credential = Credential::new(vec![issued.certificate()], issued.key()).unwrap();
+            let local = LocalAuth::Certificate(Arc::new(credential));
+            for says in [modern(), PeerSays::default()] {
+                let Ok(proof) = prove(&local, signed, Circumstances { turn: 0, says: &says }) else {
+                    assert_eq!(issued.certificate().key.kind.as_str(), "Ed25519", "it has no older method");
+                    continue;
+                };
+                let proof = proof.unwrap();
+                let check = |auth: &Auth, certificates: &[Cert], signed| -> Result<PeerAuthenticated, IkeReason> {
+                    let shown = Shown { auth, certificates, unix_now: NOW };
+                    crate::ike::auth::check(&peer, &id, signed, shown).map_err(|failure| failure.reason)
+                };
+                let checked = check(&proof.auth, &proof.certificates, signed).unwrap();
+                assert_eq!((checked.id(), checked.means()), (&id, proof.means));
+                for bit in 0..proof.auth.data.len() * 8 {
+                    let mut forged = proof.auth.clone();
+                    forged.data[bit / 8] ^= 1 << (bit % 8);
+                    assert!(check(&forged, &proof.certificates, signed).is_err(), "bit {bit}");
+                }
+                for len in 0..proof.auth.data.len() {
+                    let short = Auth { data: proof.auth.data[..len].to_vec(), ..proof.auth.clone() };
+                    assert!(check(&short, &proof.certificates, signed).is_err(), "{len} bytes");
+                }
+                for method in (0..=15).map(AuthMethod).filter(|method| *method != proof.auth.method) {
+                    let other = Auth { method, ..proof.auth.clone() };
+                    assert!(check(&other, &proof.certificates, signed).is_err(), "{method:?}");
+                }
+                let other = &all[(at + 1) % all.len()];
+                let another = [Cert { encoding: CertEncoding::X509_SIGNATURE, data: other.der.clone() }];
+                assert!(check(&proof.auth, &another, signed).is_err(), "the certificate of another key");
+                assert_eq!(check(&proof.auth, &[], signed).unwrap_err(), IkeReason::NoCertificate);
+                let failed = IkeReason::AuthenticationFailed;
+                let wrong = |signed| check(&proof.auth, &proof.certificates, signed).unwrap_err();
+                assert_eq!(wrong(SignedOctets { nonce: b"other", ..signed }), failed);
+                assert_eq!(wrong(SignedOctets { message: b"other", ..signed }), failed);
+                assert_eq!(wrong(SignedOctets { int_auth: b"more", ..signed }), failed);
+            }
+        }
+    }
+
+    #[test]
+    fn algorithms_that_are_weak_and_certificates_without_end_are_refused_by_name() {
+        let authority = Authority::new("ca");
+        let trust = Trust::new(vec![authority.certificate()], Revocation::Off).unwrap();
+        let leaf = authority.issue(&Leaf::default());
+        let (id, sk_p) = (Id::new(IdType::FQDN, b"gw.example".to_vec()), Secret::copy_of(&[3; 32]));
+        let prf = PrfAlg::HmacSha256;
+        let signed = SignedOctets { prf, message: b"message", nonce: b"nonce", sk_p: &sk_p, id: &id, int_auth: &[] };
+        let cert = Cert { encoding: CertEncoding::X509_SIGNATURE, data: leaf.der.clone() };
+        let why = |data: Vec<u8>, shown: &[Cert]| {
+            let auth = Auth { method: AuthMethod::DIGITAL_SIGNATURE, data };
+            check(&trust, signed, &auth, shown, NOW).unwrap_err().reason
+        };
+        // ecdsa-with-SHA1, in an AlgorithmIdentifier of 11 bytes.
+        let mut sha1 = vec![11];
+        sha1.extend(hex::decode("300906072a8648ce3d0401").unwrap());
+        sha1.extend([0; 70]);
+        assert_eq!(why(sha1, std::slice::from_ref(&cert)), IkeReason::WeakSignature);
+        assert_eq!(why(vec![200, 1, 2], std::slice::from_ref(&cert)), IkeReason::Malformed);
+        assert_eq!(why(vec![], std::slice::from_ref(&cert)), IkeReason::Malformed);
+        assert_eq!(why(vec![0], &vec![cert.clone(); 20]), IkeReason::BadCertificate);
+        assert_eq!(why(vec![0], &[Cert { data: vec![0x30, 0], ..cert.clone() }]), IkeReason::BadCertificate);
+        assert_eq!(why(vec![0], &[Cert { encoding: CertEncoding(12), ..cert }]), IkeReason::NoCertificate);
+    }
+}

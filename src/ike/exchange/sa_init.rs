@@ -501,12 +501,20 @@ pub fn answer(
     payloads.extend((tunnel.peering.childless != Childless::Off).then(|| say(CHILDLESS)));
     let signs = says(&request.notifies, NotifyType::SIGNATURE_HASH_ALGORITHMS);
     payloads.extend(announce::hashes(tunnel).filter(|_| signs));
-    payloads.extend(announce::methods(tunnel));
     payloads.extend(announce::request(tunnel));
     let left: VecDeque<_> = chosen.suite.additional.iter().map(|(_, group)| group).collect();
     payloads.extend((!left.is_empty()).then(|| say(INTERMEDIATE)));
     payloads.extend(offers_ppk.then(|| say(PPK)));
-    let response = Message { header: core.header(ExchangeType::IKE_SA_INIT, true, 0), payloads }.encode();
+    let header = core.header(ExchangeType::IKE_SA_INIT, true, 0);
+    let mut response = Message { header, payloads: payloads.clone() }.encode();
+    if let Some(methods) = announce::methods(tunnel) {
+        // RFC 9593 §4 leaves it out where the response would grow too long, which is here where it would cost a cookie.
+        payloads.push(methods);
+        let longer = Message { header, payloads }.encode();
+        if longer.len() * 100 <= incoming.datagram.len() * limits::MAX_AMPLIFICATION {
+            response = longer;
+        }
+    }
     core.window.answered(Outgoing::whole(response.clone()));
     let messages = [incoming.datagram.to_vec(), response];
     let mut handshake = handshake(step, chosen.suite, &shared, [request.nonce, nonce], spis, false, messages);

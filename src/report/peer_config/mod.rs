@@ -66,11 +66,14 @@ pub fn peer_config(
     });
     let file = loaded.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let view = View { file, tunnel, flows: flows.collect(), places, with_secret };
-    let page = match device {
+    let mut page = match device {
         Device::CiscoIosXe => cisco_ios_xe::print(&view),
         Device::CiscoAsa => cisco_asa::print(&view),
         Device::Strongswan => strongswan::print(&view),
     };
+    if device != Device::Strongswan && !(tunnel.local_auth.psk().is_some() && tunnel.peer_auth.psk().is_some()) {
+        page.missing("authentication other than by a pre-shared key: replace the lines about it, and add a trustpoint");
+    }
     Some(page.finish(&view))
 }
 

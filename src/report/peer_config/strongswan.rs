@@ -50,8 +50,9 @@ pub(super) fn print(view: &View<'_>) -> Page {
         page.line(format!("    ppk_id = \"{id}\"  # {}", view.from(&["ppk"])));
         page.line(format!("    ppk_required = {}", if ppk.required { "yes" } else { "no" }));
     }
-    end(&mut page, "local", &tunnel.peer_id, &view.from(&["peer_id"]));
-    end(&mut page, "remote", &tunnel.local_id, &view.from(&["local_id"]));
+    let (theirs, ours) = (method(tunnel.peer_auth.word()), method(tunnel.local_auth.word()));
+    end(&mut page, "local", theirs, &tunnel.peer_id, &view.from(&["peer_id"]));
+    end(&mut page, "remote", ours, &tunnel.local_id, &view.from(&["local_id"]));
     page.line("    children {");
     for (number, flow) in view.flows.iter().enumerate() {
         child(&mut page, view, flow, &format!("{name}-{}", number + 1));
@@ -60,7 +61,9 @@ pub(super) fn print(view: &View<'_>) -> Page {
     page.line("  }");
     page.line("}");
     page.line("");
-    secrets(&mut page, view, &name);
+    if tunnel.local_auth.psk().is_some() || tunnel.peer_auth.psk().is_some() || tunnel.ppk.is_some() {
+        secrets(&mut page, view, &name);
+    }
     if view.flows.is_empty() {
         page.missing("child SAs: no rule names this tunnel");
     }
@@ -75,9 +78,23 @@ fn section(name: &str) -> String {
     name.replace('.', "-")
 }
 
-fn end(page: &mut Page, side: &str, id: &Id, from: &str) {
+/// The word for a method, as `LocalAuth::word` and `PeerAuth::word` name it.
+fn method(word: &str) -> &'static str {
+    match word {
+        "pre-shared key" => "psk",
+        "certificate" => "pubkey",
+        _ => "eap",
+    }
+}
+
+fn end(page: &mut Page, side: &str, method: &str, id: &Id, from: &str) {
     page.line(format!("    {side} {{"));
-    page.line("      auth = psk");
+    page.line(format!("      auth = {method}"));
+    match (method, side) {
+        ("pubkey", "local") => page.missing("certs = .. with the peer's own certificate, and its key in private/"),
+        ("pubkey", _) => page.missing("cacerts = .. with the authority of our certificate"),
+        _ => {}
+    }
     match identity(id) {
         Some(id) => page.line(format!("      id = {id}  # {from}")),
         None => page.missing(format!("the {side} identity ({from}) has no form in swanctl.conf")),
