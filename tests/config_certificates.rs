@@ -74,7 +74,7 @@ fn what_does_not_fit_together_is_refused_in_words() {
         (IDS, "own", "own.key", "peer_auth = { method = \"certificate\", ca = CA }", "no revocation list is named"),
         (IDS, "own", "own.key", "peer_auth = { method = \"certificate\" }", "this method needs `ca`"),
         (IDS, "own", "own.key", &PEER.replace("CA", "OWN"), "is not the certificate of an authority"),
-        (IDS, "own", "own.key", &PEER.replace("soft-fail", "softly"), "did you mean \"soft-fail\"?"),
+        (IDS, "own", "own.key", &PEER.replace("soft-fail", "softfail"), "did you mean \"soft-fail\"?"),
         (IDS, "own", "own.key", &PEER.replace("ca =", "crl = CA, ca ="), "no certificate revocation list"),
         (IDS, "own", "own.key", &PEER.replace("ca =", "key = CA, ca ="), "`key` means nothing in `peer_auth`"),
         (
