@@ -173,7 +173,8 @@ impl Words {
             return take(&mut self.esn, Word { value, text, at }, "word on sequence numbers", |esn| esn_word(*esn));
         }
         if let Some((place, group)) = additional(&text) {
-            return self.follow(place, group.to_owned(), text, at);
+            let group = group.to_owned();
+            return self.follow(place, &group, text, at);
         }
         match look_up(&text) {
             Ok(Choice::Group(value)) if value.is_post_quantum() => Err(Word { value, text, at }
@@ -187,8 +188,8 @@ impl Words {
     }
 
     /// A key exchange that follows the first one.
-    fn follow(&mut self, place: usize, group: String, text: String, at: Range<usize>) -> Result<(), SuiteError> {
-        let value = match look_up(&group) {
+    fn follow(&mut self, place: usize, group: &str, text: String, at: Range<usize>) -> Result<(), SuiteError> {
+        let value = match look_up(group) {
             Ok(Choice::Group(value)) => value,
             Ok(_) => return Err(Word { value: (), text, at }.misplaced("only a key exchange can follow one")),
             Err(fault) => return Err(SuiteError { at, fault }),

@@ -37,6 +37,7 @@ pub struct Ppk {
 const FIXED: u8 = 2;
 
 /// The keys that a PPK changes.
+#[allow(clippy::struct_field_names)] // the RFC's names
 pub struct Mixed {
     sk_d: Secret,
     sk_pi: Secret,

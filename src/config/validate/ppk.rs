@@ -13,6 +13,7 @@ use crate::ike::config::Ppk;
 const MAX_ID: usize = 255;
 
 /// Checks the key of one tunnel; `Some(None)` if there is none.
+#[allow(clippy::option_option)] // none is wanted, or what is wanted is wrong
 pub(super) fn check(
     raw: &raw::Tunnel,
     auth: Option<&Auth>,

@@ -127,6 +127,7 @@ impl Requested {
 
     /// What the response makes of it. `loses`: the peer's own rekeying is the one to stay, so that no further key exchange is
     /// made for ours.
+    #[allow(clippy::single_match_else)] // first and later responses side by side
     pub fn made(
         mut self,
         state: &mut Established,

@@ -20,6 +20,7 @@ use crate::crypto::kex::{self, KeyPair};
 use crate::crypto::suite::{Additional, Group, IkeSuite};
 use crate::event::IkeReason;
 use crate::ike::child::{Agreed, Declined};
+use crate::ike::child_sa::ChildSa;
 use crate::ike::error::Refusal;
 use crate::ike::ike_sa::{Core, Incoming};
 use crate::ike::keymat::{Nonces, Spis, child_keys};
@@ -228,7 +229,7 @@ pub fn answer(
                     let new = agreed.specs(core, step, keys, false, group);
                     child_create::answered(state, core, step, incoming, new, &payloads);
                 }
-                Some(old) if state.children.get(*old).is_some_and(|old| old.is_current()) => {
+                Some(old) if state.children.get(*old).is_some_and(ChildSa::is_current) => {
                     let new = agreed.specs(core, step, keys, false, group);
                     child_rekey::answered(state, core, step, incoming, new, (*old, nonces), &payloads);
                 }

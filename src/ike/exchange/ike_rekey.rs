@@ -112,6 +112,7 @@ pub fn begin(state: &mut Established, core: &mut Core, step: &mut Step<'_>, grou
 }
 
 /// The response has come in.
+#[allow(clippy::single_match_else)] // first and later responses side by side
 pub fn process(
     mut rekeying: Rekeying,
     mut state: Box<Established>,
