@@ -47,6 +47,7 @@ pub enum Authenticator {
 
 impl Credentials {
     /// The method in the words of the configuration.
+    #[must_use]
     pub fn name(&self) -> &'static str {
         name(self.kind())
     }
@@ -69,6 +70,7 @@ impl Credentials {
 
 impl Authenticator {
     /// The method in the words of the configuration.
+    #[must_use]
     pub fn name(&self) -> &'static str {
         name(self.kind())
     }

@@ -50,6 +50,7 @@ impl Msk {
     }
 
     /// The key, as the shared secret of RFC 7296 §2.15.
+    #[must_use]
     pub fn secret(&self) -> &Secret {
         &self.key
     }

@@ -40,6 +40,7 @@ enum Stage {
 
 impl Peer {
     /// One that has heard nothing yet. `unix_now`: seconds since 1970, for certificates.
+    #[must_use]
     pub fn new(credentials: &Credentials, unix_now: u64) -> Self {
         Self { credentials: credentials.clone(), unix_now, stage: Stage::Fresh { refused_one: false }, rounds: 0 }
     }

@@ -29,11 +29,13 @@ impl PasswordHash {
     }
 
     /// Sixteen bytes that are a hash already; for the user that does not exist.
+    #[must_use]
     pub fn from_bytes(hash: [u8; HASH_LEN]) -> Self {
         Self(Secret::copy_of(&hash))
     }
 
     /// The hash.
+    #[must_use]
     pub fn expose(&self) -> &[u8] {
         self.0.expose()
     }
@@ -98,9 +100,9 @@ impl Exchange<'_> {
 }
 
 /// One block of DES under 56 bits, spread over eight bytes whose lowest bit is parity and not looked at (§8.6).
-fn des(key: &[u8; 7], block: [u8; 8]) -> [u8; 8] {
+fn des(key: [u8; 7], block: [u8; 8]) -> [u8; 8] {
     let mut wide = Zeroizing::new([0; 8]);
-    wide.iter_mut().skip(1).zip(key).for_each(|(place, byte)| *place = *byte);
+    wide.iter_mut().skip(1).zip(&key).for_each(|(place, byte)| *place = *byte);
     let bits = Zeroizing::new(u64::from_be_bytes(*wide));
     let mut spread = Zeroizing::new([0; 8]);
     for (index, place) in spread.iter_mut().enumerate() {
@@ -196,9 +198,9 @@ mod tests {
         for bit in 0..56 {
             let mut key = [0; 7];
             key[bit / 8] |= 0x80 >> (bit % 8);
-            assert!(seen.insert(des(&key, [0; 8])), "bit {bit} counts");
+            assert!(seen.insert(des(key, [0; 8])), "bit {bit} counts");
         }
         // FIPS 46's known answer under a key of all ones but parity.
-        assert_eq!(des(&[0xff; 7], [0xff; 8]), array("7359b2163e4edc58"));
+        assert_eq!(des([0xff; 7], [0xff; 8]), array("7359b2163e4edc58"));
     }
 }

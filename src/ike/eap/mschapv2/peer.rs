@@ -31,6 +31,7 @@ pub enum Peer {
 
 impl Peer {
     /// One that has heard nothing yet.
+    #[must_use]
     pub fn new(user: &[u8], password: PasswordHash) -> Self {
         Self::Waiting { user: user.to_vec(), password }
     }
@@ -75,6 +76,7 @@ impl Peer {
     }
 
     /// EAP says that it failed.
+    #[must_use]
     pub fn failure(self) -> Fault {
         match self {
             Self::Refused(fault) => fault,

@@ -38,6 +38,7 @@ impl Users {
 
     /// The hash for a name. For a name that nobody has it is `decoy`, with which no proof is right; the way to it is the
     /// same: all names are looked at, by digests of one length.
+    #[must_use]
     pub fn hash_of(&self, name: &[u8], decoy: [u8; HASH_LEN]) -> PasswordHash {
         let wanted = digest(name);
         let mut found = Zeroizing::new(decoy);

@@ -24,6 +24,7 @@ pub enum Client {
 
 impl Client {
     /// One that has heard nothing yet.
+    #[must_use]
     pub fn new(identity: &Arc<ClientIdentity>, unix_now: u64) -> Self {
         Self::Waiting { identity: Arc::clone(identity), unix_now }
     }
@@ -70,6 +71,7 @@ impl Client {
     }
 
     /// EAP says that it failed.
+    #[must_use]
     pub fn failure(self) -> Fault {
         let told = Fault::failed("the authenticator ended EAP-TLS with EAP-Failure");
         match self {

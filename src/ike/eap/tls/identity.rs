@@ -75,6 +75,7 @@ pub struct ServerIdentity(Option<Material>);
 
 impl ClientIdentity {
     /// One whose files have not been read: nothing can be proved with it.
+    #[must_use]
     pub fn unread() -> Self {
         Self(None)
     }
@@ -116,6 +117,7 @@ impl ClientIdentity {
 
 impl ServerIdentity {
     /// One whose files have not been read: nothing can be proved with it.
+    #[must_use]
     pub fn unread() -> Self {
         Self(None)
     }
