@@ -12,7 +12,7 @@ use crate::wire::ike::header::{Flags, Header};
 use crate::wire::ike::message::Message;
 use crate::wire::ike::numbers::{ExchangeType, KeMethod, NotifyType, PayloadType, ProtocolId};
 use crate::wire::ike::payload::{Delete, Ke, Nonce, Notify, Payload, Proposal, Sa, Transform, Ts, TsRange};
-use crate::wire::ike::sealed::{self, CipherShape, SealedParts};
+use crate::wire::ike::sealed::{self, CipherShape, FragmentNumber, SealedParts};
 
 /// Which gateway it is.
 pub const GATEWAY: usize = 1;
@@ -23,14 +23,16 @@ enum Key {
     CbcHmac(CbcHmacKey),
 }
 
-struct Sealer {
+/// Seals and opens with the keys of a line of the key log.
+pub struct Sealer {
     key: Key,
     shape: CipherShape,
 }
 
 impl Sealer {
     /// From a line of Wireshark's table; `initiator`: the keys of what the original initiator sends.
-    fn from_line(line: &str, initiator: bool) -> Option<Self> {
+    #[must_use]
+    pub fn from_line(line: &str, initiator: bool) -> Option<Self> {
         let fields: Vec<&str> = line.split(',').collect();
         let [_, _, ei, er, encryption, ai, ar, integrity] = fields[..] else { return None };
         let bytes = |of: [&str; 2]| hex::decode(of[usize::from(!initiator)]).ok();
@@ -54,7 +56,9 @@ impl Sealer {
         Some(Self { key, shape })
     }
 
-    fn open(&self, datagram: &[u8]) -> Option<(PayloadType, Vec<u8>)> {
+    /// What is inside a message.
+    #[must_use]
+    pub fn open(&self, datagram: &[u8]) -> Option<(PayloadType, Vec<u8>)> {
         let message = Message::decode(datagram).ok()?;
         let Some(Payload::Sk(sk)) = message.payloads.last() else { return None };
         let parts = sealed::parts(&sk.content, self.shape)?;
@@ -70,8 +74,16 @@ impl Sealer {
         Some((sk.first_inner, sealed::strip_padding(&plain).ok()?.to_vec()))
     }
 
-    fn seal(&self, header: &Header, first: PayloadType, inner: &[u8], iv: u64) -> Option<Vec<u8>> {
-        let mut message = sealed::lay_out(header, first, inner, None, self.shape).ok()?;
+    /// One message, or one fragment of it, under an IV of its own.
+    #[must_use]
+    pub fn seal(
+        &self,
+        header: &Header,
+        (first, inner): (PayloadType, &[u8]),
+        fragment: Option<FragmentNumber>,
+        iv: u64,
+    ) -> Option<Vec<u8>> {
+        let mut message = sealed::lay_out(header, first, inner, fragment, self.shape).ok()?;
         let SealedParts { associated, iv: iv_at, ciphertext, icv } = message.parts.clone();
         match &self.key {
             Key::Aead(key) => {
@@ -130,7 +142,7 @@ impl World {
             (first, inner) = chain::encode(&payloads);
         }
         let iv = dice.next();
-        if let Some(changed) = sealer.seal(&header, first, &inner, iv) {
+        if let Some(changed) = sealer.seal(&header, (first, &inner), None, iv) {
             *bytes = changed;
         }
         Origin::Hostile
@@ -179,7 +191,7 @@ impl World {
         let (first, inner) = chain::encode(&payloads);
         let iv = dice.next();
         let Some(sealer) = self.sealer(&header) else { return };
-        let Some(bytes) = sealer.seal(&header, first, &inner, iv) else { return };
+        let Some(bytes) = sealer.seal(&header, (first, &inner), None, iv) else { return };
         let frame = Frame { source, destination, body: Body::Ike(bytes) };
         self.note(|| {
             format!("hostile: {exchange} {} {message_id} {payloads:?}", if response { "response" } else { "request" })

@@ -24,6 +24,7 @@ mod peering;
 mod peers;
 mod ppk;
 mod rotation;
+mod states;
 mod table;
 mod traffic;
 mod twins;
