@@ -1,7 +1,7 @@
 //! Simulated gateways over a simulated network (docs/SIMULATION.md): thousands of seeds, each with its own faults, and no
 //! invariant that does not hold. Optimised, as `tests/run` builds it, 10,000 seeds; else some hundreds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -63,6 +63,73 @@ fn a_seed_gives_the_same_run_each_time() {
         assert_eq!((one.simulated_ms, one.settled_ms), (another.simulated_ms, another.settled_ms));
         assert_eq!(one.coverage, another.coverage);
     }
+}
+
+/// Why an honest world never brings this event to this state; `None` if it does. An attacker brings any message to any state.
+fn never(phase: Phase, event: Stimulus) -> Option<&'static str> {
+    use Phase::{
+        AuthRequested, Closing, EapAnswered, EapRequested, InitAnswered, InitRequested, IntermediateRequested, Refused,
+        Spare,
+    };
+    use Stimulus as Is;
+    let handshake =
+        [InitRequested, IntermediateRequested, InitAnswered, AuthRequested, EapRequested, EapAnswered, Refused];
+    let opens = [InitRequested, IntermediateRequested, AuthRequested, EapRequested].contains(&phase);
+    let reason = match event {
+        Is::InitRequest => "a first request has no responder SPI, so it meets the endpoint and no IKE SA",
+        Is::OtherRequest | Is::OtherResponse => "no gateway speaks an exchange that is not in the RFCs",
+        Is::FollowupRequest | Is::FollowupResponse if handshake.contains(&phase) => {
+            "IKE_FOLLOWUP_KE needs an IKE SA in use"
+        }
+        Is::FollowupRequest | Is::FollowupResponse => "rare: a rekeying with ML-KEM; see RARE",
+        Is::CreateRequest | Is::CreateResponse | Is::InfoRequest | Is::InfoResponse if handshake.contains(&phase) => {
+            "before the end of IKE_AUTH the peer asks nothing and is asked nothing else; see RARE for what overtakes it"
+        }
+        Is::InitResponse if !opens => {
+            "the response to IKE_SA_INIT goes to who opened it, before anything is established; see RARE"
+        }
+        Is::AuthRequest if opens => "nobody sends IKE_AUTH to who opened the IKE SA",
+        Is::AuthResponse if [InitRequested, InitAnswered, EapAnswered].contains(&phase) => {
+            "it answers a request that was not sent"
+        }
+        Is::IntermediateRequest if opens => "nobody sends IKE_INTERMEDIATE to who opened the IKE SA",
+        Is::IntermediateResponse if [InitRequested, InitAnswered, EapAnswered].contains(&phase) => {
+            "it answers a request that was not sent"
+        }
+        Is::AuthRequest | Is::AuthResponse | Is::IntermediateRequest | Is::IntermediateResponse
+            if [Spare, Closing, Refused].contains(&phase) || phase.is_established() =>
+        {
+            "an IKE SA that came by rekeying never had it; others meet late copies; see RARE"
+        }
+        _ => return None,
+    };
+    Some(reason)
+}
+
+/// Each state meets each event that can come to it, and each message that somebody may forge.
+#[test]
+fn the_seeds_reach_every_cell_that_can_be_reached() {
+    if cfg!(debug_assertions) {
+        println!(
+            "NOT RUN: the_seeds_reach_every_cell_that_can_be_reached: it takes all seeds, which need an optimised build"
+        );
+        return;
+    }
+    print!("{}", ALL.coverage);
+    let mut missing = Vec::new();
+    for phase in PHASES {
+        for event in Stimulus::ALL {
+            let honest = ALL.coverage.honest.contains_key(&(phase, event));
+            if !honest && never(phase, event).is_none() {
+                missing.push(format!("{phase:?} never met {event:?}"));
+            }
+            let message = event <= Stimulus::OtherResponse;
+            if message && event != Stimulus::InitRequest && !ALL.coverage.anybody.contains_key(&(phase, event)) {
+                missing.push(format!("{phase:?} never met {event:?}, not even forged"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{} cells:\n{}", missing.len(), missing.join("\n"));
 }
 
 /// RFC 7296 §2.4 leaves the number of attempts to us; ten are what `ike::limits` gives.

@@ -99,7 +99,8 @@ enum Reaction {
 /// peer's last request was one whose answer may go out again under protection.
 fn known(state: At) -> (&'static [ExchangeType], Option<ExchangeType>, bool) {
     use ExchangeType as Of;
-    const IN_USE: &[ExchangeType] = &[Of::CREATE_CHILD_SA, Of::INFORMATIONAL];
+    // RFC 9370 §2.2.4: IKE_FOLLOWUP_KE belongs to CREATE_CHILD_SA; without one it is answered with STATE_NOT_FOUND.
+    const IN_USE: &[ExchangeType] = &[Of::CREATE_CHILD_SA, Of::INFORMATIONAL, Of::IKE_FOLLOWUP_KE];
     match state {
         // RFC 7296 §1.2: the responder asks nothing before it has authenticated.
         At::InitRequested => (&[], Some(Of::IKE_SA_INIT), false),

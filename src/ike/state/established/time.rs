@@ -46,10 +46,13 @@ impl Established {
             self.reauth_at = step.now + pause.max(limits::TEMPORARY_FAILURE_PAUSE);
             step.notices.push(Notice::Expires);
         }
-        if self.liveness_at(core).is_some_and(|at| at <= step.now) && self.tasks.is_empty() {
-            self.ongoing = informational::begin_liveness(&mut self, core, step);
+        if self.liveness_at(core).is_some_and(|at| at <= step.now) {
+            if self.tasks.is_empty() {
+                self.ongoing = informational::begin_liveness(&mut self, core, step);
+            }
             if self.ongoing.is_none() {
-                // The window is taken: what waits there asks the same. Not again in this instant, in any case.
+                // The window is taken, or something waits that asks the same: for the window, or for the end of the peer's
+                // rekeying. Not again in this instant, in any case: a time that stays due never ends.
                 self.last_inbound = step.now;
             }
         }
