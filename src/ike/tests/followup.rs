@@ -204,6 +204,21 @@ fn a_series_that_is_not_carried_on_in_time_is_forgotten_and_begun_again() {
     }
 }
 
+/// Nothing new is begun while the peer's series is under way. What waits for its end asks the peer too, so that no probe goes
+/// out; but a probe that stays due would keep the endpoint busy for ever.
+#[test]
+fn a_probe_that_is_due_while_a_task_waits_for_the_peers_series_is_put_off() {
+    let mut pair = up(1);
+    pair.rekey(A, false, true);
+    pair.pass_next(B);
+    pair.rekey(B, true, false);
+    pair.line.clear();
+    pair.meddle = Some(Box::new(|_, _| vec![]));
+    // It never comes back from here, if what is due stays due.
+    pair.run(Duration::from_secs(15));
+    assert!(pair.sides[B].timeout.is_some_and(|at| at > pair.now));
+}
+
 /// A request to B with A's keys and the next message ID, and what B says.
 fn answer_to(pair: &mut Pair, exchange: ExchangeType, payloads: &[Payload]) -> Vec<Payload> {
     let (first, inner) = chain::encode(payloads);
