@@ -194,7 +194,7 @@ fn at(state: At) -> (Pair, usize, Phase) {
             users.add("alice", "password");
             let password = Arc::new(Secret::copy_of(b"password"));
             a.local_auth = LocalAuth::Eap(Credentials::MschapV2 { user: "alice".to_owned(), password });
-            b.peer_auth = PeerAuth::Eap(Authenticator::MschapV2 { users: Arc::new(users) });
+            b.peer_auth = PeerAuth::Eap(Authenticator::MschapV2 { users: Arc::new(users), ask_identity: false });
         }
         At::ChildCreate => b.children.push(child(B, 1)),
         At::Refused => set_psk(&mut b, &[b"another key, which is just as long as it"]),
