@@ -240,7 +240,7 @@ fn drive([local, peer]: [&str; 2], seconds: &str, pid: &str, suite: &str, secret
         let begun = Wall::now();
         let seed = u64::from_be_bytes(std::array::from_fn(|at| begun.elapsed().as_nanos().to_be_bytes()[8 + at]))
             ^ (count << 20)
-            ^ std::process::id() as u64;
+            ^ u64::from(std::process::id());
         let mut end = Endpoint::new(loaded.ike.clone(), Box::new(SeededEntropy::new(seed)), false);
         end.handle(now(), Input::Timeout);
         let mut room = [0; 4096];
@@ -253,15 +253,12 @@ fn drive([local, peer]: [&str; 2], seconds: &str, pid: &str, suite: &str, secret
                 worst = worst.max(begun.elapsed());
                 break;
             }
-            match socket.recv_from(&mut room) {
-                Ok((length, remote)) => {
-                    let local = SocketAddr::new(local.parse().map_err(io::Error::other)?, 500);
-                    end.handle(now(), Input::Datagram { local, remote, bytes: &room[..length] });
-                }
-                Err(_) => {
-                    end.handle(now(), Input::Timeout);
-                    lost += 1;
-                }
+            if let Ok((length, remote)) = socket.recv_from(&mut room) {
+                let local = SocketAddr::new(local.parse().map_err(io::Error::other)?, 500);
+                end.handle(now(), Input::Datagram { local, remote, bytes: &room[..length] });
+            } else {
+                end.handle(now(), Input::Timeout);
+                lost += 1;
             }
             if begun.elapsed() > Duration::from_secs(10) {
                 break;

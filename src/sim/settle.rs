@@ -191,7 +191,7 @@ impl World {
                 return self.fail("L4", text);
             }
         }
-        if self.plan.seed % 4 != 0 || self.plan.has(Feature::Lag) {
+        if !self.plan.seed.is_multiple_of(4) || self.plan.has(Feature::Lag) {
             return self.finish();
         }
         self.settle.ending = Some(now);

@@ -190,7 +190,7 @@ impl World {
             trace: VecDeque::new(),
             printer,
             done: false,
-            look_for_secrets: plan.seed % 32 == 0,
+            look_for_secrets: plan.seed.is_multiple_of(32),
             plan,
         };
         let begin = world.now;
@@ -563,10 +563,7 @@ impl World {
                 self.coverage.note(phase, Stimulus::of(header), origin == Origin::Gateway);
             }
             // A request that was answered, or a response that was processed, is nothing new whoever sends it.
-            stale = endpoint.next_ids(own).is_some_and(|[next, expected]| match header.flags.response {
-                true => header.message_id.saturating_add(1) < next,
-                false => header.message_id < expected,
-            });
+            stale = endpoint.next_ids(own).is_some_and(|[next, expected]| if header.flags.response { header.message_id.saturating_add(1) < next } else { header.message_id < expected });
         }
         let input = Input::Datagram { local: frame.destination, remote: frame.source, bytes };
         let forged = matches!(origin, Origin::Damaged | Origin::Attacker { copy: false });

@@ -122,7 +122,7 @@ pub(super) fn peer(
     for (files, add) in
         [(&raw.crl, Trust::add_lists as fn(&mut Trust, &[u8]) -> Result<(), String>), (&raw.ocsp, Trust::add_response)]
     {
-        for file in files.iter().flat_map(|files| files.get_ref()) {
+        for file in files.iter().flat_map(toml::Spanned::get_ref) {
             let Some(content) = read(file, MAX_LIST, false, sources, problems)? else { continue };
             if let Err(message) = add(&mut trust, &content) {
                 problems.error(&file.span(), message, "this file").mend("name the file as the authority gave it out");

@@ -60,7 +60,7 @@ impl Fault {
 impl From<&webpki::Error> for Fault {
     fn from(error: &webpki::Error) -> Self {
         #[allow(clippy::wildcard_imports)] // a table
-        use IkeReason::*;
+        use IkeReason::{CertificateExpired, CertificateNotYetValid, CertificateRevoked, RevocationUnknown, CertificateUntrusted, CertificateUsage, WeakSignature, BadCertificate};
         use webpki::Error as E;
         let (reason, text) = match error {
             E::CertExpired { .. } => (CertificateExpired, "a certificate of the chain has expired"),

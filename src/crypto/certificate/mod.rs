@@ -86,7 +86,7 @@ impl Certificate {
         for extension in parsed.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::SubjectAlternativeName(list) => {
-                    list.general_names.iter().for_each(|name| names.take(name))
+                    list.general_names.iter().for_each(|name| names.take(name));
                 }
                 ParsedExtension::BasicConstraints(constraints) => is_authority = constraints.ca,
                 ParsedExtension::KeyUsage(usage) => {

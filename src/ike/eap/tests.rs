@@ -337,7 +337,7 @@ fn a_certificate_that_is_not_what_it_has_to_be_is_refused_by_either_side() {
     let expired = |params: &mut rcgen::CertificateParams| params.not_after = rcgen::date_time_ymd(2026, 2, 1);
     let good = |_: &mut rcgen::CertificateParams| ();
     let server_only = |params: &mut rcgen::CertificateParams| {
-        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth]
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
     };
     for newest in [true, false] {
         let check = |client_has: Holder, server_has: Holder, peer: &str, server: &str| {

@@ -205,7 +205,7 @@ impl Endpoint {
                         |connection, now, _| {
                             if answers { connection.heads.answers(now) } else { connection.heads.is_silent() }
                         },
-                    )
+                    );
                 }
                 Notice::Expires => self.reauthenticate(tunnel),
                 Notice::Down { reason, silent } => {
@@ -213,7 +213,7 @@ impl Endpoint {
                         // What was to go in favour of it stays.
                         Some(left) => self.with_established(left, |state, _, _| state.stay()),
                         None => {
-                            self.of(tunnel, |connection, now, entropy| connection.lost(now, &reason, silent, entropy))
+                            self.of(tunnel, |connection, now, entropy| connection.lost(now, &reason, silent, entropy));
                         }
                     }
                 }

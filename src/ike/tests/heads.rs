@@ -142,7 +142,7 @@ fn a_first_head_end_that_answers_and_refuses_takes_nothing_away() {
     let mut pair = between(client(Some(10)), [first, head_end(2)]);
     pair.run_secs(2);
     assert_eq!(in_use(&pair), second());
-    pair.talk(Duration::from_secs(600));
+    pair.talk(Duration::from_mins(10));
     assert_eq!((in_use(&pair), pair.sides[A].inbound.len()), (second(), 2));
     pair.assert_no_loss();
     assert_eq!(pair.sides[A].ups(), 1);

@@ -236,7 +236,7 @@ fn a_peer_that_authenticates_anew_takes_the_traffic_with_it() {
     for seed in 0..12 {
         let [mut a, mut b] = [tunnel(A), tunnel(B)];
         (a.children, b.children) = (vec![child(A, 0), child(A, 1)], vec![child(B, 0), child(B, 1)]);
-        a.ike_lifetime = IkeLifetime { soft: Duration::from_mins(60), hard: Duration::from_mins(60) };
+        a.ike_lifetime = IkeLifetime { soft: Duration::from_hours(1), hard: Duration::from_hours(1) };
         let mut pair = Pair::seeded(seed, config(a), config(b));
         pair.run_secs(1);
         let old = pair.status(B).ike.unwrap().spis;

@@ -92,6 +92,7 @@ impl ClientIdentity {
 
     /// The same without TLS 1.3.
     #[cfg(test)]
+    #[must_use] 
     pub fn only_tls12(mut self) -> Self {
         static TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
         self.0.as_mut().unwrap().versions = TLS12;
