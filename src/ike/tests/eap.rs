@@ -358,6 +358,26 @@ fn a_client_that_gives_up_within_eap_is_answered_and_forgotten() {
     assert_eq!(pair.sides[B].endpoint.half_open(), 0);
 }
 
+/// The responder's last AUTH has to be keyed by what EAP has made, and our own sent back is not it.
+#[test]
+fn a_last_auth_of_the_responder_that_is_not_keyed_by_eap_ends_the_attempt() {
+    for reflected in [false, true] {
+        let mut pair = pair_of(mschapv2("alice", PASSWORD));
+        until_sent(&mut pair, 10);
+        pair.line.clear();
+        let Some(Payload::Auth(own)) = inside(&pair, 8).into_iter().next() else { panic!("no AUTH") };
+        let data = if reflected { own.data } else { vec![0; own.data.len()] };
+        let length = u8::try_from(data.len() + 8).unwrap();
+        let inner = [&[0, 0, 0, length, 2, 0, 0, 0], &data[..]].concat();
+        let forged = pair.sides[B].endpoint.forge(ExchangeType::IKE_AUTH, true, -1, PayloadType::AUTH, &inner);
+        let (path, bytes) = forged.unwrap();
+        pair.input(A, Input::Datagram { local: path.remote, remote: path.local, bytes: &bytes });
+        let expected = if reflected { IkeReason::Reflected } else { IkeReason::AuthenticationFailed };
+        assert_eq!(pair.failed(A)[0].1, expected);
+        assert_eq!((pair.sides[A].ups(), pair.sides[A].inbound.len()), (0, 0));
+    }
+}
+
 #[test]
 fn a_peer_that_stops_in_the_middle_is_forgotten_within_a_minute() {
     let mut pair = pair_of(mschapv2("alice", PASSWORD));
