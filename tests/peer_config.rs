@@ -196,7 +196,12 @@ fn a_page_for_several_head_ends_names_them_all() {
     let file = case.file(&text_of.replace("file:PSK", &format!("file:{}", case.path("psk").display())));
     let page_for = |device: &str| {
         let shown = portcullis(&["peer-config", "cbp", "--for", device, file.to_str().unwrap()]);
-        assert!(code(&shown) <= 1, "{}", text(&shown.stderr));
+        // The appliance has no form for an identity that is no address, and says so; the page is printed all the same.
+        assert!(
+            code(&shown) == 0 || text(&shown.stderr).contains("not expressed: identity"),
+            "{}",
+            text(&shown.stderr)
+        );
         text(&shown.stdout).to_owned()
     };
     let strongswan = page_for("strongswan");
