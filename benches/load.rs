@@ -35,10 +35,13 @@ fn main() -> io::Result<()> {
     match words.as_slice() {
         ["drive", local, peer, seconds, pid, suite, secret] => drive([local, peer], seconds, pid, suite, secret),
         ["flood", source, to, rate, seconds, names] => flood(source, to, rate, seconds, names),
-        ["handshakes"] => handshakes(),
+        ["handshakes"] => {
+            handshakes();
+            Ok(())
+        }
         ["tunnels", count] => tunnels(count.parse().map_err(io::Error::other)?),
         _ => {
-            handshakes()?;
+            handshakes();
             tunnels(TUNNELS)
         }
     }
@@ -83,7 +86,7 @@ fn sent(endpoint: &mut Endpoint) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
     }
 }
 
-fn handshakes() -> io::Result<()> {
+fn handshakes() {
     println!("handshakes on one core, both ends in this process, PSK, with the first child SA:");
     for (name, suite) in [("P-384", P384), ("X25519", X25519), ("X25519 + ML-KEM-768", HYBRID)] {
         let file = |ends, hosts, start| format!("{HEAD}{}", tunnel("t", ends, suite, SECRET, hosts, start));
@@ -127,7 +130,6 @@ fn handshakes() -> io::Result<()> {
             1e6 / each(cost[1])
         );
     }
-    Ok(())
 }
 
 /// Resident memory that is not a file.
@@ -315,7 +317,7 @@ fn flood(source: &str, to: &str, rate: &str, seconds: &str, names: &str) -> io::
     let (mut count, mut refused) = (0_u64, 0_u64);
     while begun.elapsed() < seconds {
         // As many as are due by now, and then a nap: a burst is a millisecond's worth.
-        let due = (begun.elapsed().as_secs_f64() * rate as f64) as u64;
+        let due = u64::try_from(begun.elapsed().as_nanos() * u128::from(rate) / 1_000_000_000).unwrap_or(u64::MAX);
         while count < due {
             number ^= number << 13;
             number ^= number >> 7;

@@ -53,7 +53,7 @@ fn text(side: Side<'_>, addresses: [&str; 2]) -> String {
 /// Two endpoints and the line between them.
 struct Line {
     sides: [(Loaded, String, Endpoint); 2],
-    line: VecDeque<(usize, SocketAddr, SocketAddr, Vec<u8>)>,
+    under_way: VecDeque<(usize, SocketAddr, SocketAddr, Vec<u8>)>,
     now: Instant,
 }
 
@@ -70,14 +70,14 @@ impl Line {
         };
         let (a, b) = ("192.0.2.1", "198.51.100.1");
         let sides = [side(alice, [a, b], 1), side(bob, [b, a], 2)];
-        Self { sides, line: VecDeque::new(), now: Instant::ZERO + Duration::from_secs(1000) }
+        Self { sides, under_way: VecDeque::new(), now: Instant::ZERO + Duration::from_secs(1000) }
     }
 
     fn input(&mut self, side: usize, input: Input<'_>) {
         self.sides[side].2.handle(self.now, input);
         loop {
             match self.sides[side].2.poll_output() {
-                Output::Transmit { local, remote, bytes } => self.line.push_back((1 - side, local, remote, bytes)),
+                Output::Transmit { local, remote, bytes } => self.under_way.push_back((1 - side, local, remote, bytes)),
                 Output::Timeout(_) => return,
                 _ => {}
             }
@@ -91,7 +91,7 @@ impl Line {
             for side in [0, 1] {
                 self.input(side, Input::Timeout);
             }
-            while let Some((to, remote, local, bytes)) = self.line.pop_front() {
+            while let Some((to, remote, local, bytes)) = self.under_way.pop_front() {
                 self.input(to, Input::Datagram { local, remote, bytes: &bytes });
             }
         }
@@ -267,7 +267,7 @@ fn what_succeeds_is_explained_too_and_a_stranger_does_not_take_its_place() {
         (1, "192.0.2.1:500".parse().expect("an address"), "198.51.100.1:500".parse().expect("one"));
     let mut other = Line::new(Side { ike: "aes256-sha384-ecp384", ..ALICE }, BOB);
     other.input(0, Input::Timeout);
-    let (_, _, _, bytes) = other.line.pop_front().expect("a request");
+    let (_, _, _, bytes) = other.under_way.pop_front().expect("a request");
     line.input(to, Input::Datagram { local, remote, bytes: &bytes });
     let report = line.explain(1);
     let init: Vec<_> = report.negotiations.iter().filter(|of| of.exchange == "IKE_SA_INIT").collect();

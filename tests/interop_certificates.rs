@@ -131,7 +131,7 @@ fn set(scene: &Scene, case: &Case) -> (Ours, Charon) {
     let issuer = between.as_ref().unwrap_or(&root);
     let (ours, our_key) = issue(issuer, US, 10, case.kind);
     let (theirs, their_key) = issue(issuer, PEER, 11, case.kind);
-    let chain = between.as_ref().map(rcgen::CertifiedIssuer::pem).unwrap_or_default();
+    let chain = between.as_ref().map(CertifiedIssuer::pem).unwrap_or_default();
     let revoked: &[u64] = if case.revoked { &[11] } else { &[] };
     let mut lists = vec![list(issuer, revoked)];
     lists.extend(between.is_some().then(|| list(&root, &[])));

@@ -42,7 +42,8 @@ fn ours(peer: &str, tunnel: &str, rules: &[(&str, &str, &str)]) -> String {
         local = V4.gateway_a,
     );
     for (name, ends, service) in rules {
-        text += &format!("\n[[rule]]\nname = \"{name}\"\ntunnel = \"peer\"\nclause = \"lab\"\n{ends}\n{service}\n");
+        let rule = format!("\n[[rule]]\nname = \"{name}\"\ntunnel = \"peer\"\nclause = \"lab\"\n{ends}\n{service}\n");
+        text.push_str(&rule);
     }
     text
 }

@@ -89,13 +89,10 @@ fn never(phase: Phase, event: Stimulus) -> Option<&'static str> {
             "the response to IKE_SA_INIT goes to who opened it, before anything is established; see RARE"
         }
         Is::AuthRequest if opens => "nobody sends IKE_AUTH to who opened the IKE SA",
-        Is::AuthResponse if [InitRequested, InitAnswered, EapAnswered].contains(&phase) => {
+        Is::AuthResponse | Is::IntermediateResponse if [InitRequested, InitAnswered, EapAnswered].contains(&phase) => {
             "it answers a request that was not sent"
         }
         Is::IntermediateRequest if opens => "nobody sends IKE_INTERMEDIATE to who opened the IKE SA",
-        Is::IntermediateResponse if [InitRequested, InitAnswered, EapAnswered].contains(&phase) => {
-            "it answers a request that was not sent"
-        }
         Is::AuthRequest | Is::AuthResponse | Is::IntermediateRequest | Is::IntermediateResponse
             if [Spare, Closing, Refused].contains(&phase) || phase.is_established() =>
         {

@@ -107,7 +107,7 @@ impl TunnelConfig {
     }
 
     /// Whether the peer has a head-end there.
-    #[must_use] 
+    #[must_use]
     pub fn is_peer(&self, address: IpAddr) -> bool {
         self.peers().any(|peer| peer == address)
     }

@@ -129,7 +129,7 @@ mod tests {
             policy: String::new(),
             tun: String::new(),
             offloads: BTreeMap::new(),
-            aead: Default::default(),
+            aead: crate::runtime::protocol::Aead::default(),
             tunnels: vec![tunnel],
             rules: BTreeMap::new(),
             drops: BTreeMap::new(),

@@ -126,7 +126,7 @@ mod tests {
             policy: String::new(),
             tun: String::new(),
             offloads: BTreeMap::default(),
-            aead: Default::default(),
+            aead: crate::runtime::protocol::Aead::default(),
             tunnels: vec![tunnel, down],
             rules: BTreeMap::new(),
             drops: BTreeMap::new(),

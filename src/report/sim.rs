@@ -37,7 +37,7 @@ pub fn one(outcome: &Outcome, off: &BTreeSet<Feature>) -> String {
         seconds(outcome.settled_ms)
     );
     if outcome.violation.is_some() {
-        let without: String = off.iter().map(|feature| format!(" --without {}", feature.name())).collect();
+        let without = off.iter().fold(String::new(), |words, feature| words + " --without " + feature.name());
         let _ = writeln!(text, "  again: portcullis sim --seed {}{without} --trace", outcome.seed);
     }
     text

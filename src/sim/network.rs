@@ -32,7 +32,7 @@ pub struct Frame {
 impl Frame {
     /// How long it is on the line, as far as an MTU cares.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn length(&self) -> usize {
         match &self.body {
             Body::Ike(bytes) => bytes.len() + 32,
             Body::Esp(esp) => usize::from(esp.packet.len) + 60,

@@ -169,6 +169,9 @@ pub struct Line {
     pub mtu: usize,
 }
 
+/// Adds what happens at a moment to a script.
+type Make<'a> = dyn FnMut(&mut Dice, &mut Vec<(Duration, Act)>, Duration) + 'a;
+
 /// What happens at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
@@ -478,7 +481,7 @@ impl Plan {
     /// Whether nothing is on that could lose a packet.
     #[must_use]
     pub fn is_calm(&self) -> bool {
-        !Feature::HARMFUL.iter().any(|feature| self.has(*feature)) && !(self.has(Feature::Nat) || self.has_passive())
+        !Feature::HARMFUL.iter().any(|feature| self.has(*feature)) && !self.has(Feature::Nat) && !self.has_passive()
     }
 
     /// How long a gateway may go on believing in an IKE SA of which the other side knows nothing any more. If both sides open
@@ -519,17 +522,16 @@ impl Plan {
     fn script(&self) -> Vec<(Duration, Act)> {
         let mut acts = Vec::new();
         let end = u64::try_from(self.faults_for.as_millis()).unwrap_or(0);
-        let mut draw =
-            |feature: Feature, most: u64, make: &mut dyn FnMut(&mut Dice, &mut Vec<(Duration, Act)>, Duration)| {
-                if !self.has(feature) {
-                    return;
-                }
-                let mut dice = Dice::new(self.seed, 100 + feature as u64);
-                for _ in 0..dice.between(1, most) {
-                    let at = dice.millis(50, end);
-                    make(&mut dice, &mut acts, at);
-                }
-            };
+        let mut draw = |feature: Feature, most: u64, make: &mut Make<'_>| {
+            if !self.has(feature) {
+                return;
+            }
+            let mut dice = Dice::new(self.seed, 100 + feature as u64);
+            for _ in 0..dice.between(1, most) {
+                let at = dice.millis(50, end);
+                make(&mut dice, &mut acts, at);
+            }
+        };
         let gateways = self.gateways();
         let gateway = |dice: &mut Dice| dice.index(gateways);
         // A tunnel and one of its ends.

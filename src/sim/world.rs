@@ -492,7 +492,7 @@ impl World {
             frame.source = nat.outwards(self.now, frame.source);
         }
         self.attacker.record(&frame);
-        self.route(Some(gateway), frame, origin);
+        self.route(Some(gateway), &frame, origin);
     }
 
     /// The gateway with this address.
@@ -500,7 +500,7 @@ impl World {
         (0..self.gateways.len()).find(|gateway| self.plan.addresses(*gateway)[1] == address.ip())
     }
 
-    fn route(&mut self, from: Option<usize>, frame: Frame, origin: Origin) {
+    fn route(&mut self, from: Option<usize>, frame: &Frame, origin: Origin) {
         let Some(to) = self.gateway_at(frame.destination) else { return };
         let between =
             |of: &super::plan::TunnelPlan| of.ends.contains(&to) && from.is_none_or(|from| of.ends.contains(&from));
@@ -510,7 +510,7 @@ impl World {
         if self.healed {
             line = super::plan::Line { loss: 0, duplicate: 0, corrupt: 0, mtu: 65_535, ..line };
         }
-        let mut fate = line.fate(&mut self.line_dice, frame.len());
+        let mut fate = line.fate(&mut self.line_dice, frame.length());
         if self.cuts[tunnel].until[way] > self.now {
             fate.delays = [None; 2];
             fate.lost = Some("cut");
@@ -563,7 +563,13 @@ impl World {
                 self.coverage.note(phase, Stimulus::of(header), origin == Origin::Gateway);
             }
             // A request that was answered, or a response that was processed, is nothing new whoever sends it.
-            stale = endpoint.next_ids(own).is_some_and(|[next, expected]| if header.flags.response { header.message_id.saturating_add(1) < next } else { header.message_id < expected });
+            stale = endpoint.next_ids(own).is_some_and(|[next, expected]| {
+                if header.flags.response {
+                    header.message_id.saturating_add(1) < next
+                } else {
+                    header.message_id < expected
+                }
+            });
         }
         let input = Input::Datagram { local: frame.destination, remote: frame.source, bytes };
         let forged = matches!(origin, Origin::Damaged | Origin::Attacker { copy: false });

@@ -60,7 +60,10 @@ impl Fault {
 impl From<&webpki::Error> for Fault {
     fn from(error: &webpki::Error) -> Self {
         #[allow(clippy::wildcard_imports)] // a table
-        use IkeReason::{CertificateExpired, CertificateNotYetValid, CertificateRevoked, RevocationUnknown, CertificateUntrusted, CertificateUsage, WeakSignature, BadCertificate};
+        use IkeReason::{
+            BadCertificate, CertificateExpired, CertificateNotYetValid, CertificateRevoked, CertificateUntrusted,
+            CertificateUsage, RevocationUnknown, WeakSignature,
+        };
         use webpki::Error as E;
         let (reason, text) = match error {
             E::CertExpired { .. } => (CertificateExpired, "a certificate of the chain has expired"),

@@ -252,7 +252,9 @@ mod tests {
         responses: &[Vec<u8>],
     ) -> Result<Verified, Fault> {
         let mut trust = Trust::new(vec![root.certificate()], revocation).unwrap();
-        responses.iter().for_each(|response| trust.add_response(response).unwrap());
+        for response in responses {
+            trust.add_response(response).unwrap();
+        }
         trust.verify(leaf, &[], NOW)
     }
 

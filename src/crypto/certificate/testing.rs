@@ -111,11 +111,11 @@ impl Authority {
 
     /// A certificate of it.
     pub fn issue(&self, leaf: &Leaf<'_>) -> Issued {
-        self.issue_for(leaf, KeyPair::generate_for(leaf.kind).unwrap())
+        self.issue_for(leaf, &KeyPair::generate_for(leaf.kind).unwrap())
     }
 
     /// A certificate of it for this key.
-    pub fn issue_for(&self, leaf: &Leaf<'_>, key: KeyPair) -> Issued {
+    pub fn issue_for(&self, leaf: &Leaf<'_>, key: &KeyPair) -> Issued {
         let mut params = params(leaf.name, leaf.years);
         params.serial_number = Some(SerialNumber::from(leaf.serial));
         let ia5 = |text: &str| Ia5String::try_from(text).unwrap();
@@ -125,7 +125,7 @@ impl Authority {
         params.subject_alt_names.extend(addresses);
         params.extended_key_usages.clone_from(&leaf.purposes);
         params.key_usages.clone_from(&leaf.usages);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let certificate = params.signed_by(key, &self.issuer).unwrap();
         Issued { der: certificate.der().to_vec(), key_pem: key.serialize_pem() }
     }
 

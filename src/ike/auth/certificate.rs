@@ -105,7 +105,7 @@ pub fn sign(
         detail: format!("the peer takes no signature that our {} key makes", kind.as_str()),
     };
     let (method, algorithm) = says.choose(kind).ok_or_else(refused)?;
-    let octets = signed.to_vec();
+    let octets = signed.joined();
     let (data, means) = match (method, algorithm) {
         (_, Some(algorithm)) => {
             let signature = key.sign(algorithm, &octets).ok_or_else(refused)?;
@@ -201,7 +201,7 @@ pub fn check(
 
 fn check_signature(own: &Certificate, signed: SignedOctets<'_>, auth: &Auth) -> Result<Means, Failure> {
     let fail = |reason: IkeReason, detail: &str| Err(Failure { reason, detail: detail.to_owned() });
-    let octets = signed.to_vec();
+    let octets = signed.joined();
     let wrong = "the signature is not that of the certificate's key";
     match auth.method {
         AuthMethod::DIGITAL_SIGNATURE => {
@@ -258,7 +258,7 @@ mod tests {
             .map(|kind| authority.issue(&Leaf { kind, ..Leaf::default() }))
             .into_iter()
             .collect();
-        all.push(authority.issue_for(&Leaf::default(), rcgen::KeyPair::from_pem(RSA_2048).unwrap()));
+        all.push(authority.issue_for(&Leaf::default(), &rcgen::KeyPair::from_pem(RSA_2048).unwrap()));
         all
     }
 

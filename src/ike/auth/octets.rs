@@ -33,7 +33,7 @@ impl SignedOctets<'_> {
     }
 
     /// All of them in a row: what a signature is made over.
-    pub fn to_vec(&self) -> Vec<u8> {
+    pub fn joined(&self) -> Vec<u8> {
         [self.message, self.nonce, self.maced_id().expose(), self.int_auth].concat()
     }
 }
@@ -50,7 +50,7 @@ mod tests {
         let octets = SignedOctets { prf, message: b"message", nonce: b"nonce", sk_p: &sk_p, id: &id, int_auth: b"ia" };
         let maced = prf.prf(&[3; 32], &[&[2, 0, 0, 0], b"gw"]);
         let all = [&b"messagenonce"[..], maced.expose(), b"ia"].concat();
-        assert_eq!(octets.to_vec(), all);
+        assert_eq!(octets.joined(), all);
         assert_eq!(octets.code(b"key"), prf.prf(b"key", &[&all]));
     }
 }

@@ -47,7 +47,9 @@ impl Endpoint {
     /// Opens another IKE SA beside the one in use.
     pub(in crate::ike) fn reauthenticate_now(&mut self) {
         let tunnels: Vec<_> = self.connections.keys().copied().collect();
-        tunnels.into_iter().for_each(|tunnel| self.reauthenticate(tunnel));
+        for tunnel in tunnels {
+            self.reauthenticate(tunnel);
+        }
     }
 
     /// Closes the IKE SA that was opened last.

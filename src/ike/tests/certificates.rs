@@ -24,9 +24,14 @@ fn credential(issued: &Issued, between: &[Certificate]) -> LocalAuth {
 
 fn by(authority: &Authority, revocation: Revocation, lists: &[Vec<u8>]) -> PeerAuth {
     let mut trust = Trust::new(vec![authority.certificate()], revocation).unwrap();
-    lists.iter().for_each(|list| trust.add_lists(list).unwrap());
+    for list in lists {
+        trust.add_lists(list).unwrap();
+    }
     PeerAuth::Certificate(Arc::new(trust))
 }
+
+/// What a side gets for its number, if there is a way.
+type Make<'a> = Box<dyn Fn(usize) -> Option<Issued> + 'a>;
 
 /// Both sides with a certificate of `authority`, to be changed by a test.
 fn both(authority: &Authority) -> [TunnelConfig; 2] {
@@ -66,12 +71,11 @@ fn every_kind_of_key_proves_both_sides() {
     let authority = Authority::new("ca");
     let rsa_or_p521 = |pem: &str, side: usize| {
         let key = rcgen::KeyPair::from_pem(pem);
-        key.ok().map(|key| authority.issue_for(&Leaf { hosts: names(side), ..Leaf::default() }, key))
+        key.ok().map(|key| authority.issue_for(&Leaf { hosts: names(side), ..Leaf::default() }, &key))
     };
     let made = |kind: &'static rcgen::SignatureAlgorithm, side: usize| {
         Some(authority.issue(&Leaf { hosts: names(side), kind, ..Leaf::default() }))
     };
-    type Make<'a> = Box<dyn Fn(usize) -> Option<Issued> + 'a>;
     let kinds: [(Make<'_>, &str); 4] = [
         (Box::new(|side| made(&rcgen::PKCS_ECDSA_P256_SHA256, side)), "ECDSA with SHA-256"),
         (Box::new(|side| made(&PKCS_ECDSA_P384_SHA384, side)), "ECDSA with SHA-384"),

@@ -14,6 +14,7 @@ use crate::wire::ike::payload::Payload;
 const NAME: &str = "ppk of both";
 const KEY: &str = "a postquantum key";
 
+#[expect(clippy::unnecessary_wraps, reason = "what `with` takes")]
 fn ppk(id: &str, secret: &str, required: bool) -> Option<Arc<Ppk>> {
     let secret = Secret::copy_of(secret.as_bytes());
     Some(Arc::new(Ppk { id: id.as_bytes().to_vec(), secret, required }))

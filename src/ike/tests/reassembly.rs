@@ -68,6 +68,7 @@ impl Line {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what `take` gives")]
 fn whole(text: &[u8]) -> Taken {
     Ok(Some((PayloadType::IDI, text.to_vec())))
 }

@@ -160,8 +160,9 @@ mod tests {
     fn device(knee: f64, most: f64) -> impl FnMut(f64) -> Result<Trial, Infallible> {
         move |asked| {
             let made = asked.min(most);
-            let sent = made.round() as u64;
-            Ok(Trial { asked, made, sent, lost: sent.saturating_sub(knee.round() as u64) })
+            let whole = |rate: f64| u64::try_from(rate.round() as i64).unwrap_or(0);
+            let sent = whole(made);
+            Ok(Trial { asked, made, sent, lost: sent.saturating_sub(whole(knee)) })
         }
     }
 

@@ -169,7 +169,11 @@ mod tests {
     fn more_than_was_said_or_than_is_borne_is_refused() {
         let take = |packets: &[&[u8]]| {
             let mut assembly = Assembly::default();
-            packets.iter().fold(Ok(None), |_, bytes| Fragment::decode(bytes).and_then(|of| assembly.take(&of)))
+            let mut last = Ok(None);
+            for bytes in packets {
+                last = Fragment::decode(bytes).and_then(|of| assembly.take(&of));
+            }
+            last
         };
         assert_eq!(take(&[&[0xc0, 0, 0, 0, 3, 1, 2], &[0, 3]]), Ok(Some(vec![1, 2, 3])));
         assert_eq!(take(&[&[0x40, 1, 2], &[0, 3]]), Ok(Some(vec![1, 2, 3])), "without a length");

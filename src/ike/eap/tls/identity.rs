@@ -92,7 +92,7 @@ impl ClientIdentity {
 
     /// The same without TLS 1.3.
     #[cfg(test)]
-    #[must_use] 
+    #[must_use]
     pub fn only_tls12(mut self) -> Self {
         static TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
         self.0.as_mut().unwrap().versions = TLS12;
@@ -104,7 +104,7 @@ impl ClientIdentity {
         let Material { provider, own, roots, name, versions, .. } = self.0.as_ref().ok_or_else(unusable)?;
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
         let verifier = verifier.build().map_err(|_| unusable())?;
-        let mut config = ClientConfig::builder_with_details(Arc::clone(provider), At::new(unix_now))
+        let mut config = ClientConfig::builder_with_details(Arc::clone(provider), At::second(unix_now))
             .with_protocol_versions(versions)
             .map_err(|_| unusable())?
             .with_webpki_verifier(verifier)
@@ -140,7 +140,7 @@ impl ServerIdentity {
         // RFC 5216 §2.1.1: the peer has to authenticate; a client without a certificate is refused within TLS.
         let good = verifier.build().map_err(|_| unusable())?;
         let verifier = Arc::new(Named { good, name: name.clone() });
-        let mut config = ServerConfig::builder_with_details(Arc::clone(provider), At::new(unix_now))
+        let mut config = ServerConfig::builder_with_details(Arc::clone(provider), At::second(unix_now))
             .with_protocol_versions(versions)
             .map_err(|_| unusable())?
             .with_client_cert_verifier(verifier)
@@ -207,7 +207,7 @@ fn unusable() -> Fault {
 struct At(UnixTime);
 
 impl At {
-    fn new(unix_now: u64) -> Arc<dyn TimeProvider> {
+    fn second(unix_now: u64) -> Arc<dyn TimeProvider> {
         Arc::new(Self(UnixTime::since_unix_epoch(Duration::from_secs(unix_now))))
     }
 }
