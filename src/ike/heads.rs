@@ -87,16 +87,13 @@ impl Heads {
         Some(Wish::Probe)
     }
 
-    /// The first head-end has answered.
-    pub fn answers(&mut self, now: Instant) {
-        if self.probe_at.is_some() {
+    /// The first head-end was asked, and has answered or not.
+    pub fn heard(&mut self, now: Instant, answers: bool) {
+        if !answers {
+            self.answers_since = None;
+        } else if self.probe_at.is_some() {
             self.answers_since.get_or_insert(now);
         }
-    }
-
-    /// The first head-end has not answered.
-    pub fn is_silent(&mut self) {
-        self.answers_since = None;
     }
 
     /// When something is due.

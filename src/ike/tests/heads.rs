@@ -133,6 +133,21 @@ fn a_tunnel_fails_over_and_back_without_a_cut_on_the_way_back() {
     }
 }
 
+/// The first head-end comes and goes: it never answers for a whole minute, and never gets the tunnel.
+#[test]
+fn a_first_head_end_that_comes_and_goes_has_to_stay_before_it_gets_the_tunnel() {
+    let mut pair = between(client(Some(60)), [1, 2].map(head_end));
+    cut(&mut pair, address(B));
+    pair.run_secs(15);
+    for _ in 0..10 {
+        pair.meddle = None;
+        pair.run_secs(40);
+        cut(&mut pair, address(B));
+        pair.run_secs(25);
+        assert_eq!((in_use(&pair), pair.sides[A].ups()), (second(), 1));
+    }
+}
+
 /// The first head-end answers IKE_SA_INIT and refuses the rest: the tunnel stays where it is, and asks rarely.
 #[test]
 fn a_first_head_end_that_answers_and_refuses_takes_nothing_away() {
