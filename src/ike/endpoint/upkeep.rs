@@ -200,12 +200,7 @@ impl Endpoint {
                     }
                 }
                 Notice::HeadEnd { answers } => {
-                    self.of(
-                        tunnel,
-                        |connection, now, _| {
-                            if answers { connection.heads.answers(now) } else { connection.heads.is_silent() }
-                        },
-                    );
+                    self.of(tunnel, |connection, now, _| connection.heads.heard(now, answers));
                 }
                 Notice::Expires => self.reauthenticate(tunnel),
                 Notice::Down { reason, silent } => {

@@ -110,7 +110,8 @@ fn known(state: At) -> (&'static [ExchangeType], Option<ExchangeType>, bool) {
         At::InitAnswered => (&[Of::IKE_AUTH], None, false),
         At::AuthRequested | At::EapRequested => (&[], Some(Of::IKE_AUTH), false),
         // RFC 7296 §2.16: further rounds of the same exchange.
-        At::EapAnswered => (&[Of::IKE_AUTH], None, true),
+        // §2.21.2: an initiator that does not believe the responder says so "in a separate INFORMATIONAL exchange".
+        At::EapAnswered => (&[Of::IKE_AUTH, Of::INFORMATIONAL], None, true),
         // §1.3, §1.4: after the initial exchanges these two alone.
         At::Idle => (IN_USE, None, true),
         At::ChildCreate | At::ChildRekey | At::IkeRekey => (IN_USE, Some(Of::CREATE_CHILD_SA), true),
