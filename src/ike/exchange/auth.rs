@@ -13,8 +13,8 @@
 //!
 //! Without AUTH in the request the peer asks for EAP: `exchange::eap`.
 //!
-//! Left out: configuration payloads (passed over), IPComp, transport mode (passed over: without our own
-//! USE_TRANSPORT_MODE the child SA is in tunnel mode, §1.3.1).
+//! Left out: IPComp, transport mode (passed over: without our own USE_TRANSPORT_MODE the child SA is in tunnel mode,
+//! §1.3.1).
 
 use subtle::ConstantTimeEq;
 
@@ -42,7 +42,7 @@ use crate::time::Instant;
 use crate::wire::ike::numbers::{ExchangeType, NotifyType, PayloadType};
 use crate::wire::ike::payload::{Id, Notify, Payload};
 
-/// With PSK both sides show identity and proof in their first message.
+/// Who does not ask for EAP shows identity and proof in its first message.
 const REQUEST: Required = Required(&[PayloadType::IDI, PayloadType::AUTH]);
 /// A response that has anything to say after authentication.
 const RESPONSE: Required = Required(&[PayloadType::IDR, PayloadType::AUTH]);
