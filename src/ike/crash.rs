@@ -22,7 +22,7 @@ use crate::time::Instant;
 use crate::wire::ike::numbers::{NotifyType, ProtocolId};
 use crate::wire::ike::payload::Notify;
 
-/// RFC 6290 §4.1: TOKEN_SECRET_DATA "MUST be between 16 and 128 octets" long.
+/// RFC 6290 §4.1: a token has 16 to 128 octets.
 const TOKEN_LEN: std::ops::RangeInclusive<usize> = 16..=128;
 /// Octets of ours: as many as nobody guesses, so that the answer to a stranger stays short.
 const OWN_LEN: usize = 16;
@@ -40,7 +40,7 @@ impl TokenMaker {
         Self { secret, since: Instant::ZERO, answered: 0 }
     }
 
-    /// RFC 6290 §5.1: "TOKEN_SECRET_DATA = HASH(QCD_SECRET | SPI-I | SPI-R)", with the hash keyed by the secret.
+    /// RFC 6290 §5.1: a hash over a secret and both IKE SPIs; here it is keyed by the secret.
     /// `initiator`: we are the IKE SA's initiator; our token of an SA between two gateways with one secret (a copied
     /// machine) must not be the peer's.
     pub fn token(&self, spis: Spis, initiator: bool) -> Notify {

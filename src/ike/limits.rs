@@ -35,8 +35,8 @@ pub const LINK_LEN: usize = 8;
 /// Longest link of a peer that is sent back.
 pub const MAX_LINK: usize = 1_024;
 
-/// How often in a row the peer may have forgotten a series before the IKE SA counts as broken (RFC 9370 §2.2.4: "several
-/// retries").
+/// How often in a row the peer may have forgotten a series before the IKE SA counts as broken (RFC 9370 §2.2.4:
+/// several retries).
 pub const MAX_STATES_LOST: u8 = 4;
 
 /// Half-open IKE SAs from which on a cookie is asked for. Honest peers are few and finish in a second, so thirty at once
@@ -79,7 +79,7 @@ pub const MAX_CRASH_ANSWERS: u32 = 50;
 /// See [`MAX_CRASH_ANSWERS`].
 pub const CRASH_WINDOW: Duration = Duration::from_secs(1);
 
-/// RFC 6290 §4.5: a taker supports "at least four" tokens in one answer. We look at no more.
+/// RFC 6290 §4.5: a taker looks at four tokens in one answer at least. We look at no more.
 pub const MAX_TOKENS_TAKEN: usize = 4;
 
 /// How long everybody is asked for a cookie after somebody without one has cost a key agreement for nothing, or would

@@ -11,7 +11,7 @@ use crate::wire::ike::payload::{CertReq, Notify, Payload};
 use crate::wire::reader::Reader;
 
 /// The algorithms that are announced by RFC 9593: one of each kind. The response of IKE_SA_INIT must not grow by all ten
-/// (RFC 9593 §4: "care that the size of the response message wouldn't grow too much").
+/// (RFC 9593 §4 asks for care with its size).
 const ANNOUNCED: [Algorithm; 6] = [
     Algorithm::RsaPss(Hash::Sha256),
     Algorithm::Ecdsa(Hash::Sha256),

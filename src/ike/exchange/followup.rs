@@ -300,8 +300,7 @@ pub fn drop_ike(state: &mut Established, step: &mut Step<'_>) {
 
 /// The peer has not gone on in time, or this IKE SA goes.
 ///
-/// RFC 9370 §2.2.4: the responder deletes the state of a series "if it does not receive the next expected IKE_FOLLOWUP_KE
-/// request after some reasonable period of time".
+/// RFC 9370 §2.2.4: the responder waits a reasonable time for the next request of a series, then forgets the series.
 pub fn expire(state: &mut Established, step: &mut Step<'_>) {
     let now = step.now;
     drop_all(state, step, |pending| pending.until <= now);

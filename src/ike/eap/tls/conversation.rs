@@ -92,8 +92,8 @@ impl Conversation {
         Ok(())
     }
 
-    /// RFC 9190 §2.5: the authenticator "MUST commit to not sending any more handshake messages by sending a TLS record
-    /// with application data 0x00".
+    /// RFC 9190 §2.5: once the handshake is done the authenticator says, with a TLS record of application data whose one
+    /// octet is 0x00, that no further handshake message follows.
     fn must_commit(&self) -> bool {
         matches!(self.connection, Connection::Server(_)) && !self.committed && self.is_tls13() && self.is_agreed()
     }

@@ -352,7 +352,7 @@ impl Established {
         let lost = sorted.notify(NotifyType::STATE_NOT_FOUND).is_some();
         self.states_lost = if lost { self.states_lost.saturating_add(1) } else { 0 };
         if self.states_lost >= limits::MAX_STATES_LOST {
-            // RFC 9370 §2.2.4: if that goes on "after several retries", it is fatal, and the IKE SA is deleted.
+            // RFC 9370 §2.2.4: what several retries do not mend is fatal, and the IKE SA is deleted.
             return self.close(core, step, "the peer forgets each key exchange that others are to follow");
         }
         match ongoing {
