@@ -7,7 +7,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use portcullis::event::FlowKey;
 use portcullis::ids::{RuleId, TunnelId};
 use portcullis::inspect::{FlowTable, Origin, Verdict};
-use portcullis::policy::{Rule, RuleDirection, SelectorMode, Service, Snapshot, TunnelPolicy};
+use portcullis::policy::{Inspection, Mode, Rule, RuleDirection, SelectorMode, Service, Snapshot, TunnelPolicy};
 use portcullis::time::Instant;
 use portcullis::wire::ip::Inner;
 use portcullis::wire::{checksum, tcp};
@@ -32,6 +32,8 @@ fn policy(count: u16) -> Snapshot {
         service: Service::Mq,
         ports: Vec::new(),
         direction: RuleDirection::Outbound,
+        inspection: Inspection::of(Service::Mq),
+        mode: Mode::Enforce,
     });
     let tunnel = TunnelPolicy { id: TunnelId(0), name: "cbp".into(), selectors: SelectorMode::Host, enabled: true };
     Snapshot::compile(rules.collect(), vec![tunnel], None).expect("the rules are disjoint")

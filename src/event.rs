@@ -85,6 +85,33 @@ reasons! {
         IcmpNotError, "icmp-not-error", "an ICMP message other than an error is not allowed";
         IcmpNoFlow, "icmp-no-flow", "the ICMP error quotes no live flow";
         FlowTableFull, "flow-table-full", "the flow table is full";
+        // What is said inside a flow.
+        SpokeFirst, "spoke-first", "this side has to wait until the other one has spoken";
+        TlsRequired, "tls-required", "the rule allows this conversation in TLS only";
+        TlsRefused, "tls-refused", "the rule does not allow TLS here";
+        NotMq, "not-mq", "the first bytes are not those of an MQ channel";
+        MqSegment, "mq-segment", "what should be the header of an MQ segment is none, or of a kind that is not legal here";
+        MqLength, "mq-length", "an MQ segment is shorter than its header or longer than was agreed";
+        MqRole, "mq-role", "the rule does not allow this role of MQ: a client's calls, or messages between queue managers";
+        MqChannel, "mq-channel", "the rule does not name this MQ channel";
+        MqQueueManager, "mq-queue-manager", "the rule does not name this queue manager";
+        MqQueue, "mq-queue", "the rule does not name this queue";
+        MqAdministration, "mq-administration", "a queue or channel for the administration of a queue manager";
+        MqXa, "mq-xa", "distributed transactions (XA) are not allowed";
+        MqCompressed, "mq-compressed", "a compressed MQ call hides a name that the rule demands to see";
+        NotSsh, "not-ssh", "the first bytes are not the banner of SSH";
+        SshVersion, "ssh-version", "SSH of another version than 2";
+        SshKexinit, "ssh-kexinit", "the key exchange of SSH is malformed, or does not begin where it should";
+        SshCipher, "ssh-cipher", "the two sides of SSH agree on a cipher that the rule does not name, or on none";
+        NotSmtp, "not-smtp", "the bytes are not an answer of a mail server";
+        SmtpCommand, "smtp-command", "the bytes are not a command of SMTP, or not one that is legal here";
+        NotTls, "not-tls", "the bytes are not a record of TLS that is legal here";
+        TlsOldHello, "tls-old-hello", "a hello in the format of SSL 2";
+        TlsHello, "tls-hello", "a hello of TLS is malformed";
+        TlsVersion, "tls-version", "the two sides agree on a version of TLS that the rule does not allow, or on none";
+        TlsSuite, "tls-suite", "the server has chosen a cipher suite that the rule does not allow";
+        TlsServerName, "tls-server-name", "the client asks for a server name that the rule does not allow, or for none";
+        TlsHiddenHello, "tls-hidden-hello", "an encrypted ClientHello hides which server is asked for";
         // The machine.
         BadOffload, "bad-offload", "what the kernel says about a packet at the TUN device does not fit the packet";
         SegmentSize, "segment-size", "the packet is to be cut into segments of an impossible size";

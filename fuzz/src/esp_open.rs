@@ -13,7 +13,7 @@ use portcullis::dataplane::pipeline::{Pipeline, PipelineConfig};
 use portcullis::event::FlowKey;
 use portcullis::ids::{RuleId, TunnelId};
 use portcullis::policy::spd::{self, Answer};
-use portcullis::policy::{Rule, RuleDirection, SelectorMode, Service, Snapshot, TunnelPolicy};
+use portcullis::policy::{Inspection, Mode, Rule, RuleDirection, SelectorMode, Service, Snapshot, TunnelPolicy};
 use portcullis::sa::child::{ChildSpec, Encapsulation, EspKeys, InboundSpec, OutboundSpec};
 use portcullis::sa::command::SadCommand;
 use portcullis::sa::lifetime::Lifetime;
@@ -298,6 +298,8 @@ fn rules() -> Vec<Rule> {
         service,
         ports: ports.to_vec(),
         direction,
+        inspection: Inspection::Uninspected,
+        mode: Mode::Enforce,
     };
     let (ours, theirs) = ("192.0.2.10/32", "203.0.113.20/32");
     let (ours6, theirs6) = ("2001:db8:1::10/128", "2001:db8:2::20/128");

@@ -97,6 +97,8 @@ fn compile_rule(rule: Rule, id: RuleId, tunnel: &Tunnel, tunnel_id: TunnelId) ->
         service: rule.service,
         ports: rule.ports,
         direction: rule.direction,
+        inspection: rule.inspection,
+        mode: rule.mode,
     }
 }
 

@@ -162,6 +162,15 @@ pub(super) struct Rule {
     pub(super) udp: Option<At<Vec<At<i64>>>>,
     pub(super) direction: Option<At<String>>,
     pub(super) allow_network: Option<At<String>>,
+    pub(super) inspect: Option<At<String>>,
+    pub(super) roles: Option<At<Vec<At<String>>>>,
+    pub(super) channels: Option<At<Vec<At<String>>>>,
+    pub(super) queue_managers: Option<At<Vec<At<String>>>>,
+    pub(super) queues: Option<At<Vec<At<String>>>>,
+    pub(super) tls: Option<At<String>>,
+    pub(super) tls_versions: Option<At<Vec<At<String>>>>,
+    pub(super) ciphers: Option<At<Vec<At<String>>>>,
+    pub(super) sni: Option<At<Vec<At<String>>>>,
 }
 
 /// Reads the tables of a parsed document. `None` stands for a value that is missing or has been complained of.
@@ -297,6 +306,15 @@ fn read_rule(section: &mut Section<'_, '_>) -> Rule {
         udp: section.integers("udp"),
         direction: section.string("direction"),
         allow_network: section.string("allow_network"),
+        inspect: section.string("inspect"),
+        roles: section.strings("roles"),
+        channels: section.strings("channels"),
+        queue_managers: section.strings("queue_managers"),
+        queues: section.strings("queues"),
+        tls: section.string("tls"),
+        tls_versions: section.strings("tls_versions"),
+        ciphers: section.strings("ciphers"),
+        sni: section.strings("sni"),
     }
 }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::event::DropReason;
 use crate::ids::{RuleId, TunnelId};
-use crate::policy::{Rule, RuleDirection, SelectorMode, Service, Snapshot, TunnelPolicy};
+use crate::policy::{Inspection, Mode, Rule, RuleDirection, SelectorMode, Service, Snapshot, TunnelPolicy};
 use crate::time::Instant;
 use crate::wire::icmp::{IcmpError, build_error};
 use crate::wire::ip::Inner;
@@ -35,6 +35,8 @@ fn rule(id: u16, service: Service, ports: &[u16], direction: RuleDirection) -> R
         service,
         ports: ports.to_vec(),
         direction,
+        inspection: Inspection::Uninspected,
+        mode: Mode::Enforce,
     }
 }
 

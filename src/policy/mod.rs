@@ -5,17 +5,20 @@
 //! and its "bypass" entries do not exist.
 
 mod classifier;
+pub mod inspection;
 pub mod narrow;
 pub mod rule;
 pub mod selector;
 mod shape;
 pub mod snapshot;
 pub mod spd;
+pub mod suites;
 
 #[cfg(test)]
 mod tests;
 
 pub use classifier::Opening;
+pub use inspection::{Inspection, Mode};
 pub use rule::{Rule, RuleDirection, SelectorMode, Service, TunnelPolicy};
 pub use selector::TrafficSelector;
 pub use shape::Shape;

@@ -5,6 +5,7 @@
 
 use ipnet::IpNet;
 
+use super::inspection::{Inspection, Mode};
 use crate::ids::{RuleId, TunnelId};
 
 /// IP protocol numbers (IANA) that a rule can mean.
@@ -36,6 +37,10 @@ pub struct Rule {
     pub ports: Vec<u16>,
     /// On which side of the tunnel `from` is.
     pub direction: RuleDirection,
+    /// What its flows have to speak.
+    pub inspection: Inspection,
+    /// Whether a flow that speaks something else is ended.
+    pub mode: Mode,
 }
 
 impl Rule {

@@ -297,6 +297,9 @@ impl Snapshot {
                     let _ = write!(line, " {network}");
                 }
             }
+            if !rule.inspection.is_uninspected() {
+                let _ = write!(line, " {} {}", rule.mode.as_str(), rule.inspection);
+            }
             lines.insert(line);
         }
         lines.into_iter().fold(String::new(), |text, line| text + &line + "\n")

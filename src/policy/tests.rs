@@ -29,6 +29,8 @@ fn rule(id: u16, name: &str, from: &[&str], to: &[&str], service: Service) -> Ru
         service,
         ports: Vec::new(),
         direction: RuleDirection::Outbound,
+        inspection: Inspection::of(service),
+        mode: Mode::Enforce,
     }
 }
 
@@ -217,6 +219,8 @@ fn the_digest_follows_the_meaning_of_the_rules_and_not_their_order() {
         Rule { ports: vec![2222], ..two() },
         Rule { tunnel: TunnelId(1), ..two() },
         Rule { to: networks(&["203.0.113.21"]), ..two() },
+        Rule { mode: Mode::Observe, ..two() },
+        Rule { inspection: Inspection::Ssh(inspection::SshLimits { ciphers: inspection::Names::default() }), ..two() },
         inbound(two()),
     ];
     for change in changes {
@@ -254,6 +258,8 @@ prop_compose! {
             ports: if service == Service::Echo { Vec::new() } else { ports },
             service,
             direction: if inbound { RuleDirection::Inbound } else { RuleDirection::Outbound },
+            inspection: Inspection::of(service),
+            mode: Mode::Enforce,
         }
     }
 }

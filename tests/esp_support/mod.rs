@@ -13,7 +13,7 @@ use portcullis::dataplane::pipeline::{Pipeline, PipelineConfig};
 use portcullis::event::DropReason;
 use portcullis::ids::{RuleId, ShapeId, TunnelId};
 use portcullis::policy::selector::TrafficSelector;
-use portcullis::policy::{Rule, RuleDirection, SelectorMode, Service, Snapshot, TunnelPolicy};
+use portcullis::policy::{Inspection, Mode, Rule, RuleDirection, SelectorMode, Service, Snapshot, TunnelPolicy};
 use portcullis::sa::child::{ChildSpec, Encapsulation, EspKeys, InboundSpec, OutboundSpec};
 use portcullis::sa::command::SadCommand;
 use portcullis::sa::event::SadEvent;
@@ -270,6 +270,8 @@ pub fn policy(left: bool, selectors: SelectorMode) -> Arc<Snapshot> {
         service,
         ports: if port == 0 { Vec::new() } else { vec![port] },
         direction: if by_left == left { RuleDirection::Outbound } else { RuleDirection::Inbound },
+        inspection: Inspection::Uninspected,
+        mode: Mode::Enforce,
     });
     let tunnel = TunnelPolicy { id: TUNNEL, name: "lab".into(), selectors, enabled: true };
     Arc::new(Snapshot::compile(rules.collect(), vec![tunnel], None).unwrap())

@@ -7,6 +7,7 @@ mod auth;
 mod certificate;
 mod eap;
 mod gateway;
+mod inspection;
 mod lifetime;
 mod overlap;
 mod peering;

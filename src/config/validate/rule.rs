@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{choice, find, name_holds, tunnel};
+use super::{choice, find, inspection, name_holds, tunnel};
 use crate::config::problem::{Problems, Span};
 use crate::config::raw::{self, At, Named, bounded, printable};
-use crate::policy::{RuleDirection, Service};
+use crate::policy::{Inspection, Mode, RuleDirection, Service};
 
 /// More ports or hosts than this in one rule are a mistake.
 const MAX_LIST: usize = 256;
@@ -25,6 +25,8 @@ pub(in crate::config) struct Rule {
     pub(in crate::config) service: Service,
     pub(in crate::config) ports: Vec<u16>,
     pub(in crate::config) direction: RuleDirection,
+    pub(in crate::config) inspection: Inspection,
+    pub(in crate::config) mode: Mode,
 }
 
 impl Rule {
@@ -67,6 +69,7 @@ pub(super) fn check(
     });
     let service = service(raw, under, problems);
     let ports = service.and_then(|service| ports(service, raw, problems));
+    let inspected = service.and_then(|service| inspection::check(service, raw, problems));
     let direction = match &raw.direction {
         Some(word) => {
             let words = [("outbound", RuleDirection::Outbound), ("inbound", RuleDirection::Inbound)];
@@ -86,6 +89,7 @@ pub(super) fn check(
         }
         sides_hold(raw, from, to, span, problems)?;
     }
+    let (inspection, mode) = inspected?;
     Some(Rule {
         name: name?.get_ref().clone(),
         tunnel: tunnel?,
@@ -95,6 +99,8 @@ pub(super) fn check(
         service: service?,
         ports: ports?,
         direction: direction?,
+        inspection,
+        mode,
     })
 }
 

@@ -14,7 +14,7 @@ use crate::dataplane::offload::Offloads;
 use crate::dataplane::pipeline::{Pipeline, PipelineConfig};
 use crate::ids::{RuleId, ShapeId, TunnelId};
 use crate::inspect::Pass;
-use crate::policy::{Rule, RuleDirection, SelectorMode, Service, Snapshot, TunnelPolicy};
+use crate::policy::{Inspection, Mode, Rule, RuleDirection, SelectorMode, Service, Snapshot, TunnelPolicy};
 use crate::sa::child::{ChildSpec, Encapsulation, EspKeys, InboundSpec, OutboundSpec};
 use crate::sa::command::SadCommand;
 use crate::sa::lifetime::Lifetime;
@@ -211,6 +211,8 @@ fn policy(rules: usize, service: Service, left: bool) -> Arc<Snapshot> {
                 service,
                 ports: vec![port + others / 200],
                 direction: if left { RuleDirection::Outbound } else { RuleDirection::Inbound },
+                inspection: Inspection::of(service),
+                mode: Mode::Enforce,
             }
         })
         .collect();
