@@ -146,10 +146,12 @@ pub fn sender(dialect: Dialect, names: &Names<'_>, message: usize) -> Vec<Said> 
         head.id("XQH ").word(1).text(names.queue, 48).text(names.queue_manager, 48);
         head.descriptor();
         head.out.extend(&content);
-        let (first, rest) = head.out.split_at(head.out.len().min(TRANSMISSION as usize - TSH));
-        talk.say(true, MESSAGE, if rest.is_empty() { FIRST | LAST } else { FIRST }, first);
-        if !rest.is_empty() {
-            talk.say(true, MESSAGE, LAST | CONFIRM_REQUEST, rest);
+        let room = TRANSMISSION as usize - TSH;
+        let count = head.out.len().div_ceil(room);
+        for (place, part) in head.out.chunks(room).enumerate() {
+            let first = if place == 0 { FIRST } else { 0 };
+            let last = if place + 1 == count { LAST | CONFIRM_REQUEST } else { 0 };
+            talk.say(true, MESSAGE, first | last, part);
         }
         let mut status = Text::new(dialect);
         status.word(8).word(0);
