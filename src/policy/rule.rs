@@ -187,6 +187,6 @@ pub struct TunnelPolicy {
     pub name: String,
     /// How its selectors are cut.
     pub selectors: SelectorMode,
-    /// Whether its rules let anything through; a suspended agreement turns this off.
+    /// Whether the file lets its rules let anything through.
     pub enabled: bool,
 }
