@@ -56,7 +56,7 @@ fn endpoint(side: u8, suite: IkeSuite) -> Endpoint {
             esn: true,
         }],
         lab: true,
-        children: vec![ChildConfig { shape: ShapeId(0), local: host(side), remote: host(other) }],
+        children: vec![ChildConfig::new(ShapeId(0), host(side), host(other))],
         start: if side == 1 { Start::Always } else { Start::Manual },
         ppk: None,
         fragmentation: true,

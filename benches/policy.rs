@@ -35,7 +35,8 @@ fn policy(count: u16) -> Snapshot {
         inspection: Inspection::of(Service::Mq),
         mode: Mode::Enforce,
     });
-    let tunnel = TunnelPolicy { id: TunnelId(0), name: "cbp".into(), selectors: SelectorMode::Host, enabled: true };
+    let tunnel =
+        TunnelPolicy { id: TunnelId(0), name: "cbp".into(), selectors: SelectorMode::Host, lanes: 1, enabled: true };
     Snapshot::compile(rules.collect(), vec![tunnel], None).expect("the rules are disjoint")
 }
 

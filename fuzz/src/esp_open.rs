@@ -79,7 +79,8 @@ type Opened = (u8, (IpAddr, u16), (IpAddr, u16));
 impl Gateway {
     fn new() -> Self {
         let tunnel = TunnelId(0);
-        let tunnels = vec![TunnelPolicy { id: tunnel, name: "t".into(), selectors: SelectorMode::Host, enabled: true }];
+        let tunnels =
+            vec![TunnelPolicy { id: tunnel, name: "t".into(), selectors: SelectorMode::Host, lanes: 1, enabled: true }];
         let policy = Arc::new(Snapshot::compile(rules(), tunnels, None).expect("rules without overlap"));
         let config = PipelineConfig { flow_capacity: 64, hash_seed: [1, 2, 3, 4] };
         let mut pipeline = Pipeline::new(config, policy.clone());

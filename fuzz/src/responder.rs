@@ -552,11 +552,7 @@ fn tunnel(side: usize, mode: u8, hostile: bool) -> TunnelConfig {
         let host: IpAddr = Ipv4Addr::new(10, side as u8, number, 1).into();
         TrafficSelector { protocol: 0, first_port: 0, last_port: u16::MAX, start: host, end: host }
     };
-    let child = |number: u8| ChildConfig {
-        shape: ShapeId(number.into()),
-        local: host(side, number),
-        remote: host(1 - side, number),
-    };
+    let child = |number: u8| ChildConfig::new(ShapeId(number.into()), host(side, number), host(1 - side, number));
     let (cipher, mac) =
         if mode & 4 == 0 { (Cipher::Aes256Gcm16, None) } else { (Cipher::Aes256Cbc, Some(Mac::HmacSha256)) };
     // ECP is the fastest of the groups here: its arithmetic is not slowed down by what counts the edges.

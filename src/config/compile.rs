@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::validate::{Checked, Rule, Tunnel};
 use super::{Loaded, TunnelInfo};
+use crate::dataplane::steer::Steering;
 use crate::ids::{RuleId, TunnelId};
 use crate::ike::config::{ChildConfig, Config, Start, TunnelConfig};
 use crate::policy::{self, CompileError, Snapshot, TunnelPolicy};
@@ -25,6 +26,7 @@ pub(super) fn compile(path: &Path, checked: Checked, previous: Option<&Loaded>) 
             id: TunnelId(*id),
             name: tunnel.name.clone(),
             selectors: tunnel.selectors,
+            lanes: tunnel.lanes,
             enabled: tunnel.start != Start::Disabled,
         })
         .collect();
@@ -39,6 +41,7 @@ pub(super) fn compile(path: &Path, checked: Checked, previous: Option<&Loaded>) 
         .collect();
     let policy = Snapshot::compile(rules, policies, previous.map(|loaded| &*loaded.policy))?;
 
+    let steering = Steering::of(checked.gateway.workers);
     let mut infos = Vec::new();
     let mut configs = Vec::new();
     for (tunnel, id) in checked.tunnels.into_iter().zip(tunnel_ids) {
@@ -56,7 +59,11 @@ pub(super) fn compile(path: &Path, checked: Checked, previous: Option<&Loaded>) 
         let children = policy
             .shapes(id)
             .iter()
-            .map(|shape| ChildConfig { shape: shape.id, local: shape.local, remote: shape.remote })
+            .map(|shape| ChildConfig {
+                lane: shape.lane,
+                spis: steering.class(id, shape.lane),
+                ..ChildConfig::new(shape.id, shape.local, shape.remote)
+            })
             .collect();
         configs.push(Arc::new(compile_tunnel(tunnel, id, children)));
     }
@@ -69,7 +76,6 @@ pub(super) fn compile(path: &Path, checked: Checked, previous: Option<&Loaded>) 
         ike: Arc::new(Config { tunnels: configs, cookie_threshold: None, puzzles }),
         policy: Arc::new(policy),
         warnings: Vec::new(),
-        dated: Vec::new(),
     })
 }
 

@@ -11,7 +11,6 @@ use toml::de::DeTable;
 
 use super::problem::{Problems, Span};
 use super::section::Section;
-use crate::agreement::Role;
 
 /// A value and its place.
 pub(super) type At<T> = Spanned<T>;
@@ -42,6 +41,7 @@ pub(super) struct Gateway {
     pub(super) udp_send: Option<At<String>>,
     pub(super) udp_gro: Option<At<String>>,
     pub(super) puzzles: Option<At<String>>,
+    pub(super) workers: Option<At<Option<i64>>>,
 }
 
 #[derive(Debug)]
@@ -52,19 +52,7 @@ pub(super) struct Agreement {
     pub(super) basis: Option<At<String>>,
     pub(super) date: Option<At<Date>>,
     pub(super) years: Option<At<i64>>,
-    pub(super) document_digest: Option<At<String>>,
-    pub(super) classification: Option<At<String>>,
-    pub(super) contacts: Option<At<Contacts>>,
-    pub(super) zone: Option<At<String>>,
-    pub(super) grace_days: Option<At<i64>>,
-    pub(super) reviewed: Option<At<Date>>,
-    pub(super) termination: Option<At<Date>>,
-    pub(super) activation: Option<At<String>>,
 }
-
-/// `[agreement.NAME.contacts]`: whoever is named, by role.
-#[derive(Debug)]
-pub(super) struct Contacts(pub(super) Vec<(Role, At<String>)>);
 
 #[derive(Debug)]
 pub(super) struct Tunnel {
@@ -90,6 +78,7 @@ pub(super) struct Tunnel {
     pub(super) fragmentation: Option<At<String>>,
     pub(super) ppk: Option<At<Ppk>>,
     pub(super) selectors: Option<At<String>>,
+    pub(super) lanes: Option<At<i64>>,
     pub(super) replay_window: Option<At<i64>>,
     pub(super) liveness: Option<At<i64>>,
     pub(super) child_lifetime: Option<At<ChildLifetime>>,
@@ -211,6 +200,7 @@ fn read_gateway(section: &mut Section<'_, '_>) -> Gateway {
         udp_send: section.string("udp_send"),
         udp_gro: section.string("udp_gro"),
         puzzles: section.string("puzzles"),
+        workers: section.integer_or("workers", "auto"),
     }
 }
 
@@ -222,21 +212,7 @@ fn read_agreement(section: &mut Section<'_, '_>) -> Agreement {
         basis: section.string("basis"),
         date: section.date("date"),
         years: section.integer("years"),
-        document_digest: section.string("document_digest"),
-        classification: section.string("classification"),
-        contacts: section
-            .table("contacts")
-            .map(|(table, span)| At::new(span.clone(), section.inside(table, span, "contacts", read_contacts))),
-        zone: section.string("zone"),
-        grace_days: section.integer("grace_days"),
-        reviewed: section.date("reviewed"),
-        termination: section.date("termination"),
-        activation: section.string("activation"),
     }
-}
-
-fn read_contacts(section: &mut Section<'_, '_>) -> Contacts {
-    Contacts(Role::ALL.into_iter().filter_map(|role| Some((role, section.string(role.as_str())?))).collect())
 }
 
 fn read_tunnel(section: &mut Section<'_, '_>) -> Tunnel {
@@ -270,6 +246,7 @@ fn read_tunnel(section: &mut Section<'_, '_>) -> Tunnel {
             .table("ppk")
             .map(|(table, span)| At::new(span.clone(), section.inside(table, span, "ppk", read_ppk))),
         selectors: section.string("selectors"),
+        lanes: section.integer("lanes"),
         replay_window: section.integer("replay_window"),
         liveness: section.integer("liveness"),
         child_lifetime: section

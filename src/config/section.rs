@@ -78,6 +78,16 @@ impl<'a, 'p> Section<'a, 'p> {
         found.value.and_then(|value| integer(key, value, found.problems))
     }
 
+    /// A number, or a word in its place, which is `None`.
+    pub(super) fn integer_or(&mut self, key: &'static str, word: &str) -> Option<At<Option<i64>>> {
+        let found = self.optional(key);
+        let value = found.value?;
+        match value.get_ref() {
+            DeValue::String(text) if text == word => Some(At::new(value.span(), None)),
+            _ => integer(key, value, found.problems).map(|number| At::new(number.span(), Some(*number.get_ref()))),
+        }
+    }
+
     pub(super) fn integers(&mut self, key: &'static str) -> Option<At<Vec<At<i64>>>> {
         self.optional(key).list(integer)
     }

@@ -84,6 +84,8 @@ pub struct Counters {
     pub keepalives: Tally,
     /// ICMP errors and resets sent inwards.
     pub replies: Tally,
+    /// Packets that were passed on to the worker that they belong to.
+    pub handed_over: Tally,
     /// Refusals and opened flows that found no room in the table of records.
     pub unrecorded: Tally,
     offloads: Tally,
@@ -137,6 +139,7 @@ impl CounterWriter {
             tunnels: ArcSwap::new(tunnels.clone()),
             keepalives: Tally::default(),
             replies: Tally::default(),
+            handed_over: Tally::default(),
             unrecorded: Tally::default(),
             offloads: Tally::default(),
         });

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::buffer::{Batch, Head, Packet, Role};
 use super::coalesce::{self, Candidate};
+use super::handover::Beside;
 use super::held::Holding;
 use super::mtu;
 use super::outbound::Refusal;
@@ -14,6 +15,7 @@ use super::pipeline::{Pipeline, notice_event};
 use super::sad::carries;
 use super::tunnel;
 use crate::event::DropReason;
+use crate::ids::TunnelId;
 use crate::inspect::{Origin, Verdict};
 use crate::sa::event::SadEvent;
 use crate::sa::spi::Spi;
@@ -44,8 +46,10 @@ struct Arrival {
     /// Index of the first packet, and of the last.
     first: usize,
     last: usize,
-    /// The SA that it came by.
-    sa: usize,
+    /// The SA that it came by, unless another worker has it.
+    sa: Option<usize>,
+    /// The tunnel of that SA.
+    tunnel: TunnelId,
     /// The outer TOS byte.
     tos: u8,
     train: Option<coalesce::Train>,
@@ -103,6 +107,11 @@ impl Pipeline {
                 continue;
             }
             match self.open(now, &mut parts.packets[index], parts.slab) {
+                Ok(Some(Arrival { sa, tos, .. }))
+                    if self.pass_on_opened(sa, tos, &parts.packets[index], parts.slab) =>
+                {
+                    parts.packets[index].done = true;
+                }
                 Ok(Some(arrival)) => self.gather(now, Arrival { first: index, last: index, ..arrival }, &mut parts),
                 Ok(None) => parts.packets[index].done = true,
                 Err(refusal) => {
@@ -112,6 +121,19 @@ impl Pipeline {
             }
         }
         // Nothing is held back for a later batch.
+        while let Some(arrival) = self.growing.remove(0) {
+            self.admit(now, arrival, &mut parts);
+        }
+    }
+
+    /// Lets in what other workers have opened; `beside` tells of each packet of `batch`.
+    pub(super) fn inbound_opened(&mut self, now: Instant, batch: &mut Batch, beside: &[Beside]) {
+        let (packets, slab, heads) = batch.all_mut();
+        let mut parts = Parts { packets, slab, heads };
+        for (index, &Beside { tunnel, tos }) in beside.iter().enumerate() {
+            let arrival = Arrival { first: index, last: index, sa: None, tunnel, tos, train: None };
+            self.gather(now, arrival, &mut parts);
+        }
         while let Some(arrival) = self.growing.remove(0) {
             self.admit(now, arrival, &mut parts);
         }
@@ -145,6 +167,9 @@ impl Pipeline {
         let header = EspHeader::parse(datagram)?;
         let spi = Spi::new(header.spi).ok_or(DropReason::ReservedSpi)?;
         let Some(place) = self.sad.find_inbound(spi) else {
+            if self.pass_on_datagram(spi, path, datagram)? {
+                return Ok(None);
+            }
             return match self.held.hold(now, spi, path, datagram) {
                 Holding::Held => Ok(None),
                 Holding::Full => Err(DropReason::QueueFull.into()),
@@ -172,7 +197,7 @@ impl Pipeline {
         let inner = received.inner.map_err(refusal)?;
         packet.start += inner.start;
         packet.len = inner.len();
-        Ok(Some(Arrival { first: 0, last: 0, sa: place, tos: path.tos, train: None }))
+        Ok(Some(Arrival { first: 0, last: 0, sa: Some(place), tunnel, tos: path.tos, train: None }))
     }
 
     /// Ties an opened packet to a train, or lets it begin one, or lets it go on alone; nothing overtakes its own flow.
@@ -187,7 +212,7 @@ impl Pipeline {
             .find(|&at| growing.trains[at].is_some_and(|other| coalesce::same_flow(parts.bytes(other.first), bytes)));
         if let Some(at) = same {
             if let (Some(candidate), Some(other)) = (&candidate, &mut growing.trains[at])
-                && (other.sa, other.tos) == (arrival.sa, arrival.tos)
+                && (other.sa, other.tunnel, other.tos) == (arrival.sa, arrival.tunnel, arrival.tos)
                 && let Some(train) = &mut other.train
                 && train.take(parts.bytes(other.first), bytes, candidate)
             {
@@ -237,8 +262,7 @@ impl Pipeline {
     }
 
     fn judge(&mut self, now: Instant, arrival: &Arrival, parts: &mut Parts<'_>) -> Result<(), Refusal> {
-        let sa = self.sad.inbound(arrival.sa).expect("a packet was just opened with it");
-        let tunnel = sa.child().tunnel;
+        let tunnel = arrival.tunnel;
         let refusal = |reason: DropReason| Refusal { tunnel: Some(tunnel), ..reason.into() };
         let (count, bytes, rest) = match &arrival.train {
             Some(train) => (train.count() as u64, train.bytes() as u64, train.rest() as u32),
@@ -250,7 +274,8 @@ impl Pipeline {
         let inner = Inner::parse_leader(&parts.slab[place.clone()], rest).map_err(refusal)?;
         let flow = inner.flow();
         let refusal = |reason| Refusal { flow: Some(flow), ..refusal(reason) };
-        if !carries(sa.child(), false, &inner) {
+        let sa = arrival.sa.map(|place| self.sad.inbound(place).expect("a packet was just opened with it"));
+        if sa.is_some_and(|sa| !carries(sa.child(), false, &inner)) {
             return Err(refusal(DropReason::Selector));
         }
         if inner.ttl() == 0 {

@@ -20,7 +20,7 @@ use crate::time::Instant;
 use crate::wire::icmp::IcmpError;
 use crate::wire::ip::Inner;
 use crate::wire::tcp;
-use crate::wire::vnet::Segments;
+use crate::wire::vnet::{Segments, VnetHeader};
 
 /// Why a packet goes no further, and who it was.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +67,10 @@ impl Pipeline {
             if packet.done {
                 continue;
             }
+            if self.pass_on_unjudged(&packet, slab) {
+                packets[index].done = true;
+                continue;
+            }
             if packet.offload.segments != Segments::None {
                 debug_assert!(index + 1 == packets.len(), "what is to be cut is the last, and has the room behind it");
                 self.send_train(now, packets, slab);
@@ -74,7 +78,9 @@ impl Pipeline {
             }
             if let Err(refusal) = self.send(now, &mut packets[index], slab) {
                 packets[index].done = true;
-                self.refuse(now, true, refusal, 1);
+                if !self.pass_on_judged(&packets[index], VnetHeader::default(), slab) {
+                    self.refuse(now, true, refusal, 1);
+                }
             }
         }
     }
@@ -111,7 +117,11 @@ impl Pipeline {
             Ok((cleared, first)) => self.cut(&train, &cleared, first, packets, slab),
             Err(refusal) => {
                 packet.done = true;
-                self.refuse(now, true, refusal, count as u64);
+                let packet = *packet;
+                train.restore(&mut slab[packet.start..packet.start + packet.len]);
+                if !self.pass_on_judged(&packet, packet.offload, slab) {
+                    self.refuse(now, true, refusal, count as u64);
+                }
             }
         }
     }
@@ -170,8 +180,9 @@ impl Pipeline {
         let refusal = |reason| Refusal { reason, tunnel: Some(pass.tunnel), rule: Some(pass.rule), flow: Some(flow) };
 
         // By which SA?
-        let place = match self.sad.find_outbound(pass.tunnel, pass.shape, inner) {
+        let place = match self.way_out(now, &pass, inner) {
             Ok(place) => place,
+            Err(NoWay::Elsewhere) => return Err(refusal(DropReason::HandoverFull)),
             Err(NoWay::Narrowed) => {
                 self.answer(now, inner, Answer::Error(IcmpError::Prohibited));
                 return Err(refusal(DropReason::Selector));

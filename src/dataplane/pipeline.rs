@@ -13,6 +13,7 @@ use super::buffer::{Batch, Path};
 use super::counters::{CounterWriter, Counters};
 use super::drop::{Record, Records};
 use super::events::Events;
+use super::handover::Hands;
 use super::held::Held;
 use super::ike_queue::IkeQueue;
 use super::inbound::{Coalescing, Growing};
@@ -62,7 +63,9 @@ pub struct Pipeline {
     pub(super) replies: Replies,
     pub(super) coalescing: Coalescing,
     pub(super) growing: Growing,
-    assumed: Option<Pass>,
+    pub(super) hands: Hands,
+    /// Everything goes by this right: it was judged elsewhere, or this is a measurement.
+    pub(super) assumed: Option<Pass>,
     ticked: Instant,
 }
 
@@ -85,6 +88,7 @@ impl Pipeline {
             replies: Replies::default(),
             coalescing: Coalescing::default(),
             growing: Growing::default(),
+            hands: Hands::default(),
             assumed: None,
             ticked: Instant::ZERO,
         };
@@ -101,6 +105,8 @@ impl Pipeline {
                 self.sad.expect_shape(shape.tunnel, shape.id);
             }
         }
+        let one_lane = policy.tunnels().iter().all(|tunnel| tunnel.lanes <= 1);
+        self.hands.plain = one_lane && self.hands.steering.is_alone();
         self.policy = policy;
         self.events.reserve(self.sad.len() + self.sad.shapes());
     }

@@ -65,6 +65,8 @@ pub struct Lacking {
 pub enum NoWay {
     /// The shape has none.
     NoSa,
+    /// Another worker has it.
+    Elsewhere,
     /// It has some, but the peer narrowed them so that the packet does not fit in.
     Narrowed,
 }

@@ -124,6 +124,11 @@ impl Train {
     pub fn pretend_first(&self, packet: &mut [u8]) {
         set_lengths(packet, self.ip_len, self.longest(), self.udp);
     }
+
+    /// Gives it its own lengths again.
+    pub fn restore(&self, packet: &mut [u8]) {
+        set_lengths(packet, self.ip_len, self.header_len + self.payload, self.udp);
+    }
 }
 
 fn be16(bytes: &[u8], at: usize) -> Option<usize> {

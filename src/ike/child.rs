@@ -6,6 +6,7 @@ use super::describe;
 use super::error::Refusal;
 use super::exchange::config;
 use super::ike_sa::Core;
+use super::lanes;
 use super::negotiate::{self, Place};
 use super::payloads::Sorted;
 use super::step::Step;
@@ -92,7 +93,8 @@ impl Offer {
     }
 
     fn of(core: &Core, step: &mut Step<'_>, shape: ShapeId, place: Place, suites: Vec<EspSuite>) -> Self {
-        let inbound = step.esp.reserve(core.own_spi(), step.entropy);
+        let class = core.tunnel.children.iter().find(|child| child.shape == shape).map(|child| child.spis);
+        let inbound = step.esp.reserve(core.own_spi(), class.unwrap_or_default(), step.entropy);
         // The peer may send as soon as it has answered, and its packets may overtake the answer.
         step.out.sad(SadCommand::ExpectInbound(inbound));
         Self { shape, inbound, sa: negotiate::esp_offer(&suites, inbound, place), place, suites, in_use: None }
@@ -148,7 +150,10 @@ impl Offer {
 
     /// The peer refused it with an error.
     fn refused(&self, core: &Core, error: &Notify) -> Declined {
+        let above = configured(core, self.shape).is_some_and(|child| child.lane > 0);
         let (reason, detail) = match error.kind {
+            // RFC 9611 §5.2: no further one for these selectors; what is there does.
+            NotifyType::TS_MAX_QUEUE | NotifyType::NO_ADDITIONAL_SAS if above => (IkeReason::NoLane, String::new()),
             NotifyType::NO_PROPOSAL_CHOSEN => (IkeReason::NoProposalChosen, negotiate::compare(&self.sa, None)),
             NotifyType::TS_UNACCEPTABLE | NotifyType::SINGLE_PAIR_REQUIRED => {
                 (IkeReason::TsUnacceptable, compare_selectors(core, Some(self.shape), &[], &[]))
@@ -214,16 +219,26 @@ pub fn choose(
     place: Place,
 ) -> Result<(Agreed, Proposal), Declined> {
     let (local, remote) = asked(request)?;
+    let one_of_several = lanes::is_one_of_several(request);
+    // Who says nothing of resources means lane 0.
+    let within = |child: &ChildConfig| child.lane == 0 || one_of_several;
     let shapes = |only_missing: bool| {
-        let wanted = shapes(core).filter(move |child| !only_missing || !covered.contains(&child.shape));
+        let wanted = shapes(core).filter(within);
+        let wanted = wanted.filter(move |child| !only_missing || !covered.contains(&child.shape));
         wanted.map(|child| (child.shape, child.local, child.remote))
     };
     // A wide offer gets a shape that has no child SA yet.
-    let narrowed =
-        narrow::choose(&local, &remote, shapes(true)).or_else(|| narrow::choose(&local, &remote, shapes(false)));
+    let narrowed = narrow::choose(&local, &remote, shapes(true)).or_else(|| {
+        let again = narrow::choose(&local, &remote, shapes(false))?;
+        (!one_of_several).then_some(again)
+    });
+    if narrowed.is_none() && one_of_several && narrow::choose(&local, &remote, shapes(false)).is_some() {
+        return Err(Declined::new(IkeReason::NoLane, NotifyType::TS_MAX_QUEUE, "every lane of ours has its child SA"));
+    }
     let (mut agreed, proposal) =
         take(core, step, request, place, narrowed, || compare_selectors(core, None, &local, &remote))?;
-    let others = shapes(false).filter(|(shape, _, _)| *shape != agreed.shape);
+    let chosen = lanes::first(&core.tunnel, agreed.shape);
+    let others = shapes(false).filter(|(shape, _, _)| lanes::first(&core.tunnel, *shape) != chosen);
     agreed.more = narrow::choose(&local, &remote, others).is_some();
     Ok((agreed, proposal))
 }
@@ -276,7 +291,8 @@ fn take(
     let Some(narrow::Chosen { shape, local, remote }) = narrowed else {
         return Err(Declined::new(IkeReason::TsUnacceptable, NotifyType::TS_UNACCEPTABLE, compare()));
     };
-    let inbound = step.esp.reserve(core.own_spi(), step.entropy);
+    let class = tunnel.children.iter().find(|child| child.shape == shape).map(|child| child.spis);
+    let inbound = step.esp.reserve(core.own_spi(), class.unwrap_or_default(), step.entropy);
     let proposal = Proposal { spi: inbound.get().to_be_bytes().to_vec(), ..chosen.proposal };
     Ok((Agreed { shape, inbound, outbound, suite: chosen.suite, local, remote, more: false }, proposal))
 }

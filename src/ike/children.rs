@@ -3,6 +3,7 @@
 
 use super::child_sa::{ChildSa, receives_no_more};
 use super::config::TunnelConfig;
+use super::lanes::Lanes;
 use super::limits;
 use super::step::Step;
 use super::timer::earlier;
@@ -17,6 +18,8 @@ pub struct Children {
     all: Vec<ChildSa>,
     /// Inbound halves of child SAs that are gone otherwise, and until when.
     lingering: Vec<(Instant, Spi)>,
+    /// What the peer has said about several child SAs with the same selectors.
+    pub lanes: Lanes,
 }
 
 impl Children {
@@ -90,6 +93,7 @@ impl Children {
 
     /// The IKE SA in which they were made is gone. If the peer has not got an answer, it never will.
     pub fn inherited(&mut self, now: Instant) {
+        self.lanes.ask_again();
         let until = now + limits::INHERITED_GRACE;
         for child in self.all.iter_mut().filter(|child| child.waits()) {
             child.unproven_until = child.unproven_until.min(until);

@@ -11,6 +11,7 @@ use crate::entropy::Entropy;
 use crate::ids::{ShapeId, TunnelId};
 use crate::policy::selector::TrafficSelector;
 use crate::sa::lifetime::Lifetime;
+use crate::sa::spi::SpiClass;
 use crate::wire::ike::payload::Id;
 
 pub use crate::ike::auth::{Credential, LocalAuth, PeerAuth, Secrets};
@@ -182,6 +183,18 @@ pub struct ChildConfig {
     pub local: TrafficSelector,
     /// The peer's side.
     pub remote: TrafficSelector,
+    /// Which of the child SAs with these selectors (RFC 9611).
+    pub lane: u8,
+    /// The SPIs on which it may receive.
+    pub spis: SpiClass,
+}
+
+impl ChildConfig {
+    /// The only one with its selectors.
+    #[must_use]
+    pub fn new(shape: ShapeId, local: TrafficSelector, remote: TrafficSelector) -> Self {
+        Self { shape, local, remote, lane: 0, spis: SpiClass::default() }
+    }
 }
 
 /// When a tunnel is brought up.

@@ -26,6 +26,7 @@ mod heads;
 mod ike_sa;
 mod keylog;
 mod keymat;
+mod lanes;
 mod limits;
 mod natd;
 mod negotiate;

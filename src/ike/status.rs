@@ -19,7 +19,7 @@ pub struct TunnelStatus {
     pub id: TunnelId,
     /// Its name.
     pub name: String,
-    /// `up`, `connecting`, `waiting` (for a retry), `on-demand`, `down`, `disabled`, `closed` (by its agreement).
+    /// `up`, `connecting`, `waiting` (for a retry), `on-demand`, `down`, `disabled`.
     pub state: &'static str,
     /// Why it is not up: the last failure, in a sentence.
     pub why: Option<String>,
@@ -89,6 +89,8 @@ pub struct ChildStatus {
     pub local: Vec<String>,
     /// The peer's side.
     pub remote: Vec<String>,
+    /// Which of the child SAs with these selectors: always 0 where `lanes` is 1.
+    pub lane: u8,
     /// `udp` or `raw`.
     pub encapsulation: &'static str,
     /// Seconds since it was installed.
@@ -120,6 +122,7 @@ pub(super) fn of_tunnel<'a>(
             suite: child.agreed.suite.to_string(),
             local: child.agreed.local.iter().map(ToString::to_string).collect(),
             remote: child.agreed.remote.iter().map(ToString::to_string).collect(),
+            lane: sa.core.tunnel.children.iter().find(|of| of.shape == child.agreed.shape).map_or(0, |of| of.lane),
             encapsulation: child.encapsulation_name(),
             age_s: now.since(child.installed_at).as_secs(),
             pfs: child.pfs_words(),
@@ -133,7 +136,7 @@ pub(super) fn of_tunnel<'a>(
     }
     let config = &connection.config;
     let has = |shape| best.is_some_and(|(_, state)| state.children.iter().any(|child| child.agreed.shape == shape));
-    let missing = config.children.iter().filter(|child| !has(child.shape));
+    let missing = config.children.iter().filter(|child| child.lane == 0 && !has(child.shape));
     let (idle, retry_at) = connection.idle_state();
     let (state, retry_at) = match (best, attempt) {
         (Some(_), _) if !children.is_empty() => ("up", None),

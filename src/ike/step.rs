@@ -18,7 +18,7 @@ use crate::entropy::Entropy;
 use crate::event::{Event, IkeReason};
 use crate::ids::{ShapeId, TunnelId};
 use crate::sa::command::SadCommand;
-use crate::sa::spi::Spi;
+use crate::sa::spi::{Spi, SpiClass};
 use crate::time::Instant;
 use crate::wire::ike::header::IkeSpi;
 use crate::wire::ike::numbers::ExchangeType;
@@ -121,10 +121,10 @@ impl Outbox {
 pub struct EspSpis(BTreeMap<Spi, IkeSpi>);
 
 impl EspSpis {
-    /// A fresh random SPI; never 0 to 255 (RFC 4303 §2.1), never one in use.
-    pub fn reserve(&mut self, owner: IkeSpi, entropy: &mut dyn Entropy) -> Spi {
+    /// A fresh random SPI of `class`; never 0 to 255 (RFC 4303 §2.1), never one in use.
+    pub fn reserve(&mut self, owner: IkeSpi, class: SpiClass, entropy: &mut dyn Entropy) -> Spi {
         loop {
-            if let Some(spi) = Spi::new(u32::from_be_bytes(entropy.array()))
+            if let Some(spi) = class.pick(u32::from_be_bytes(entropy.array()))
                 && !self.0.contains_key(&spi)
             {
                 self.0.insert(spi, owner);
@@ -197,6 +197,13 @@ pub enum Notice {
         detail: String,
         /// The peer is busy: again after this time.
         pause: Option<Duration>,
+    },
+    /// The peer makes no further child SA with the same selectors: those that are there do.
+    LaneRefused {
+        /// In which exchange.
+        exchange: ExchangeType,
+        /// What it said.
+        detail: String,
     },
     /// A child SA took the place of another one.
     ChildRekeyed,

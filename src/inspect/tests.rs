@@ -55,7 +55,8 @@ fn rules() -> Vec<Rule> {
 }
 
 fn compile(rules: Vec<Rule>, enabled: bool, previous: Option<&Snapshot>) -> Snapshot {
-    let tunnel = |id| TunnelPolicy { id: TunnelId(id), name: "t".into(), selectors: SelectorMode::Host, enabled };
+    let tunnel =
+        |id| TunnelPolicy { id: TunnelId(id), name: "t".into(), selectors: SelectorMode::Host, lanes: 1, enabled };
     Snapshot::compile(rules, vec![tunnel(0), tunnel(1)], previous).unwrap()
 }
 

@@ -25,6 +25,19 @@ impl RawEsp {
         Ok(Self { inner: Datagrams::open(Type::RAW, Protocol::from(ESP), address, 0)? })
     }
 
+    /// `count` sockets, one for each worker: each gets the packets whose SPI modulo `count` is its number.
+    pub fn bind_group(address: IpAddr, count: u16) -> io::Result<Vec<Self>> {
+        let open = |worker| {
+            let inner =
+                Datagrams::open_shared(Type::RAW, Protocol::from(ESP), address, 0, (count > 1).then_some(worker))?;
+            if count > 1 {
+                inner.filter_by_spi(worker, count)?;
+            }
+            Ok(Self { inner })
+        };
+        (0..count.max(1)).map(open).collect()
+    }
+
     /// Receives ESP packets, beginning with their SPI, until nothing is left or `batch` is full; says how many came.
     pub fn recv_batch(&mut self, batch: &mut Batch) -> io::Result<usize> {
         if self.inner.local().is_ipv4() {

@@ -1,13 +1,16 @@
 //! The TUN device: IPv4 and IPv6, a header of VIRTIO in front of each packet (`IFF_VNET_HDR`), and behind it one packet or,
 //! where the kernel has the offloads, up to 64 KiB that are to be cut or were tied together.
 //!
-//! It lives as long as its descriptor. A kernel that refuses an offload, or a train, gets packets one by one. Leaves out
-//! more than one queue.
+//! It lives as long as its descriptor. A kernel that refuses an offload, or a train, gets packets one by one.
+//!
+//! A device of several queues (`IFF_MULTI_QUEUE`) has a descriptor for each. The kernel gives a flow's packets to the queue
+//! that wrote to that flow last, and before that to any; it keeps their order as long as the queue stays the same.
 #![allow(unsafe_code, reason = "the `tun` crate gives its descriptor away as a number and does not know TUNSETOFFLOAD")]
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 use tun::AbstractDevice;
 
@@ -34,6 +37,12 @@ mod offload {
 }
 
 mod ioctl {
+    // Its argument is an `ifreq`, whatever the size in its number says.
+    nix::ioctl_write_ptr_bad!(
+        set_interface,
+        nix::request_code_write!(b'T', 202, size_of::<libc::c_int>()),
+        libc::ifreq
+    );
     // TUNSETOFFLOAD takes its flags as the argument itself.
     nix::ioctl_write_int_bad!(set_offload, nix::request_code_write!(b'T', 208, size_of::<libc::c_uint>()));
 }
@@ -85,6 +94,26 @@ impl Tun {
         quieten(&mut netlink, &name, index)?;
         netlink.set_up(index, true)?;
         Ok(Self { file: File::from(descriptor), name, offload })
+    }
+
+    /// The same with `queues` queues, each of them a [`Tun`]; the `tun` crate knows one alone, so that more are opened here.
+    pub fn open_queues(name: &str, mtu: u16, offload: TunOffload, queues: u16) -> io::Result<Vec<Self>> {
+        if queues <= 1 {
+            return Ok(vec![Self::open(name, mtu, offload)?]);
+        }
+        available()?;
+        let descriptors = (0..queues).map(|_| open_queue(name)).collect::<io::Result<Vec<_>>>()?;
+        let mut in_use = offload;
+        for descriptor in &descriptors {
+            in_use = set_offload(descriptor, in_use)?;
+        }
+        let mut netlink = Netlink::open()?;
+        let index = netlink.index_of(name)?;
+        netlink.set_mtu(index, u32::from(mtu))?;
+        quieten(&mut netlink, name, index)?;
+        netlink.set_up(index, true)?;
+        let queue = |descriptor| Self { file: File::from(descriptor), name: name.to_owned(), offload: in_use };
+        Ok(descriptors.into_iter().map(queue).collect())
     }
 
     /// What the kernel does for many packets at once.
@@ -194,6 +223,23 @@ impl Tun {
             }
         }
     }
+}
+
+/// Opens one more queue of the device `name`, which the first one makes.
+fn open_queue(name: &str) -> io::Result<OwnedFd> {
+    let file = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
+    let descriptor = OwnedFd::from(file);
+    // SAFETY: all zeroes is an `ifreq`: an empty name, which the kernel reads up to its first zero, and no flags.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let last = request.ifr_name.len() - 1;
+    for (to, byte) in request.ifr_name[..last].iter_mut().zip(name.bytes()) {
+        *to = byte.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags =
+        (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE) as libc::c_short;
+    // SAFETY: the structure lives through the call and is what the number asks for.
+    unsafe { ioctl::set_interface(descriptor.as_raw_fd(), &raw const request) }?;
+    Ok(descriptor)
 }
 
 /// Asks for offloads, and for fewer when they are refused. They belong to the device, not to the descriptor, and outlive

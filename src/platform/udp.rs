@@ -26,6 +26,22 @@ impl UdpSocket {
         Ok(Self { inner: Datagrams::open(Type::DGRAM, Protocol::UDP, address, port)? })
     }
 
+    /// `count` sockets that share one port, one for each worker: ESP goes to the one whose number is its SPI modulo `count`,
+    /// IKE and keepalives to the first.
+    pub fn bind_group(address: IpAddr, port: u16, count: u16) -> io::Result<Vec<Self>> {
+        if count <= 1 {
+            return Ok(vec![Self::bind(address, port)?]);
+        }
+        // Sockets of one user may join a group; that another process has the port shows only to one that wants it alone.
+        drop(Self::bind(address, port)?);
+        let open = |worker| Datagrams::open_shared(Type::DGRAM, Protocol::UDP, address, port, Some(worker));
+        let group = (0..count).map(open).collect::<io::Result<Vec<_>>>()?;
+        if let Some(first) = group.first() {
+            first.steer_group(count)?;
+        }
+        Ok(group.into_iter().map(|inner| Self { inner }).collect())
+    }
+
     /// A second handle on the same socket, with buffers of its own, for another thread to send by.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self { inner: self.inner.try_clone()? })

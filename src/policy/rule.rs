@@ -187,6 +187,8 @@ pub struct TunnelPolicy {
     pub name: String,
     /// How its selectors are cut.
     pub selectors: SelectorMode,
-    /// Whether the file lets its rules let anything through.
+    /// How many child SAs each pair of selectors has (RFC 9611); at least 1.
+    pub lanes: u8,
+    /// Whether its rules let anything through; a suspended agreement turns this off.
     pub enabled: bool,
 }

@@ -1,4 +1,8 @@
 //! Which child SAs do the rules ask for? One for each distinct shape, never a cross product that grants more.
+//!
+//! Where a tunnel has several lanes, each pair of selectors is as many shapes, which differ in nothing but their number:
+//! child SAs with the same selectors for several workers (RFC 9611). Lane 0 is the one that carries everything while the
+//! others are not there. What may pass is the same however many there are.
 
 use std::collections::HashMap;
 
@@ -19,10 +23,12 @@ pub struct Shape {
     pub local: TrafficSelector,
     /// The peer's side.
     pub remote: TrafficSelector,
+    /// Which of the child SAs with these selectors.
+    pub lane: u8,
 }
 
 /// What makes a shape the same across a reload.
-pub(super) type ShapeKey = (TunnelId, TrafficSelector, TrafficSelector);
+pub(super) type ShapeKey = (TunnelId, TrafficSelector, TrafficSelector, u8);
 
 /// The selectors of the child SA for one pair of networks and one port of `rule`.
 pub(super) fn selectors(
@@ -62,7 +68,10 @@ impl ShapeNumbers {
     /// Starts from the shapes of the policy before.
     pub(super) fn after(previous: &[Shape]) -> Self {
         Self {
-            old: previous.iter().map(|shape| ((shape.tunnel, shape.local, shape.remote), shape.id)).collect(),
+            old: previous
+                .iter()
+                .map(|shape| ((shape.tunnel, shape.local, shape.remote, shape.lane), shape.id))
+                .collect(),
             taken: previous.iter().map(|shape| shape.id.0).collect(),
             ..Self::default()
         }
@@ -78,8 +87,8 @@ impl ShapeNumbers {
             None => self.fresh()?,
         };
         self.given.insert(key, id);
-        let (tunnel, local, remote) = key;
-        self.shapes.push(Shape { id, tunnel, local, remote });
+        let (tunnel, local, remote, lane) = key;
+        self.shapes.push(Shape { id, tunnel, local, remote, lane });
         Some(id)
     }
 
@@ -92,9 +101,9 @@ impl ShapeNumbers {
         Some(ShapeId(self.next))
     }
 
-    /// The shapes by tunnel, each tunnel's in the order in which its rules ask for them.
+    /// The shapes by tunnel, each tunnel's in the order in which its rules ask for them, lane after lane.
     pub(super) fn into_shapes(mut self) -> Vec<Shape> {
-        self.shapes.sort_by_key(|shape| shape.tunnel);
+        self.shapes.sort_by_key(|shape| (shape.tunnel, shape.lane));
         self.shapes
     }
 }

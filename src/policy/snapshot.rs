@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
@@ -11,26 +10,27 @@ use sha2::{Digest, Sha256};
 use super::classifier::{Classifier, Entry, Opening, masked, opened_port};
 use super::rule::{Rule, Service, TunnelPolicy};
 use super::shape::{self, Shape, ShapeNumbers};
-use crate::event::{DropReason, FlowKey};
+use crate::event::FlowKey;
 use crate::ids::{RuleId, ShapeId, TunnelId};
 use crate::wire::{ipv4, ipv6};
 
 /// How many combinations of hosts and ports there may be: some 64 MB of tables.
 const COMBINATIONS: usize = 1 << 18;
 
-/// All rules of the configuration, compiled. What is large is shared with the snapshots made from it by
-/// [`gated`](Self::gated).
+/// All rules of the configuration, compiled.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     generation: u64,
     digest: [u8; 32],
-    rules: Arc<[Rule]>,
-    rule_by_id: Arc<HashMap<RuleId, usize>>,
-    tunnels: Arc<[TunnelPolicy]>,
-    shapes: Arc<[Shape]>,
-    classifier: Arc<Classifier>,
-    /// Why nothing passes through a tunnel, by its number: its agreement does not hold now.
-    gates: Box<[Option<DropReason>]>,
+    rules: Vec<Rule>,
+    rule_by_id: HashMap<RuleId, usize>,
+    tunnels: Vec<TunnelPolicy>,
+    shapes: Vec<Shape>,
+    /// The shapes of lanes above 0, at the place of the number of lane 0's.
+    lane_shapes: Vec<Vec<ShapeId>>,
+    /// How many lanes each tunnel has, by its number.
+    lanes: Vec<u8>,
+    classifier: Classifier,
 }
 
 /// What a rule says of a flow that it allows.
@@ -40,7 +40,7 @@ pub struct Allowed {
     pub rule: RuleId,
     /// The tunnel that carries it.
     pub tunnel: TunnelId,
-    /// The child SA that carries it.
+    /// The child SA that carries it, or the first of those that do ([`Snapshot::lane_shape`]).
     pub shape: ShapeId,
     /// Whether the side that opens is ours.
     pub opener_is_local: bool,
@@ -51,14 +51,12 @@ pub struct Allowed {
 pub enum Classified {
     /// A rule allows its sender to open it.
     Allow(Allowed),
-    /// A rule would allow it, but its tunnel is disabled, or its agreement does not hold now.
+    /// A rule would allow it, but its tunnel is disabled.
     Disabled {
         /// The rule.
         rule: RuleId,
         /// Its tunnel.
         tunnel: TunnelId,
-        /// Why nothing passes.
-        reason: DropReason,
     },
     /// A rule allows it the other way round.
     WrongDirection {
@@ -159,64 +157,40 @@ impl Snapshot {
         }
         refuse_overlaps(&rules, &combinations)?;
 
-        let mut numbers = ShapeNumbers::after(previous.map_or(&[], |previous| &*previous.shapes));
+        let mut numbers = ShapeNumbers::after(previous.map_or(&[], |previous| &previous.shapes));
         let mut classifier = Classifier::default();
+        let mut lane_shapes = Vec::new();
         for Combination { rule, local, remote, protocol, port } in combinations {
             let rule = rules.get(rule).expect("a combination has the index of its rule");
             let tunnel = tunnel_by_id.get(&rule.tunnel).expect("each rule's tunnel was looked up above");
             let (local_selector, remote_selector) = shape::selectors(rule, tunnel.selectors, local, remote, port);
-            let shape = numbers
-                .number((tunnel.id, local_selector, remote_selector))
-                .ok_or(CompileError::TooLarge { limit: usize::from(u16::MAX) })?;
+            let mut number = |lane| {
+                let number = numbers.number((tunnel.id, local_selector, remote_selector, lane));
+                number.ok_or(CompileError::TooLarge { limit: usize::from(u16::MAX) })
+            };
+            let shape = number(0)?;
+            let others = (1..tunnel.lanes).map(number).collect::<Result<Vec<_>, _>>()?;
+            if !others.is_empty() {
+                let at = usize::from(shape.0);
+                lane_shapes.resize(lane_shapes.len().max(at + 1), Vec::new());
+                lane_shapes[at] = others;
+            }
             let allowed = Allowed { rule: rule.id, tunnel: tunnel.id, shape, opener_is_local: rule.opener_is_local() };
             classifier.insert(local, remote, protocol, port, Entry { allowed, enabled: tunnel.enabled });
         }
         let mut snapshot = Self {
             generation: previous.map_or(0, |previous| previous.generation).saturating_add(1),
             digest: [0; 32],
-            shapes: numbers.into_shapes().into(),
-            rules: rules.into(),
-            rule_by_id: rule_by_id.into(),
-            tunnels: tunnels.into(),
-            classifier: classifier.into(),
-            gates: Box::default(),
+            shapes: numbers.into_shapes(),
+            lane_shapes,
+            lanes: lanes_by_number(&tunnels),
+            rules,
+            rule_by_id,
+            tunnels,
+            classifier,
         };
         snapshot.digest = Sha256::digest(snapshot.canonical_text()).into();
         Ok(snapshot)
-    }
-
-    /// The same rules, under which nothing passes through the tunnels in `closed`, and what could pass through the others does.
-    /// Its generation is the next one: every live flow is judged again.
-    #[must_use]
-    pub fn gated(&self, closed: &BTreeMap<TunnelId, DropReason>) -> Self {
-        let room = closed.keys().last().map_or(0, |last| usize::from(last.0) + 1);
-        let mut gates = vec![None; room].into_boxed_slice();
-        for (tunnel, reason) in closed {
-            if let Some(gate) = gates.get_mut(usize::from(tunnel.0)) {
-                *gate = Some(*reason);
-            }
-        }
-        Self {
-            generation: self.generation.saturating_add(1),
-            digest: self.digest,
-            rules: Arc::clone(&self.rules),
-            rule_by_id: Arc::clone(&self.rule_by_id),
-            tunnels: Arc::clone(&self.tunnels),
-            shapes: Arc::clone(&self.shapes),
-            classifier: Arc::clone(&self.classifier),
-            gates,
-        }
-    }
-
-    /// Why nothing passes through a tunnel, where its agreement does not hold now.
-    #[must_use]
-    pub fn gate(&self, tunnel: TunnelId) -> Option<DropReason> {
-        self.gates.get(usize::from(tunnel.0)).copied().flatten()
-    }
-
-    /// Why nothing passes by an entry of the table.
-    fn shut(&self, entry: &Entry) -> Option<DropReason> {
-        self.gate(entry.allowed.tunnel).or((!entry.enabled).then_some(DropReason::TunnelDisabled))
     }
 
     /// A policy that allows nothing and protects nobody.
@@ -246,9 +220,10 @@ impl Snapshot {
         let opened = opened_port(protocol, key.source_port, key.destination_port);
         if let Some(entry) = opened.and_then(|port| self.classifier.find(&opening(outbound, port))) {
             let Allowed { rule, tunnel, .. } = entry.allowed;
-            return match self.shut(entry) {
-                None => Classified::Allow(entry.allowed),
-                Some(reason) => Classified::Disabled { rule, tunnel, reason },
+            return if entry.enabled {
+                Classified::Allow(entry.allowed)
+            } else {
+                Classified::Disabled { rule, tunnel }
             };
         }
         // The same service on the wrong side, or an answer to something that nobody asked.
@@ -265,11 +240,10 @@ impl Snapshot {
         }
     }
 
-    /// By what right may a flow be open that was opened like this? `None` also if its tunnel is disabled, or its agreement does
-    /// not hold now.
+    /// By what right may a flow be open that was opened like this? `None` also if its tunnel is disabled.
     #[must_use]
     pub fn allows(&self, opening: &Opening) -> Option<Allowed> {
-        self.classifier.find(opening).filter(|entry| self.shut(entry).is_none()).map(|entry| entry.allowed)
+        self.classifier.find(opening).filter(|entry| entry.enabled).map(|entry| entry.allowed)
     }
 
     /// The child SAs that `tunnel` needs, whether it is switched on or not.
@@ -278,6 +252,27 @@ impl Snapshot {
         let start = self.shapes.partition_point(|shape| shape.tunnel < tunnel);
         let end = self.shapes.partition_point(|shape| shape.tunnel <= tunnel);
         self.shapes.get(start..end).unwrap_or_default()
+    }
+
+    /// The shape that has the selectors of `first`, which is one of lane 0, in another lane; `first` itself where there is
+    /// no such lane.
+    #[must_use]
+    pub fn lane_shape(&self, first: ShapeId, lane: u8) -> ShapeId {
+        let Some(above) = usize::from(lane).checked_sub(1) else { return first };
+        let others = self.lane_shapes.get(usize::from(first.0));
+        others.and_then(|others| others.get(above)).copied().unwrap_or(first)
+    }
+
+    /// How many lanes a tunnel has: at least one.
+    #[must_use]
+    pub fn lanes(&self, tunnel: TunnelId) -> u8 {
+        self.lanes.get(usize::from(tunnel.0)).copied().unwrap_or(1)
+    }
+
+    /// The tunnel that protects a host on the peer's side; of several always the same one.
+    #[must_use]
+    pub fn protecting(&self, remote: IpAddr) -> Option<TunnelId> {
+        self.classifier.protecting(remote)
     }
 
     /// One shape by number.
@@ -314,11 +309,11 @@ impl Snapshot {
     #[must_use]
     pub fn canonical_text(&self) -> String {
         let mut lines = BTreeSet::new();
-        for tunnel in self.tunnels.iter() {
+        for tunnel in &self.tunnels {
             let state = if tunnel.enabled { "enabled" } else { "disabled" };
             lines.insert(format!("tunnel {:?} selectors {} {state}", tunnel.name, tunnel.selectors.as_str()));
         }
-        for rule in self.rules.iter() {
+        for rule in &self.rules {
             let tunnel = self.tunnel(rule.tunnel).map_or("", |tunnel| &tunnel.name);
             let mut line = format!(
                 "rule {:?} tunnel {tunnel:?} agreement {:?} clause {:?} {} {} ports",
@@ -345,6 +340,16 @@ impl Snapshot {
         }
         lines.into_iter().fold(String::new(), |text, line| text + &line + "\n")
     }
+}
+
+/// The lanes of each tunnel, at the place of its number.
+fn lanes_by_number(tunnels: &[TunnelPolicy]) -> Vec<u8> {
+    let last = tunnels.iter().map(|tunnel| usize::from(tunnel.id.0)).max();
+    let mut lanes = vec![1; last.map_or(0, |last| last + 1)];
+    for tunnel in tunnels {
+        lanes[usize::from(tunnel.id.0)] = tunnel.lanes.max(1);
+    }
+    lanes
 }
 
 /// One pair of networks and one port of a rule.

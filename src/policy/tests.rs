@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{DropReason, FlowKey};
+use crate::event::FlowKey;
 use crate::ids::{RuleId, ShapeId, TunnelId};
 
 const CLIENT: &str = "192.0.2.10";
@@ -39,7 +39,7 @@ fn inbound(rule: Rule) -> Rule {
 }
 
 fn tunnel(id: u16, selectors: SelectorMode) -> TunnelPolicy {
-    TunnelPolicy { id: TunnelId(id), name: format!("tunnel{id}"), selectors, enabled: true }
+    TunnelPolicy { id: TunnelId(id), name: format!("tunnel{id}"), selectors, lanes: 1, enabled: true }
 }
 
 fn compile(rules: Vec<Rule>) -> Result<Snapshot, CompileError> {
@@ -189,15 +189,43 @@ fn a_shape_keeps_its_number_across_a_reload_and_no_other_gets_it() {
 }
 
 #[test]
+fn lanes_are_shapes_with_the_same_selectors_and_change_neither_numbers_nor_what_is_allowed() {
+    let rules = || vec![rule(1, "mq", &[CLIENT, "192.0.2.11"], &[SERVER], Service::Mq)];
+    let with = |lanes, previous: Option<&Snapshot>| {
+        Snapshot::compile(rules(), vec![TunnelPolicy { lanes, ..tunnel(0, SelectorMode::Host) }], previous).unwrap()
+    };
+    let one = with(1, None);
+    let three = with(3, Some(&one));
+    assert_eq!((one.shapes(TunnelId(0)).len(), three.shapes(TunnelId(0)).len()), (2, 6));
+    // All of lane 0 come first: they are made first.
+    let lanes: Vec<u8> = three.shapes(TunnelId(0)).iter().map(|shape| shape.lane).collect();
+    assert_eq!(lanes, [0, 0, 1, 1, 2, 2]);
+    for host in [CLIENT, "192.0.2.11"] {
+        let flow = key(6, host, 9, SERVER, 1414);
+        let Classified::Allow(before) = one.classify(true, &flow) else { panic!() };
+        assert_eq!(three.classify(true, &flow), Classified::Allow(before));
+        let all: Vec<ShapeId> = (0..4).map(|lane| three.lane_shape(before.shape, lane)).collect();
+        assert_eq!((all[0], all[3]), (before.shape, before.shape), "there is no fourth lane");
+        assert!(all[1] != all[2] && !all[1..3].contains(&before.shape));
+        let of = |shape| three.shape(shape).map(|shape| (shape.local, shape.remote)).unwrap();
+        assert!(all.iter().all(|shape| of(*shape) == of(before.shape)));
+        assert_eq!(one.lane_shape(before.shape, 1), before.shape);
+    }
+    assert_eq!((one.lanes(TunnelId(0)), three.lanes(TunnelId(0)), three.lanes(TunnelId(7))), (1, 3, 1));
+    assert_eq!(one.digest(), three.digest());
+    // Numbers of lanes survive, and those that were given away are not given to others.
+    let two = with(2, Some(&three));
+    let kept = |policy: &Snapshot| policy.shapes(TunnelId(0)).iter().map(|shape| shape.id).take(4).collect::<Vec<_>>();
+    assert_eq!(kept(&two), kept(&three));
+}
+
+#[test]
 fn a_tunnel_that_is_switched_off_allows_nothing_and_still_protects() {
     let off = TunnelPolicy { enabled: false, ..tunnel(0, SelectorMode::Host) };
     let rules = vec![rule(1, "mq", &[CLIENT], &[SERVER], Service::Mq)];
     let policy = Snapshot::compile(rules, vec![off], None).unwrap();
     let answer = policy.classify(true, &key(6, CLIENT, 40000, SERVER, 1414));
-    assert_eq!(
-        answer,
-        Classified::Disabled { rule: RuleId(1), tunnel: TunnelId(0), reason: DropReason::TunnelDisabled }
-    );
+    assert_eq!(answer, Classified::Disabled { rule: RuleId(1), tunnel: TunnelId(0) });
     let opening = Opening {
         local: CLIENT.parse().unwrap(),
         remote: SERVER.parse().unwrap(),
@@ -207,34 +235,6 @@ fn a_tunnel_that_is_switched_off_allows_nothing_and_still_protects() {
     };
     assert_eq!(policy.allows(&opening), None);
     assert_eq!(policy.shapes(TunnelId(0)).len(), 1);
-}
-
-#[test]
-fn a_gate_closes_one_tunnel_with_its_reason_and_opens_again() {
-    let rules = vec![
-        rule(1, "mq", &[CLIENT], &[SERVER], Service::Mq),
-        Rule { tunnel: TunnelId(1), ..rule(2, "files", &[CLIENT], &[SERVER], Service::Sftp) },
-    ];
-    let open = compile(rules).unwrap();
-    let closed = open.gated(&[(TunnelId(1), DropReason::AgreementSuspended)].into());
-    let ask = |policy: &Snapshot, port| policy.classify(true, &key(6, CLIENT, 40000, SERVER, port));
-    let opening = |port| Opening {
-        local: CLIENT.parse().unwrap(),
-        remote: SERVER.parse().unwrap(),
-        opener_is_local: true,
-        protocol: 6,
-        port,
-    };
-    let refused = Classified::Disabled { rule: RuleId(2), tunnel: TunnelId(1), reason: DropReason::AgreementSuspended };
-    assert_eq!(ask(&closed, 22), refused);
-    assert_eq!((closed.allows(&opening(22)), closed.gate(TunnelId(1))), (None, Some(DropReason::AgreementSuspended)));
-    assert_eq!((ask(&closed, 1414), closed.gate(TunnelId(0))), (ask(&open, 1414), None));
-    assert!(closed.allows(&opening(1414)).is_some());
-    // Every live flow is judged again, and the rules are the same.
-    assert_eq!((closed.generation(), closed.digest()), (open.generation() + 1, open.digest()));
-    assert_eq!(closed.shapes(TunnelId(1)), open.shapes(TunnelId(1)));
-    let again = closed.gated(&[].into());
-    assert_eq!((ask(&again, 22), again.generation()), (ask(&open, 22), open.generation() + 2));
 }
 
 #[test]

@@ -129,6 +129,7 @@ mod tests {
             policy: String::new(),
             tun: String::new(),
             offloads: BTreeMap::new(),
+            workers: Vec::new(),
             aead: crate::runtime::protocol::Aead::default(),
             tunnels: vec![tunnel],
             rules: BTreeMap::new(),

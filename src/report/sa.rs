@@ -126,6 +126,7 @@ mod tests {
             policy: String::new(),
             tun: String::new(),
             offloads: BTreeMap::default(),
+            workers: Vec::new(),
             aead: crate::runtime::protocol::Aead::default(),
             tunnels: vec![tunnel, down],
             rules: BTreeMap::new(),

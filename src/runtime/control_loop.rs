@@ -1,10 +1,10 @@
 //! The control loop: one thread that feeds the IKE endpoint with datagrams, timers, the data path's events and the
 //! operator's wishes, and does, in order, what the endpoint says. It decides nothing about protocols.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::RunError;
 use super::admin_socket::{AdminSocket, Call};
-use super::agreements::{self, Agreements};
+use super::crew::Crew;
 use super::host::{self, Host, link_mtus};
 use super::journal::Journal;
 use super::keylog::KeyLogFiles;
@@ -21,7 +21,7 @@ use super::link::WorkerHangs;
 use super::protocol::{Answer, Request};
 use super::sockets::ControlSockets;
 use super::stats::{self, Stats};
-use super::worker::{Command, Control, Urgent};
+use super::worker::{Command, Urgent};
 use crate::config::{self, Loaded};
 use crate::dataplane::buffer::Batch;
 use crate::event::Event;
@@ -48,14 +48,16 @@ pub(super) struct ControlLoop {
     pub(super) file: PathBuf,
     pub(super) loaded: Loaded,
     pub(super) endpoint: Endpoint,
-    pub(super) worker: Control,
-    pub(super) thread: JoinHandle<nix::Result<()>>,
+    pub(super) crew: Crew,
+    /// How often the TUN was made anew.
+    pub(super) tun_made: u64,
+    /// The inner MTU of each tunnel as each worker sees it: the least one counts.
+    pub(super) mtus: BTreeMap<(TunnelId, usize), u16>,
     pub(super) sockets: ControlSockets,
     pub(super) host: Host,
     pub(super) journal: Journal,
     pub(super) stats: Stats,
     pub(super) keylog: Option<KeyLogFiles>,
-    pub(super) agreements: Agreements,
     /// A socket on port 500 that was not read to its end.
     pub(super) more: Option<usize>,
 }
@@ -68,7 +70,7 @@ impl ControlLoop {
         let mut terminate = signal(SignalKind::terminate()).map_err(RunError::io("signals"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::io("signals"))?;
         let mut hangup = signal(SignalKind::hangup()).map_err(RunError::io("signals"))?;
-        let worker = self.worker.descriptor().and_then(readable).map_err(RunError::io("event loop"))?;
+        let worker = self.crew.descriptor().and_then(readable).map_err(RunError::io("event loop"))?;
         let ports = self.sockets.descriptors().map_err(RunError::io("event loop"))?;
         let ports =
             ports.into_iter().map(readable).collect::<Result<Vec<_>, _>>().map_err(RunError::io("event loop"))?;
@@ -78,7 +80,6 @@ impl ControlLoop {
         let mut wake_at = self.input(Input::Timeout)?;
         loop {
             let sleep = wake_at.map_or(Duration::MAX, |at| at.since(clock::now()));
-            let until_change = self.agreements.until_change();
             wake_at = tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -93,17 +94,12 @@ impl ControlLoop {
                 }
                 index = any_readable(&ports, self.more) => self.hear_port_500(index, &mut batch)?,
                 Some(call) = waiting.recv() => {
-                    let answer = self.answer(&call)?;
+                    let answer = self.answer(&call.request)?;
                     // A client that hung up wants no answer.
                     let _ = call.answer.send(answer);
                     self.drain()?
                 }
-                () = tokio::time::sleep(until_change) => {
-                    self.pass_time()?;
-                    self.drain()?
-                }
                 _ = round.tick() => {
-                    self.pass_time()?;
                     self.look_after_host()?;
                     self.follow_addresses()?;
                     for tunnel in self.stats.heard_from(&self.loaded) {
@@ -126,16 +122,16 @@ impl ControlLoop {
     }
 
     /// Does what the endpoint says, in order, until it wants to sleep.
-    pub(super) fn drain(&mut self) -> Result<Option<Instant>, RunError> {
+    fn drain(&mut self) -> Result<Option<Instant>, RunError> {
         loop {
             match self.endpoint.poll_output() {
                 Output::Transmit { local, remote, bytes } => {
                     // RFC 7296 §2.8 and the contract of `SadCommand`: what is announced must be installed first.
-                    self.worker.confirmed()?;
+                    self.crew.confirmed()?;
                     self.sockets.send_ike(local, remote, &bytes);
                 }
                 Output::Keepalive { local, remote } => self.sockets.send_keepalive(local, remote),
-                Output::Sad(command) => self.worker.send(Command::Sad(command))?,
+                Output::Sad(command) => self.crew.change(command)?,
                 Output::Addresses { tunnel, addresses } => self.host.set_addresses(&self.loaded, tunnel, addresses),
                 Output::Event(event) => self.journal.publish(&event),
                 Output::KeyLog(entry) => {
@@ -150,28 +146,39 @@ impl ControlLoop {
 
     /// What the data path has to say: first what IKE must act on, then datagrams, then telemetry.
     fn hear_worker(&mut self) -> Result<Option<Instant>, RunError> {
-        self.worker.acknowledge();
-        if self.thread.is_finished() {
+        self.crew.acknowledge();
+        if self.crew.is_finished() {
             return Err(WorkerHangs.into());
         }
-        while let Ok(urgent) = self.worker.urgent.pop() {
+        while let Some((worker, urgent)) = self.crew.urgent() {
             match urgent {
                 Urgent::Sad(event) => {
                     self.input(Input::Sad(event))?;
                 }
-                Urgent::TunGone => {
+                // Every worker says so, and some when there is another one already.
+                Urgent::TunGone(made) if made < self.tun_made => {}
+                Urgent::TunGone(_) => {
                     tracing::warn!("the TUN device is gone; making it anew");
                     self.host.tun_gone();
                     self.look_after_host()?;
                 }
-                Urgent::Mtu(tunnel, mtu) => self.host.set_mtu(&self.loaded, tunnel, mtu),
+                Urgent::PathReport(report) => {
+                    for other in (0..self.crew.len()).filter(|other| *other != worker) {
+                        self.crew.tell(other, Command::PathReport(report))?;
+                    }
+                }
+                Urgent::Mtu(tunnel, mtu) => {
+                    self.mtus.insert((tunnel, worker), mtu);
+                    let least = self.mtus.range((tunnel, 0)..=(tunnel, usize::MAX)).map(|(_, mtu)| *mtu).min();
+                    self.host.set_mtu(&self.loaded, tunnel, least.unwrap_or(mtu));
+                }
             }
         }
-        while let Ok(datagram) = self.worker.datagrams.pop() {
+        while let Some(datagram) = self.crew.datagram() {
             let (local, remote) = (datagram.path.local, datagram.path.remote);
             self.input(Input::Datagram { local, remote, bytes: &datagram.bytes })?;
         }
-        while let Ok(record) = self.worker.telemetry.pop() {
+        while let Some(record) = self.crew.telemetry() {
             let event = stats::event(&self.loaded, &record);
             self.journal.publish(&event);
         }
@@ -193,31 +200,17 @@ impl ControlLoop {
     }
 
     /// What the operator asks for.
-    fn answer(&mut self, call: &Call) -> Result<Answer, RunError> {
+    fn answer(&mut self, request: &Request) -> Result<Answer, RunError> {
         let done = Ok(Answer::Done { ok: true });
-        match &call.request {
+        match request {
             Request::Status {} => {
-                let mut status = self.stats.status(&self.loaded, &self.endpoint, self.worker.lost());
-                self.stamp(&mut status);
+                let status = self.stats.status(&self.loaded, &self.endpoint, self.crew.lost());
                 Ok(Answer::Status(Box::new(status)))
             }
-            Request::Agreements { name } => {
-                let agreements = self.agreements.ledger.reports(name.as_deref());
-                match name {
-                    Some(name) if agreements.is_empty() => {
-                        Ok(Answer::Refused { error: format!("no agreement is called `{name}`") })
-                    }
-                    _ => Ok(Answer::Agreements { agreements }),
-                }
-            }
-            Request::Agreement { name, wish } => self.obey(name, wish, call.caller),
             Request::Up { tunnel } => self.about(tunnel, |this, id| {
                 let mut tunnels = this.loaded.ike.tunnels.iter();
                 if tunnels.any(|tunnel| tunnel.id == id && tunnel.start == Start::Disabled) {
                     return Err(format!("the file disables tunnel `{tunnel}`: change its `start`, then reload"));
-                }
-                if let Some(reason) = this.loaded.policy.gate(id) {
-                    return Err(format!("tunnel `{tunnel}` stays down: {}", reason.sentence()));
                 }
                 Ok(Input::Up(id))
             }),
@@ -292,44 +285,40 @@ impl ControlLoop {
             self.host.protect(&next).map_err(|error| error.to_string())?;
             Ok(next)
         });
-        let mut next = match attempt {
+        let next = match attempt {
             Ok(next) => next,
             Err(reason) => {
                 self.journal.publish(&Event::ReloadRefused { reason: reason.clone() });
                 return Err(reason);
             }
         };
-        for warning in next.warnings_at(clock::wall()) {
+        for warning in &next.warnings {
             tracing::warn!("{}", warning.located(&next.path));
         }
-        let news = self.follow_agreements(&mut next)?;
-        self.worker.send(Command::Policy(next.policy.clone())).map_err(|error| error.to_string())?;
+        self.crew.tell_all(|| Command::Policy(next.policy.clone())).map_err(|error| error.to_string())?;
         for (tunnel, mtu) in link_mtus(&next) {
-            self.worker.send(Command::LinkMtu(tunnel, mtu)).map_err(|error| error.to_string())?;
+            self.crew.tell_all(|| Command::LinkMtu(tunnel, mtu)).map_err(|error| error.to_string())?;
         }
-        // What either file closes stays closed until the endpoint knows the new one.
-        let closed = agreements::tunnels(&next, &self.agreements.closed);
-        let either = closed.clone().into_iter().chain(news.before).collect();
-        self.endpoint.gate(clock::now(), either);
         self.endpoint.reload(clock::now(), next.ike.clone());
-        self.endpoint.gate(clock::now(), closed);
         self.journal.follow(&next);
         let policy = hex::encode(next.policy.digest());
         self.loaded = next;
         self.journal.publish(&Event::Reloaded { policy });
-        for event in &news.events {
-            self.journal.publish(event);
-        }
         Ok(())
     }
 
     /// Makes a lost TUN anew, and tries again what the host refused.
     fn look_after_host(&mut self) -> Result<(), RunError> {
-        if self.thread.is_finished() {
+        if self.crew.is_finished() {
             return Err(WorkerHangs.into());
         }
         match self.host.look_after(&self.loaded) {
-            Ok(Some(tun)) => self.worker.send(Command::Tun(tun))?,
+            Ok(Some(queues)) => {
+                self.tun_made += 1;
+                for (worker, queue) in queues.into_iter().enumerate() {
+                    self.crew.tell(worker, Command::Tun(queue, self.tun_made))?;
+                }
+            }
             Ok(None) => {}
             Err(error) => tracing::error!(%error, "the host does not let us; trying again"),
         }
@@ -371,12 +360,7 @@ impl ControlLoop {
                 () = tokio::time::sleep(sleep) => self.input(Input::Timeout)?,
             };
         }
-        // What was seen of time; a refusal has been logged.
-        let _ = self.agreements.write(true);
-        self.worker.send(Command::Stop)?;
-        self.worker.confirmed()?;
-        let _ = self.thread.join();
-        Ok(())
+        Ok(self.crew.stop()?)
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Host {
 
 impl Host {
     /// Raises the barrier before anything else, then makes the TUN and routes into it.
-    pub(super) fn prepare(loaded: &Loaded) -> io::Result<(Self, Tun)> {
+    pub(super) fn prepare(loaded: &Loaded) -> io::Result<(Self, Vec<Tun>)> {
         let mut host = Self {
             tun_name: loaded.gateway.tun.clone(),
             first_mtu: loaded.gateway.mtu.and_then(|mtu| u16::try_from(mtu).ok()).unwrap_or(FIRST_MTU),
@@ -42,10 +42,15 @@ impl Host {
             dirty: false,
         };
         host.protect(loaded)?;
-        let tun = Tun::open(&host.tun_name, DEVICE_MTU, loaded.gateway.offloads.tun)?;
+        let tun = host.open(loaded)?;
         host.tun_missing = false;
         host.protect(loaded)?;
         Ok((host, tun))
+    }
+
+    /// The TUN device, with a queue for each worker.
+    fn open(&self, loaded: &Loaded) -> io::Result<Vec<Tun>> {
+        Tun::open_queues(&self.tun_name, DEVICE_MTU, loaded.gateway.offloads.tun, loaded.gateway.workers)
     }
 
     /// Makes the kernel hold what the configuration asks for.
@@ -120,16 +125,12 @@ impl Host {
         Ok(())
     }
 
-    /// Makes a lost TUN anew and retries what failed; gives the new device.
-    pub(super) fn look_after(&mut self, loaded: &Loaded) -> io::Result<Option<Tun>> {
+    /// Makes a lost TUN anew and retries what failed; gives the queues of the new device.
+    pub(super) fn look_after(&mut self, loaded: &Loaded) -> io::Result<Option<Vec<Tun>>> {
         if !self.tun_missing && !self.dirty {
             return Ok(None);
         }
-        let tun = if self.tun_missing {
-            Some(Tun::open(&self.tun_name, DEVICE_MTU, loaded.gateway.offloads.tun)?)
-        } else {
-            None
-        };
+        let tun = if self.tun_missing { Some(self.open(loaded)?) } else { None };
         self.tun_missing = false;
         // A refusal must not cost the device that was just made: the routes are tried again at the next look.
         let refused = self

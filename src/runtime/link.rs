@@ -47,8 +47,8 @@ struct Shared {
     applied: AtomicU64,
     lost_datagrams: AtomicU64,
     lost_telemetry: AtomicU64,
-    to_worker: EventFd,
-    to_control: EventFd,
+    to_worker: Arc<EventFd>,
+    to_control: Arc<EventFd>,
     control: Thread,
 }
 
@@ -60,15 +60,19 @@ pub(super) struct WorkerHangs;
 /// Both ends of one link.
 type Ends<C, U, D, T> = (ControlEnd<C, U, D, T>, WorkerEnd<C, U, D, T>);
 
-/// Called on the thread that will run the control loop.
-pub(super) fn link<C, U, D, T>() -> nix::Result<Ends<C, U, D, T>> {
-    let eventfd = || EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC);
+/// A link for each of `count` workers. Called on the thread that will run the control loop, which all of them wake alike.
+pub(super) fn links<C, U, D, T>(count: u16) -> nix::Result<Vec<Ends<C, U, D, T>>> {
+    let to_control = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
+    (0..count).map(|_| link(to_control.clone())).collect()
+}
+
+fn link<C, U, D, T>(to_control: Arc<EventFd>) -> nix::Result<Ends<C, U, D, T>> {
     let shared = Arc::new(Shared {
         applied: AtomicU64::new(0),
         lost_datagrams: AtomicU64::new(0),
         lost_telemetry: AtomicU64::new(0),
-        to_worker: eventfd()?,
-        to_control: eventfd()?,
+        to_worker: Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?),
+        to_control,
         control: std::thread::current(),
     });
     let (command_in, command_out) = RingBuffer::new(COMMANDS);
@@ -149,6 +153,11 @@ impl<C, U, D, T> WorkerEnd<C, U, D, T> {
         &self.shared.to_worker
     }
 
+    /// By which others wake this worker.
+    pub(super) fn waker(&self) -> Arc<EventFd> {
+        self.shared.to_worker.clone()
+    }
+
     /// Takes the wake-up back; call before taking commands.
     pub(super) fn acknowledge(&self) {
         let _ = self.shared.to_worker.read();
@@ -207,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_command_counts_as_confirmed_only_after_the_worker_said_so() {
-        let (mut control, mut worker) = link::<u32, (), (), ()>().unwrap();
+        let (mut control, mut worker) = links::<u32, (), (), ()>(1).unwrap().remove(0);
         let thread = std::thread::spawn(move || {
             let mut sum = 0;
             while sum < 3 {
@@ -229,7 +238,7 @@ mod tests {
 
     #[test]
     fn telemetry_beyond_the_ring_is_counted_and_does_not_block() {
-        let (mut control, mut worker) = link::<(), (), (), usize>().unwrap();
+        let (mut control, mut worker) = links::<(), (), (), usize>(1).unwrap().remove(0);
         for report in 0..TELEMETRY + 5 {
             worker.telemetry(report);
         }

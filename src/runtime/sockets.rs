@@ -1,5 +1,5 @@
-//! Which socket? Port 500 belongs to the control loop, port 4500 and raw ESP to the worker; the control loop has a second
-//! handle on port 4500 to answer by.
+//! Which socket? Port 500 belongs to the control loop, port 4500 and raw ESP to the workers, each of which has its own; the
+//! control loop has a second handle on the first worker's port 4500 to answer by.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -32,7 +32,7 @@ enum DataSocket {
     Raw(RawEsp),
 }
 
-/// The worker's sockets.
+/// One worker's sockets.
 pub(super) struct DataSockets(Vec<DataSocket>);
 
 /// The control loop's sockets.
@@ -42,9 +42,10 @@ pub(super) struct ControlSockets {
     out: Batch,
 }
 
-/// Opens what the tunnels' addresses need.
-pub(super) fn open(loaded: &Loaded) -> io::Result<(DataSockets, ControlSockets)> {
-    let mut data = Vec::new();
+/// Opens what the tunnels' addresses need: for each worker its own.
+pub(super) fn open(loaded: &Loaded) -> io::Result<(Vec<DataSockets>, ControlSockets)> {
+    let workers = loaded.gateway.workers.max(1);
+    let mut data: Vec<_> = (0..workers).map(|_| DataSockets(Vec::new())).collect();
     let mut ports = Vec::new();
     let mut nat_t = Vec::new();
     let families = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
@@ -52,20 +53,23 @@ pub(super) fn open(loaded: &Loaded) -> io::Result<(DataSockets, ControlSockets)>
         if !loaded.tunnels.iter().any(|info| info.local.is_ipv4() == any.is_ipv4()) {
             continue;
         }
-        let bind = |port| UdpSocket::bind(any, port).map_err(|error| in_words(&error, port));
-        ports.push(bind(IKE)?);
-        let mut socket = bind(NAT_T)?;
-        nat_t.push(socket.try_clone()?);
-        socket.limit_sending(loaded.gateway.offloads.sending);
-        if loaded.gateway.offloads.gro {
-            socket.enable_gro();
+        ports.push(UdpSocket::bind(any, IKE).map_err(|error| in_words(&error, IKE))?);
+        let group = UdpSocket::bind_group(any, NAT_T, workers).map_err(|error| in_words(&error, NAT_T))?;
+        if let Some(first) = group.first() {
+            nat_t.push(first.try_clone()?);
         }
-        data.push(DataSocket::Udp(socket));
-        let mut raw = RawEsp::bind(any)?;
-        raw.limit_sending(loaded.gateway.offloads.sending);
-        data.push(DataSocket::Raw(raw));
+        for ((mut socket, mut raw), of_worker) in
+            group.into_iter().zip(RawEsp::bind_group(any, workers)?).zip(&mut data)
+        {
+            socket.limit_sending(loaded.gateway.offloads.sending);
+            if loaded.gateway.offloads.gro {
+                socket.enable_gro();
+            }
+            raw.limit_sending(loaded.gateway.offloads.sending);
+            of_worker.0.extend([DataSocket::Udp(socket), DataSocket::Raw(raw)]);
+        }
     }
-    Ok((DataSockets(data), ControlSockets { ports, nat_t, out: Batch::new(1, usize::from(u16::MAX)) }))
+    Ok((data, ControlSockets { ports, nat_t, out: Batch::new(1, usize::from(u16::MAX)) }))
 }
 
 fn in_words(error: &io::Error, port: u16) -> io::Error {
@@ -152,19 +156,13 @@ impl DataSockets {
         self.0.iter().map(each).sum()
     }
 
-    /// What the network says about packets that were sent.
-    pub(super) fn path_errors(&mut self, index: usize, mut tell: impl FnMut(&PathReport)) {
-        let Some(socket) = self.0.get_mut(index) else { return };
-        loop {
-            let report = match socket {
-                DataSocket::Udp(socket) => socket.error_queue(),
-                DataSocket::Raw(socket) => socket.error_queue(),
-            };
-            match report {
-                Ok(Some(report)) => tell(&report),
-                Ok(None) | Err(_) => return,
-            }
-        }
+    /// The next thing that the network says about packets that were sent.
+    pub(super) fn path_error(&mut self, index: usize) -> Option<PathReport> {
+        let report = match self.0.get_mut(index)? {
+            DataSocket::Udp(socket) => socket.error_queue(),
+            DataSocket::Raw(socket) => socket.error_queue(),
+        };
+        report.ok().flatten()
     }
 }
 

@@ -1,4 +1,4 @@
-//! What `status` shows: IKE's own view of each tunnel, the worker's counters, and what was refused, by name.
+//! What `status` shows: IKE's own view of each tunnel, the workers' counters in sum and each, and what was refused, by name.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,20 +21,21 @@ use crate::time::Instant;
 /// Where the data path's counters are read, and what was read of them last.
 pub(super) struct Stats {
     started: Instant,
-    counters: Arc<Counters>,
+    /// Of each worker.
+    counters: Vec<Arc<Counters>>,
     heard: BTreeMap<TunnelId, Instant>,
     race: Race,
 }
 
 impl Stats {
-    pub(super) fn new(counters: Arc<Counters>, race: Race) -> Self {
+    pub(super) fn new(counters: Vec<Arc<Counters>>, race: Race) -> Self {
         Self { started: clock::now(), counters, heard: BTreeMap::new(), race }
     }
 
     /// The tunnels whose peer was heard from since the last call.
     pub(super) fn heard_from(&mut self, loaded: &Loaded) -> Vec<TunnelId> {
         let ids = loaded.tunnels.iter().map(|info| info.id);
-        let heard = ids.filter_map(|id| Some((id, self.counters.tunnel(id)?.last_inbound()?)));
+        let heard = ids.filter_map(|id| Some((id, self.last_inbound(id)?)));
         let news = heard.filter(|(id, at)| self.heard.get(id) != Some(at)).collect::<Vec<_>>();
         self.heard.extend(news.iter().copied());
         news.into_iter().map(|(id, _)| id).collect()
@@ -42,8 +43,10 @@ impl Stats {
 
     /// The answer to `status`.
     pub(super) fn status(&self, loaded: &Loaded, endpoint: &Endpoint, lost: (u64, u64)) -> Status {
-        let mut drops: BTreeMap<String, u64> =
-            self.counters.drops().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect();
+        let mut drops: BTreeMap<String, u64> = BTreeMap::new();
+        for (reason, count) in self.counters.iter().flat_map(|counters| counters.drops()) {
+            *drops.entry(reason.as_str().to_owned()).or_default() += count;
+        }
         if lost.0 > 0 {
             *drops.entry(crate::event::DropReason::QueueFull.as_str().to_owned()).or_default() += lost.0;
         }
@@ -53,14 +56,15 @@ impl Stats {
             uptime_s: clock::now().since(self.started).as_secs(),
             policy: hex::encode(loaded.policy.digest()),
             tun: loaded.gateway.tun.clone(),
-            offloads: offloads(self.counters.offloads()),
+            offloads: offloads(least(self.counters.iter().map(|counters| counters.offloads()))),
+            workers: self.counters.iter().map(|counters| worker(loaded, counters)).collect(),
             aead: Aead { provider: self.race.winner.name().to_owned(), ns: self.race.figures() },
             tunnels: endpoint.status().iter().map(|tunnel| self.tunnel(loaded, tunnel)).collect(),
             rules: loaded
                 .policy
                 .rules()
                 .iter()
-                .filter_map(|rule| Some((rule.name.clone(), amounts(&*self.counters.rule(rule.id)?))))
+                .filter_map(|rule| Some((rule.name.clone(), self.sum(|counters| counters.rule(rule.id))?)))
                 .collect(),
             drops,
             ike_refused: endpoint.refused().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect(),
@@ -79,12 +83,49 @@ impl Stats {
                 value["peers"] = info.peers().map(|peer| peer.to_string()).collect::<Vec<_>>().into();
             }
         }
-        if let Some(traffic) = self.counters.tunnel(tunnel.id) {
-            value["counters"] = json!(amounts(&traffic));
-            value["last_inbound_s"] = traffic.last_inbound().map(|at| clock::now().since(at).as_secs()).into();
+        if let Some(sum) = self.sum(|counters| counters.tunnel(tunnel.id)) {
+            value["counters"] = json!(sum);
+            value["last_inbound_s"] = self.last_inbound(tunnel.id).map(|at| clock::now().since(at).as_secs()).into();
         }
         value
     }
+
+    /// What all workers have counted together; `None` if none has.
+    fn sum(&self, of: impl Fn(&Counters) -> Option<Arc<Traffic>>) -> Option<BTreeMap<String, u64>> {
+        let mut all = self.counters.iter().filter_map(|counters| of(counters)).map(|traffic| amounts(&traffic));
+        let first = all.next()?;
+        Some(all.fold(first, |mut sum, more| {
+            more.into_iter().for_each(|(name, count)| *sum.entry(name).or_default() += count);
+            sum
+        }))
+    }
+
+    /// When a tunnel's peer was heard from last, by whichever worker.
+    fn last_inbound(&self, tunnel: TunnelId) -> Option<Instant> {
+        self.counters.iter().filter_map(|counters| counters.tunnel(tunnel)?.last_inbound()).max()
+    }
+}
+
+/// What one worker has moved, and what it has passed on to others.
+fn worker(loaded: &Loaded, counters: &Counters) -> BTreeMap<String, u64> {
+    let of_tunnels = || loaded.tunnels.iter().filter_map(|info| counters.tunnel(info.id));
+    [
+        ("packets_out", of_tunnels().map(|traffic| traffic.packets_out.get()).sum()),
+        ("packets_in", of_tunnels().map(|traffic| traffic.packets_in.get()).sum()),
+        ("handed_over", counters.handed_over.get()),
+    ]
+    .map(|(name, count)| (name.to_owned(), count))
+    .into()
+}
+
+/// What all workers still use.
+fn least(all: impl Iterator<Item = Offloads>) -> Offloads {
+    all.fold(Offloads::ALL, |least, this| Offloads {
+        tun: least.tun.min(this.tun),
+        tun_write: least.tun_write.min(this.tun_write),
+        sending: least.sending.min(this.sending),
+        gro: least.gro && this.gro,
+    })
 }
 
 fn offloads(in_use: Offloads) -> BTreeMap<String, String> {

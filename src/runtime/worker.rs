@@ -1,22 +1,26 @@
 //! The packet thread: waits for the TUN, the sockets and the control loop, moves batches through the pipeline, and does
-//! nothing else. One worker owns both directions of every flow, so connection tracking needs no atomics; measured
-//! against one worker a direction in docs/PERFORMANCE.md.
+//! nothing else. One worker owns both directions of a flow, so connection tracking needs no atomics; measured against one
+//! worker a direction in docs/PERFORMANCE.md. With several of them each has a queue of the TUN device and sockets of its own,
+//! and passes on what belongs to another (`dataplane::handover`).
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::eventfd::EventFd;
 
 use super::link::{ControlEnd, WorkerEnd};
 use super::sockets::DataSockets;
 use crate::dataplane::buffer::{Batch, Path};
 use crate::dataplane::drop::Record;
+use crate::dataplane::handover::Handed;
 use crate::dataplane::offload::{Offloads, TunOffload};
 use crate::dataplane::pipeline::Pipeline;
 use crate::event::DropReason;
 use crate::ids::TunnelId;
 use crate::platform::clock;
 use crate::platform::tun::Tun;
+use crate::platform::udp::PathReport;
 use crate::policy::Snapshot;
 use crate::sa::command::SadCommand;
 use crate::sa::event::SadEvent;
@@ -29,6 +33,8 @@ const ROOM: usize = 9728;
 const DATAGRAM_ROOM: usize = 65_535;
 /// Batches from one source before the others get their turn.
 const TURNS: usize = 4;
+/// Reports about packets of others that one look at a socket passes on: anybody can send ICMP.
+const STRANGE_REPORTS: usize = 16;
 /// Longest sleep: flows expire and refusals are written down also when nothing moves.
 const NAP_MS: u16 = 250;
 
@@ -38,8 +44,10 @@ pub(super) enum Command {
     Sad(SadCommand),
     /// A new policy is in force.
     Policy(Arc<Snapshot>),
-    /// The TUN was made anew.
-    Tun(Tun),
+    /// The TUN was made anew, for so many times.
+    Tun(Tun, u64),
+    /// What the network says about a packet that another worker may have sent.
+    PathReport(PathReport),
     /// The MTU of the link towards a tunnel's peer.
     LinkMtu(TunnelId, u16),
     /// The thread ends.
@@ -51,8 +59,10 @@ pub(super) enum Command {
 pub(super) enum Urgent {
     /// For the IKE endpoint.
     Sad(SadEvent),
-    /// The TUN device is gone.
-    TunGone,
+    /// The TUN device is gone that was made for so many times.
+    TunGone(u64),
+    /// What the network says about a packet that this worker has not sent.
+    PathReport(PathReport),
     /// The inner MTU of a tunnel has changed.
     Mtu(TunnelId, u16),
 }
@@ -75,8 +85,12 @@ pub(super) struct Worker {
     pub(super) pipeline: Pipeline,
     pub(super) tun: Option<Tun>,
     pub(super) sockets: DataSockets,
+    /// How often the TUN was made anew.
+    pub(super) tun_made: u64,
     /// The TUN went away and the control loop has not been told yet.
     pub(super) tun_gone: bool,
+    /// By which each worker is woken.
+    pub(super) crew: Vec<Arc<EventFd>>,
     /// How many truncated datagrams have been counted.
     pub(super) truncated: u64,
     /// Which of the kernel's offloads are in use.
@@ -116,8 +130,13 @@ impl Worker {
                             return Ok(());
                         }
                         self.release_held(&mut incoming);
+                        self.take_handed(&epoll, &mut out);
                     }
-                    TUN => self.outbound(&epoll, &mut out),
+                    TUN => {
+                        // What others have read of a flow goes before what is read of it here.
+                        self.take_handed(&epoll, &mut out);
+                        self.outbound(&epoll, &mut out);
+                    }
                     socket => {
                         let index = usize::try_from(socket - SOCKETS).unwrap_or(usize::MAX);
                         if event.events().contains(EpollFlags::EPOLLERR) {
@@ -142,11 +161,15 @@ impl Worker {
             match command {
                 Command::Sad(change) => self.pipeline.apply(clock::now(), change),
                 Command::Policy(policy) => self.pipeline.set_policy(policy),
-                Command::Tun(tun) => {
+                Command::Tun(tun, made) => {
+                    (self.tun_made, self.tun_gone) = (made, false);
                     watch(epoll, tun.as_fd(), TUN)?;
                     (self.offloads.tun, self.offloads.tun_write) = (tun.offload(), tun.offload());
                     self.tun = Some(tun);
                     self.pipeline.set_offloads(self.offloads);
+                }
+                Command::PathReport(report) => {
+                    self.believes(&report);
                 }
                 Command::LinkMtu(tunnel, mtu) => self.pipeline.set_link_mtu(tunnel, mtu),
                 Command::Stop => {}
@@ -166,6 +189,29 @@ impl Worker {
         }
     }
 
+    /// What other workers have read and passed on to this one.
+    fn take_handed(&mut self, epoll: &Epoll, batch: &mut Batch) {
+        for _ in 0..TURNS * self.crew.len() {
+            match self.pipeline.take_handed(clock::now(), batch) {
+                Some(Handed::Outwards) => self.send(epoll, batch),
+                Some(Handed::Inwards) => self.write(batch),
+                None => return,
+            }
+        }
+        // There may be more; the others get their turn.
+        let _ = self.link.descriptor().write(1);
+    }
+
+    /// Wakes those to whom something was passed on.
+    fn wake_others(&mut self) {
+        while let Some(worker) = self.pipeline.poll_given() {
+            if let Some(waker) = self.crew.get(usize::from(worker)) {
+                // A full counter wakes all the same.
+                let _ = waker.write(1);
+            }
+        }
+    }
+
     /// TUN to underlay.
     fn outbound(&mut self, epoll: &Epoll, batch: &mut Batch) {
         for _ in 0..TURNS {
@@ -177,14 +223,20 @@ impl Worker {
                 Err(_) => return self.tun_gone(epoll),
             }
             self.pipeline.outbound(clock::now(), batch);
-            let unsent = self.sockets.send(batch);
-            self.pipeline.count_drops(DropReason::SendFailed, unsent);
-            self.write_replies(epoll);
-            self.see_offloads();
+            self.send(epoll, batch);
             if !batch.is_full() {
                 return;
             }
         }
+    }
+
+    /// Sealed packets go out, and what the pipeline answers goes in.
+    fn send(&mut self, epoll: &Epoll, batch: &Batch) {
+        self.wake_others();
+        let unsent = self.sockets.send(batch);
+        self.pipeline.count_drops(DropReason::SendFailed, unsent);
+        self.write_replies(epoll);
+        self.see_offloads();
     }
 
     /// Underlay to TUN.
@@ -211,6 +263,12 @@ impl Worker {
     /// What came in is judged and written to the TUN.
     fn deliver(&mut self, batch: &mut Batch) {
         self.pipeline.inbound(clock::now(), batch);
+        self.write(batch);
+    }
+
+    /// What was let in is written to the TUN.
+    fn write(&mut self, batch: &Batch) {
+        self.wake_others();
         // A TUN that is gone is noticed, and replaced, where it is read.
         let Some(Ok(written)) = self.tun.as_mut().map(|tun| tun.write_batch(batch)) else { return };
         self.pipeline.count_drops(DropReason::SendFailed, written.refused as u64);
@@ -232,12 +290,25 @@ impl Worker {
 
     /// ICMP errors about what we sent.
     fn path_errors(&mut self, index: usize) {
-        let (pipeline, sockets) = (&mut self.pipeline, &mut self.sockets);
-        sockets.path_errors(index, |report| {
-            if let (Some(mtu), Some(remote)) = (report.mtu, report.remote) {
-                pipeline.path_mtu_report(clock::now(), remote.ip(), report.quoted(), mtu);
+        let mut strange = 0;
+        while let Some(report) = self.sockets.path_error(index) {
+            // Such a report comes to any of the sockets that share a port: it may be about what another worker has sent.
+            if !self.believes(&report)
+                && report.mtu.is_some()
+                && self.crew.len() > 1
+                && strange < STRANGE_REPORTS
+                && self.link.has_room_for_urgent()
+            {
+                strange += 1;
+                self.link.urgent(Urgent::PathReport(report));
             }
-        });
+        }
+    }
+
+    /// Whether a report is about a packet that was sent here; then its MTU counts.
+    fn believes(&mut self, report: &PathReport) -> bool {
+        let (Some(mtu), Some(remote)) = (report.mtu, report.remote) else { return false };
+        self.pipeline.path_mtu_report(clock::now(), remote.ip(), report.quoted(), mtu)
     }
 
     /// What the pipeline answers inwards: ICMP errors and RSTs.
@@ -263,7 +334,7 @@ impl Worker {
     /// Passes on what happened, never waiting: what finds no room stays with the pipeline.
     fn report(&mut self) {
         if self.tun_gone && self.link.has_room_for_urgent() {
-            self.link.urgent(Urgent::TunGone);
+            self.link.urgent(Urgent::TunGone(self.tun_made));
             self.tun_gone = false;
         }
         while self.link.has_room_for_urgent() {

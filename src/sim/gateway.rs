@@ -137,7 +137,7 @@ pub fn config(plan: &Plan, index: usize, change: Change) -> Config {
         let shapes = if change == Change::FewerShapes && of.shapes > 1 { of.shapes - 1 } else { of.shapes };
         let children = (0..shapes).map(|shape| {
             let [local, remote] = selectors(plan, number, shape, end);
-            ChildConfig { shape: ShapeId(shape), local, remote }
+            ChildConfig::new(ShapeId(shape), local, remote)
         });
         let longer = if change == Change::Lifetimes { 2 } else { 1 };
         let [soft, hard] = of.child_life[end].map(|time| time * longer);

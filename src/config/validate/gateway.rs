@@ -1,12 +1,23 @@
 //! `[gateway]`: where things lie on this machine.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use crate::config::GatewaySettings;
 use crate::config::problem::Problems;
 use crate::config::raw::{self, At, bounded};
 use crate::config::validate::choice;
 use crate::dataplane::offload::{Offloads, Sending, TunOffload};
+
+/// Each pair of workers has a ring of its own in each direction: beyond this they cost more than they bring.
+const MAX_WORKERS: u16 = 16;
+
+/// As many as this process may use, asked once: a quota that changes later is no reason to refuse a reload.
+fn processors() -> u16 {
+    static COUNT: OnceLock<u16> = OnceLock::new();
+    let count = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    *COUNT.get_or_init(|| u16::try_from(count()).unwrap_or(MAX_WORKERS).min(MAX_WORKERS))
+}
 
 /// Checks the section; it may be left out as a whole.
 pub(super) fn check(raw: &raw::Gateway, problems: &mut Problems) -> Option<GatewaySettings> {
@@ -31,6 +42,13 @@ pub(super) fn check(raw: &raw::Gateway, problems: &mut Problems) -> Option<Gatew
         Some(word) => choice("puzzles", word, &[("off", false), ("on", true)], problems),
         None => Some(false),
     };
+    let workers = match &raw.workers {
+        None => Some(1),
+        Some(value) => match value.get_ref() {
+            None => Some(processors()),
+            Some(number) => bounded("workers", &At::new(value.span(), *number), 1..=i64::from(MAX_WORKERS), problems),
+        },
+    };
     Some(GatewaySettings {
         state_dir: state_dir?,
         control_socket: control_socket?,
@@ -38,6 +56,7 @@ pub(super) fn check(raw: &raw::Gateway, problems: &mut Problems) -> Option<Gatew
         mtu,
         offloads: offloads?,
         puzzles: puzzles?,
+        workers: workers?,
     })
 }
 

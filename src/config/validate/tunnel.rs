@@ -22,6 +22,8 @@ use crate::wire::ike::payload::Id;
 
 /// RFC 4303 §3.4.3 asks for at least 32 and prefers 64; a fast path that reorders needs far more.
 const REPLAY_WINDOW: u32 = 4096;
+/// Child SAs with the same selectors: as many as there may be workers.
+const MAX_LANES: i64 = 16;
 /// Silence after which the peer is probed.
 const LIVENESS: Duration = Duration::from_secs(30);
 
@@ -44,6 +46,7 @@ pub(in crate::config) struct Tunnel {
     pub(in crate::config) fragmentation: bool,
     pub(in crate::config) ppk: Option<Arc<Ppk>>,
     pub(in crate::config) selectors: SelectorMode,
+    pub(in crate::config) lanes: u8,
     pub(in crate::config) replay_window: u32,
     pub(in crate::config) liveness: Duration,
     pub(in crate::config) lifetimes: Lifetimes,
@@ -106,6 +109,10 @@ pub(super) fn check(
         }
         None => Some(SelectorMode::Host),
     };
+    let lanes = match &raw.lanes {
+        Some(lanes) => bounded("lanes", lanes, 1..=MAX_LANES, problems),
+        None => Some(1),
+    };
     let replay_window = match &raw.replay_window {
         // RFC 4303 §2.2.1 makes the receiver guess the high bits of an extended number from its window: with no
         // window there is no guess, so zero ("no anti-replay") does not exist here.
@@ -137,6 +144,7 @@ pub(super) fn check(
         fragmentation: fragmentation?,
         ppk: ppk?,
         selectors: selectors?,
+        lanes: lanes?,
         replay_window: replay_window?,
         liveness: liveness?,
         lifetimes: lifetimes?,

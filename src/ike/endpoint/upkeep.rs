@@ -13,6 +13,7 @@ use crate::ike::connection::Connection;
 use crate::ike::exchange::sa_init::{self, Beginning};
 use crate::ike::heads;
 use crate::ike::ike_sa::IkeSa;
+use crate::ike::lanes;
 use crate::ike::limits;
 use crate::ike::state::established::Estate;
 use crate::ike::state::{Established, Purpose, State};
@@ -146,6 +147,10 @@ impl Endpoint {
                         connection.child_failed(now, shape, why, pause, entropy);
                     });
                     self.report_failure(tunnel, exchange, reason, detail);
+                }
+                Notice::LaneRefused { exchange, detail } => {
+                    self.refusals.note(IkeReason::NoLane);
+                    self.report_failure(tunnel, exchange, IkeReason::NoLane, detail);
                 }
                 Notice::ChildRekeyed => self.of(tunnel, |connection, _, _| connection.rekeyed(false)),
                 Notice::IkeRekeyed => self.of(tunnel, |connection, _, _| connection.rekeyed(true)),
@@ -443,7 +448,12 @@ impl Endpoint {
         let attempt = self.sas.values().any(|sa| sa.core.tunnel.id == tunnel && sa.state.is_attempt());
         let wanted = self.wanted(connection, tunnel);
         if let Some(spi) = established {
-            let has = |shape: &ShapeId| matches!(self.sas.get(&spi), Some(IkeSa { state: State::Established(state), .. }) if state.has_child(*shape));
+            let has = |shape: &ShapeId| match self.sas.get(&spi) {
+                Some(IkeSa { state: State::Established(state), core }) => {
+                    state.has_child(*shape) || lanes::is_left_alone(&core.tunnel, &state.children, *shape)
+                }
+                _ => false,
+            };
             let missing: Vec<_> = wanted.into_iter().filter(|shape| !has(shape)).collect();
             let (due, later): (Vec<_>, Vec<_>) =
                 missing.into_iter().partition(|shape| connection.is_child_due(self.now, *shape));

@@ -25,6 +25,7 @@ use crate::ike::auth::{
     Circumstances, Failure, LocalAuth, Means, PeerAuth, PeerAuthenticated, Shown, SignedOctets, announce, check, prove,
 };
 use crate::ike::child::{self, Agreed, Declined, Offer};
+use crate::ike::children::Children;
 use crate::ike::collision;
 use crate::ike::config::Childless;
 use crate::ike::describe;
@@ -32,6 +33,7 @@ use crate::ike::error::Refusal;
 use crate::ike::exchange::{config, mobike};
 use crate::ike::ike_sa::{Core, Incoming};
 use crate::ike::keymat::{Nonces, child_keys};
+use crate::ike::lanes;
 use crate::ike::limits;
 use crate::ike::negotiate::Place;
 use crate::ike::payloads::{Required, Sorted};
@@ -125,9 +127,11 @@ pub fn request(mut handshake: Handshake, core: &mut Core, step: &mut Step<'_>, f
     payloads.extend(config::request(core));
     // RFC 6023 §3: every child SA gets an exchange of its own.
     let childless = core.terms.childless && tunnel.peering.childless == Childless::Prefer;
+    let first = first.map(|shape| lanes::first(&tunnel, shape));
     let shape = first.or_else(|| tunnel.children.first().map(|child| child.shape)).filter(|_| !childless);
     let offer = shape.map(|shape| Offer::new(core, step, shape, Place::IkeAuth));
     payloads.extend(offer.as_ref().and_then(|offer| offer.payloads(core)).into_iter().flatten());
+    payloads.extend(shape.and_then(|shape| lanes::announced(&tunnel, &Children::default(), shape)));
     // Inner packets are checked against their length, so padding behind them would be refused (RFC 4303 §2.7).
     payloads.push(Payload::Notify(Notify::error(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED)));
     payloads.extend(step.token(core));
@@ -238,6 +242,7 @@ pub fn establish_opened(
     match child {
         None => {}
         Some((_, _, Ok(new))) => {
+            established.hear_of_lanes(core, step, ExchangeType::IKE_AUTH, lanes::is_one_of_several(sorted));
             let child = new.install_inbound(step).install_outbound(core, step, receive_only);
             established.children.push(child);
         }
@@ -377,6 +382,7 @@ pub fn establish_answered(
         Some(Ok((agreed, proposal))) => {
             payloads.push(Agreed::proposal(proposal));
             payloads.extend(agreed.selectors());
+            payloads.extend(lanes::answered(&core.tunnel, request, agreed.shape));
             let suite = agreed.suite;
             let keys = child_keys(handshake.suite.prf, &handshake.keys.sk_d, &[], handshake.nonces(), suite);
             Some(agreed.specs(core, step, keys, false, None).install_inbound(step))
@@ -395,6 +401,7 @@ pub fn establish_answered(
     step.notices.push(Notice::Authenticated { initial_contact });
     let receive_only = collision::loses(core, step.rivals);
     if let Some(child) = child {
+        established.hear_of_lanes(core, step, ExchangeType::IKE_AUTH, lanes::is_one_of_several(request));
         established.children.push(child.install_outbound(core, step, receive_only));
     }
     established.proceed(core, step);

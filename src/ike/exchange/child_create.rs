@@ -16,6 +16,7 @@ use crate::ike::child::{self, Offer};
 use crate::ike::child_sa::NewChild;
 use crate::ike::error::Refusal;
 use crate::ike::ike_sa::{Core, Incoming};
+use crate::ike::lanes;
 use crate::ike::negotiate::Place;
 use crate::ike::payloads::Sorted;
 use crate::ike::state::Established;
@@ -48,6 +49,10 @@ pub fn process(requested: Requested, state: &mut Established, core: &mut Core, s
         state.tasks.push_front(Task::CreateChild { shape, group: Some(group) });
         return;
     }
+    if answer.sa.is_some() && requested.is_announced() {
+        let takes_part = lanes::is_one_of_several(answer);
+        state.hear_of_lanes(core, step, ExchangeType::CREATE_CHILD_SA, takes_part);
+    }
     match requested.made(state, core, step, answer, false) {
         Ok(Made::Now(new)) => {
             let receive_only = state.leaves_soon();
@@ -74,6 +79,10 @@ pub fn answer(
 ) -> Result<(), Refusal> {
     sorted.require(create::REQUIRED)?;
     child::require_child(sorted)?;
+    let one_of_several = lanes::is_one_of_several(sorted);
+    if one_of_several || state.children.len() == 0 {
+        state.hear_of_lanes(core, step, ExchangeType::CREATE_CHILD_SA, one_of_several);
+    }
     let chosen = child::choose(core, step, sorted, &state.children.covered(), Place::CreateChildSa);
     match chosen.and_then(|chosen| create::make(state, core, step, sorted, chosen, None)) {
         Ok((Answer::Now(new), payloads, _)) => answered(state, core, step, incoming, *new, &payloads),

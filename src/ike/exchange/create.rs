@@ -12,6 +12,7 @@ use crate::ike::exchange::followup::{self, Makes, Pending, Series};
 use crate::ike::exchange::{child_create, child_rekey, ike_rekey};
 use crate::ike::ike_sa::{Core, Incoming};
 use crate::ike::keymat::{Nonces, child_keys};
+use crate::ike::lanes;
 use crate::ike::limits;
 use crate::ike::negotiate;
 use crate::ike::payloads::{Required, Sorted};
@@ -37,6 +38,8 @@ pub struct Requested {
     keypair: Option<KeyPair>,
     /// Whether the group is one that the peer asked for.
     retried: bool,
+    /// Whether it says N(SA_RESOURCE_INFO).
+    announced: bool,
     /// What the peer has agreed to, while key exchanges follow.
     following: Option<Following>,
 }
@@ -87,12 +90,16 @@ pub fn request(
     let group = group.or_else(|| offer.suites.iter().find_map(|suite| suite.group));
     let keypair = group.map(|group| KeyPair::generate(group, step.entropy));
     // RFC 7296 §1.3.3: N(REKEY_SA) goes in front of the SA payload.
+    let anew = rekeyed.is_none();
     let mut payloads: Vec<_> = rekeyed.map(Payload::Notify).into_iter().collect();
     payloads.extend([sa, Payload::Nonce(Nonce(nonce.clone()))]);
     payloads.extend(keypair.as_ref().map(ke));
     payloads.extend([ts_i, ts_r, no_padding()]);
+    let lane = anew.then(|| lanes::announced(&core.tunnel, &state.children, offer.shape)).flatten();
+    let announced = lane.is_some();
+    payloads.extend(lane);
     core.request(step, &mut state.protection, ExchangeType::CREATE_CHILD_SA, &payloads)?;
-    Some(Requested { offer, nonce, keypair, retried, following: None })
+    Some(Requested { offer, nonce, keypair, retried, announced, following: None })
 }
 
 /// Inner packets are checked against their length, so padding behind them would be refused (RFC 4303 §2.7).
@@ -116,6 +123,11 @@ impl Requested {
     pub fn once_more(&self, core: &Core, answer: &Sorted) -> Option<Group> {
         let groups = core.tunnel.esp.iter().filter_map(|suite: &EspSuite| suite.group);
         wanted(answer, groups).filter(|_| !self.retried)
+    }
+
+    /// Whether we have said that there may be several with these selectors.
+    pub fn is_announced(&self) -> bool {
+        self.announced
     }
 
     /// The nonce that decides between two rekeyings, once the peer's is known.
@@ -311,6 +323,9 @@ pub fn make(
     payloads.extend(public);
     payloads.extend(agreed.selectors());
     payloads.push(no_padding());
+    if old.is_none() {
+        payloads.extend(lanes::answered(&core.tunnel, sorted, agreed.shape));
+    }
     let answer = if additional.is_empty() {
         let keys = child_keys(state.suite.prf, &state.sk_d, shared.as_slice(), nonces, agreed.suite);
         Answer::Now(Box::new(agreed.specs(core, step, keys, false, group)))

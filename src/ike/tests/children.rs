@@ -161,11 +161,7 @@ fn a_peer_cannot_fill_the_table_with_child_sas() {
     let [mut a, b] = [tunnel(A), tunnel(B)];
     // A believes in many shapes, all of which B narrows to its one.
     a.children = (0..40)
-        .map(|number| ChildConfig {
-            shape: ShapeId(number),
-            local: selector("10.0.0.0/16"),
-            remote: selector("10.1.0.0/16"),
-        })
+        .map(|number| ChildConfig::new(ShapeId(number), selector("10.0.0.0/16"), selector("10.1.0.0/16")))
         .collect();
     let mut pair = Pair::new(a, b);
     pair.run_secs(10);

@@ -15,6 +15,7 @@ mod hostile;
 mod ike_rekey;
 mod init;
 mod intermediate;
+mod lanes;
 mod lifecycle;
 mod lifetimes;
 mod mobike;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::crypto::suite::{Additional, Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
 use crate::entropy::SeededEntropy;
-use crate::event::{DropReason, Event, IkeReason};
+use crate::event::{Event, IkeReason};
 use crate::ids::{ShapeId, TunnelId};
 use crate::ike::api::{Input, KeyLog, Output};
 use crate::ike::config::{
@@ -82,7 +82,7 @@ pub(super) fn selector(network: &str) -> TrafficSelector {
 pub(super) fn child(side: usize, number: u16) -> ChildConfig {
     let ours = selector(&format!("10.{side}.{number}.1/32"));
     let theirs = selector(&format!("10.{}.{number}.1/32", 1 - side));
-    ChildConfig { shape: ShapeId(number), local: ours, remote: theirs }
+    ChildConfig::new(ShapeId(number), ours, theirs)
 }
 
 /// The pre-shared key of both sides.
@@ -257,13 +257,6 @@ impl Pair {
     pub(super) fn reload(&mut self, side: usize, tunnel: TunnelConfig) {
         let now = self.now;
         self.sides[side].endpoint.reload(now, config(tunnel));
-        self.drain(side);
-    }
-
-    /// The agreement of one side's tunnel holds, or does not.
-    pub(super) fn gate(&mut self, side: usize, closed: Option<DropReason>) {
-        let now = self.now;
-        self.sides[side].endpoint.gate(now, closed.map(|reason| (TUNNEL, reason)).into_iter().collect());
         self.drain(side);
     }
 

@@ -216,7 +216,8 @@ fn policy(rules: usize, service: Service, left: bool) -> Arc<Snapshot> {
             }
         })
         .collect();
-    let tunnel = TunnelPolicy { id: TUNNEL, name: "lab".into(), selectors: SelectorMode::Host, enabled: true };
+    let tunnel =
+        TunnelPolicy { id: TUNNEL, name: "lab".into(), selectors: SelectorMode::Host, lanes: 1, enabled: true };
     Arc::new(Snapshot::compile(rules, vec![tunnel], None).expect("rules of different ports and hosts"))
 }
 

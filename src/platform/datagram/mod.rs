@@ -5,6 +5,7 @@ mod address;
 mod control;
 mod messages;
 mod report;
+mod steer;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -68,6 +69,17 @@ pub(super) struct Datagrams {
 
 impl Datagrams {
     pub(super) fn open(kind: Type, protocol: Protocol, address: IpAddr, port: u16) -> io::Result<Self> {
+        Self::open_shared(kind, protocol, address, port, None)
+    }
+
+    /// One of several sockets for the same packets, that of `worker`.
+    pub(super) fn open_shared(
+        kind: Type,
+        protocol: Protocol,
+        address: IpAddr,
+        port: u16,
+        worker: Option<u16>,
+    ) -> io::Result<Self> {
         let local = SocketAddr::new(address, port);
         let socket = Socket::new(Domain::for_address(local), kind, Some(protocol))?;
         socket.set_nonblocking(true)?;
@@ -102,6 +114,14 @@ impl Datagrams {
                 set_option(fd, libc::SOL_SOCKET, plain, BUFFER)?;
             }
         }
+        if let Some(worker) = worker {
+            if kind == Type::DGRAM {
+                socket.set_reuse_port(true)?;
+            }
+            // The peer's kernel puts datagrams together that differ in their SPI alone, and steers them by the first one's. It
+            // does not where their TTLs differ.
+            steer::set_hop_limit(fd, local.is_ipv4(), worker)?;
+        }
         socket.bind(&SockAddr::from(local))?;
         // What a raw socket calls its port is its protocol: paths of raw ESP have port 0.
         let local = match kind {
@@ -111,6 +131,16 @@ impl Datagrams {
         // A raw socket takes UDP_SEGMENT for nothing at all.
         let sending = if kind == Type::DGRAM { Sending::Segments } else { Sending::Many };
         Ok(Self::over(socket, local, sending))
+    }
+
+    /// Lets the kernel choose among the sockets that share this one's port, by SPI. They count in the order of their binding.
+    pub(super) fn steer_group(&self, count: u16) -> io::Result<()> {
+        steer::attach_to_group(self.socket.as_fd(), count)
+    }
+
+    /// Takes ESP of `worker` among `count` alone. What came before is passed over by the data path.
+    pub(super) fn filter_by_spi(&self, worker: u16, count: u16) -> io::Result<()> {
+        self.socket.attach_filter(&steer::only_of(worker, count, self.local.is_ipv4()))
     }
 
     /// A second handle on the same socket.

@@ -1,10 +1,12 @@
 //! What is wanted of the SAs: made, replaced, deleted, one task after the other.
 
 use super::{Established, Ongoing, Task};
+use crate::event::IkeReason;
 use crate::ids::ShapeId;
 use crate::ike::child::Declined;
 use crate::ike::child_sa::ChildSa;
 use crate::ike::ike_sa::Core;
+use crate::ike::lanes;
 use crate::ike::limits;
 use crate::ike::retransmit::jitter;
 use crate::ike::step::{Notice, Step};
@@ -79,8 +81,12 @@ impl Established {
             return;
         }
         let (shape, alone) = (child.agreed.shape, child.replaced_by.is_none() && !child.redundant);
-        // The new one is asked for first, so that it is there when the old one goes.
-        let delete = self.mark_leaving(inbound);
+        // The new one is asked for first, so that it is there when the old one goes; a further lane is asked for once the old
+        // one is gone, so that the peer has it free. Lane 0 carries its packets meanwhile.
+        let mut delete = self.mark_leaving(inbound);
+        if lanes::is_above(&core.tunnel, shape) {
+            self.tasks.extend(delete.take());
+        }
         if alone && !self.has_child(shape) {
             self.tasks.push_back(Task::CreateChild { shape, group: None });
         }
@@ -93,6 +99,9 @@ impl Established {
         let Some(child) = self.children.get_mut(inbound) else { return };
         child.left_to_peer = None;
         let shape = child.agreed.shape;
+        if lanes::is_above(&core.tunnel, shape) {
+            return self.replace_child(core, step, inbound);
+        }
         let covers = |other: &ChildSa| other.is_current() && other.agreed.shape == shape;
         if !self.children.iter().any(|other| other.agreed.inbound != inbound && covers(other)) {
             self.tasks.push_back(Task::CreateChild { shape, group: None });
@@ -150,8 +159,21 @@ impl Established {
             step.esp.release(inbound);
         }
         let Declined { reason, notify, detail } = declined;
+        if reason == IkeReason::NoLane {
+            self.children.lanes.refuse(shape);
+            step.notices.push(Notice::LaneRefused { exchange, detail });
+            return;
+        }
         let pause = (notify.kind == NotifyType::TEMPORARY_FAILURE).then_some(limits::TEMPORARY_FAILURE_PAUSE);
         step.notices.push(Notice::ChildFailed { shape, exchange, reason, detail, pause });
+    }
+
+    /// What the peer has said of several child SAs with the same selectors, as it made one.
+    pub fn hear_of_lanes(&mut self, core: &Core, step: &mut Step<'_>, exchange: ExchangeType, takes_part: bool) {
+        if lanes::are_several(&core.tunnel) && self.children.lanes.hear(takes_part) {
+            let detail = "the peer says no SA_RESOURCE_INFO: it makes one for all packets".to_owned();
+            step.notices.push(Notice::LaneRefused { exchange, detail });
+        }
     }
 
     /// A child SA leaves the table.
