@@ -254,6 +254,11 @@ pub const RIGHT: u32 = 0x2000;
 
 /// The policy of one side.
 pub fn policy(left: bool, selectors: SelectorMode) -> Arc<Snapshot> {
+    policy_of_lanes(left, selectors, 1)
+}
+
+/// The same with more lanes.
+pub fn policy_of_lanes(left: bool, selectors: SelectorMode, lanes: u8) -> Arc<Snapshot> {
     let net = |text: &str| IpNet::from(ip(text));
     let (ours, theirs) =
         (vec![net("192.0.2.10"), net("2001:db8::10")], vec![net("203.0.113.20"), net("2001:db8:1::20")]);
@@ -273,7 +278,7 @@ pub fn policy(left: bool, selectors: SelectorMode) -> Arc<Snapshot> {
         inspection: Inspection::Uninspected,
         mode: Mode::Enforce,
     });
-    let tunnel = TunnelPolicy { id: TUNNEL, name: "lab".into(), selectors, enabled: true };
+    let tunnel = TunnelPolicy { id: TUNNEL, name: "lab".into(), selectors, lanes, enabled: true };
     Arc::new(Snapshot::compile(rules.collect(), vec![tunnel], None).unwrap())
 }
 
