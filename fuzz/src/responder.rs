@@ -29,7 +29,7 @@ use portcullis::wire::ike::header::{Flags, HEADER_LEN, Header};
 use portcullis::wire::ike::message::Message;
 use portcullis::wire::ike::numbers::{ExchangeType, IdType, PayloadType};
 use portcullis::wire::ike::payload::{Auth, Id, Payload};
-use portcullis::wire::ike::sealed::{self, CipherShape};
+use portcullis::wire::ike::sealed::{self, CipherShape, FragmentNumber};
 
 use super::ike::framed;
 use super::steps::{self, List};
@@ -37,12 +37,16 @@ use super::steps::{self, List};
 const SHAPE: CipherShape = CipherShape { iv_len: 8, block_len: 1, icv_len: TAG_LEN };
 /// Things of one input, so that an input takes bounded time.
 const MAX_STEPS: usize = 48;
+/// The bit of a step that changes a message: it is cut into pieces instead.
+pub(super) const IN_PIECES: u8 = 32;
 /// How an input is laid out: the mode, then the steps.
 pub const LIST: List = List { prefix: 1, most: MAX_STEPS };
 /// Datagrams between the two in one `deliver all`: more is a conversation that does not end.
 const MAX_ROUNDS: usize = 512;
 /// Datagrams that wait for a side at most; what comes then is lost.
 const MAX_WAITING: usize = 32;
+/// Pieces that come before their time.
+const MAX_EDITS: usize = 16;
 /// Inbound SAs of one side: two children, twice over and to spare, in each of a few IKE SAs.
 const MOST_CHILDREN: usize = 64;
 const A: usize = 0;
@@ -78,13 +82,35 @@ pub fn hostile_responder(data: &[u8]) {
 }
 
 fn after(data: &[u8]) -> Option<World> {
-    let (&mode, mut rest) = data.split_first()?;
-    let mut world = World::new(mode, false);
-    for (what, bytes) in std::iter::from_fn(|| steps::next(&mut rest)).take(MAX_STEPS) {
-        world.step(what, bytes);
+    let (&mode, rest) = data.split_first()?;
+    let run = |whole: bool| {
+        let mut world = World::new(mode, false);
+        world.whole = whole;
+        let mut rest = rest;
+        let mut regular = true;
+        for (what, bytes) in std::iter::from_fn(|| steps::next(&mut rest)).take(MAX_STEPS) {
+            regular &= is_regular(what, bytes);
+            world.step(what, bytes);
+        }
+        world.asked();
+        (world, regular)
+    };
+    let (world, regular) = run(false);
+    if regular && world.cut_some {
+        let installed = run(true).0.installed;
+        assert_eq!(world.installed, installed, "a message in pieces is not what it is as a whole");
     }
-    world.asked();
     Some(world)
+}
+
+/// Whether the same comes of a step if its message comes whole: nothing but deliveries, and pieces that are true, said twice
+/// or not sealed by anybody.
+fn is_regular(what: u8, bytes: &[u8]) -> bool {
+    match what & 7 {
+        1 => true,
+        3 => what & IN_PIECES != 0 && bytes.get(1..).unwrap_or_default().chunks_exact(2).all(|edit| edit[0] & 3 != 3),
+        _ => false,
+    }
 }
 
 /// The keys of an IKE SA, both directions, as the key log gives them.
@@ -120,6 +146,10 @@ struct World {
     next_id: [u32; 2],
     /// Responses that left since this was emptied.
     answered: Vec<Vec<u8>>,
+    /// Nothing is cut into pieces in this run.
+    whole: bool,
+    /// Something was.
+    cut_some: bool,
 }
 
 impl World {
@@ -144,6 +174,8 @@ impl World {
             installed: [0, 0],
             last: Delivered::default(),
             answered: Vec::new(),
+            whole: false,
+            cut_some: false,
             port: 500,
             next_id: [2, 0],
         };
@@ -172,6 +204,9 @@ impl World {
             3 => {
                 let to = if what & 8 == 0 { B } else { A };
                 let Some((_, _, datagram)) = self.lines[to].pop_front() else { return };
+                if what & IN_PIECES != 0 {
+                    return self.in_pieces(to, &datagram, bytes);
+                }
                 match self.changed_inside(what, &datagram, bytes) {
                     Some(changed) => self.changed(to, &changed),
                     None => self.deliver(to, &datagram),
@@ -218,7 +253,8 @@ impl World {
             && header.exchange != ExchangeType::IKE_SA_INIT
         {
             assert_eq!(self.inbound[to], before, "a request that was answered changed an SA");
-            if let Some(second) = &self.last.answer {
+            // Once the IKE SA has gone, what answers is in the clear: "no such SA" (RFC 7296 §2.21.4).
+            if let Some(second) = self.last.answer.as_ref().filter(|second| is_sealed(second)) {
                 assert!(*second == first, "one request, two answers");
             }
         }
@@ -241,9 +277,8 @@ impl World {
         panic!("a conversation that does not end");
     }
 
-    /// Opens a message, changes what is inside and seals it again. `what` says whether `edits` are read as changes of
-    /// payloads or of bytes.
-    fn changed_inside(&self, what: u8, datagram: &[u8], edits: &[u8]) -> Option<Changed> {
+    /// Takes a message apart with the keys of the key log.
+    fn opened(&self, datagram: &[u8]) -> Option<Opened<'_>> {
         let message = Message::decode(datagram).ok()?;
         let Some(Payload::Sk(closed)) = message.payloads.last() else { return None };
         let keys = self.keys.get(&[message.header.initiator_spi, message.header.responder_spi])?;
@@ -254,17 +289,68 @@ impl World {
         let key = if message.header.flags.initiator { &keys.from_initiator } else { &keys.from_responder };
         key.open(iv, &datagram[parts.associated], &mut inner, icv).ok()?;
         inner.pop();
-        let before = chain::decode_inner(closed.first_inner, &inner).expect("what is sent decodes");
-        let mut first = closed.first_inner;
+        Some(Opened { first: closed.first_inner, header: message.header, inner, key })
+    }
+
+    /// The same message in `count` pieces (RFC 7383 §2.5).
+    fn cut(&self, datagram: &[u8], count: usize) -> Option<Vec<Vec<u8>>> {
+        let Opened { header, first, inner, key } = self.opened(datagram)?;
+        let pieces = inner.chunks(inner.len().div_ceil(count).max(1));
+        let total = pieces.len() as u16;
+        let piece = |(number, piece)| {
+            let first = if number == 1 { first } else { PayloadType::NONE };
+            seal_as(&header, first, piece, Some(FragmentNumber { number, total }), key)
+        };
+        Some((1..).zip(pieces).map(piece).collect())
+    }
+
+    /// A message comes in pieces. `edits`: how many, then (what, which) of what comes before all of them come in order.
+    fn in_pieces(&mut self, to: usize, datagram: &[u8], edits: &[u8]) {
+        let (&count, edits) = edits.split_first().unwrap_or((&0, &[]));
+        let count = 2 + usize::from(count & 7);
+        let pieces = if self.whole { None } else { self.cut(datagram, count) };
+        let Some(pieces) = pieces.filter(|pieces| !pieces.is_empty()) else { return self.deliver(to, datagram) };
+        self.cut_some = true;
+        for edit in edits.chunks_exact(2).take(MAX_EDITS) {
+            let mut piece = pieces[usize::from(edit[1]) % pieces.len()].clone();
+            match edit[0] & 3 {
+                // One that nobody sealed.
+                2 => {
+                    let before = self.inbound.clone();
+                    let place = piece.len() - 1 - usize::from(edit[0] >> 2) % 20;
+                    piece[place] ^= 1;
+                    self.deliver(to, &piece);
+                    assert_eq!(self.inbound, before, "a piece that nobody sealed changed an SA");
+                }
+                // One of a message that was cut otherwise.
+                3 => {
+                    let other = self.cut(datagram, 1 + usize::from(edit[0] >> 2)).unwrap_or_default();
+                    if let Some(piece) = other.get(usize::from(edit[1]) % other.len().max(1)) {
+                        self.deliver(to, piece);
+                    }
+                }
+                _ => self.deliver(to, &piece),
+            }
+        }
+        for piece in &pieces {
+            self.deliver(to, piece);
+        }
+    }
+
+    /// Opens a message, changes what is inside and seals it again. `what` says whether `edits` are read as changes of
+    /// payloads or of bytes.
+    fn changed_inside(&self, what: u8, datagram: &[u8], edits: &[u8]) -> Option<Changed> {
+        let Opened { header, mut first, mut inner, key } = self.opened(datagram)?;
+        let before = chain::decode_inner(first, &inner).expect("what is sent decodes");
         if what & 16 == 0 {
             (first, inner) = payload_edits(first, &inner, edits);
         } else {
             change(&mut inner, edits);
         }
         let after = chain::decode_inner(first, &inner).ok();
-        let proof_is_broken = message.header.exchange == ExchangeType::IKE_AUTH
-            && after.is_none_or(|after| proof(&after, &message.header) != proof(&before, &message.header));
-        Some(Changed { datagram: seal(&message.header, first, &inner, key), proof_is_broken })
+        let proof_is_broken = header.exchange == ExchangeType::IKE_AUTH
+            && after.is_none_or(|after| proof(&after, &header) != proof(&before, &header));
+        Some(Changed { datagram: seal(&header, first, &inner, key), proof_is_broken })
     }
 
     /// `bytes`: exchange, flags, distance of the message ID, and a chain as [`framed`] reads it.
@@ -421,13 +507,31 @@ impl World {
 }
 
 fn seal(header: &Header, first: PayloadType, inner: &[u8], key: &AeadKey) -> Vec<u8> {
-    let laid = sealed::lay_out(header, first, inner, None, SHAPE).expect("an input is short");
+    seal_as(header, first, inner, None, key)
+}
+
+fn seal_as(
+    header: &Header,
+    first: PayloadType,
+    inner: &[u8],
+    fragment: Option<FragmentNumber>,
+    key: &AeadKey,
+) -> Vec<u8> {
+    let laid = sealed::lay_out(header, first, inner, fragment, SHAPE).expect("an input is short");
     let mut bytes = laid.bytes;
     let (head, tail) = bytes.split_at_mut(laid.parts.ciphertext.start);
     let len = laid.parts.ciphertext.len();
     let tag = key.seal([0; 8], &head[laid.parts.associated], &mut tail[..len]);
     tail[len..].copy_from_slice(&tag);
     bytes
+}
+
+/// What is inside a message.
+struct Opened<'a> {
+    header: Header,
+    first: PayloadType,
+    inner: Vec<u8>,
+    key: &'a AeadKey,
 }
 
 /// A message that was changed before it was sealed.
@@ -445,6 +549,12 @@ fn proof<'a>(payloads: &'a [Payload], header: &Header) -> (Vec<&'a Id>, Vec<&'a 
     };
     let auth = |payload: &'a Payload| if let Payload::Auth(auth) = payload { Some(auth) } else { None };
     (payloads.iter().filter_map(id).collect(), payloads.iter().filter_map(auth).collect())
+}
+
+/// Whether a datagram is a message that is sealed as a whole.
+fn is_sealed(datagram: &[u8]) -> bool {
+    let message = Message::decode(datagram);
+    message.is_ok_and(|message| matches!(message.payloads.last(), Some(Payload::Sk(_) | Payload::Skf(_))))
 }
 
 /// Whether `answer` is the response to `request`.

@@ -5,7 +5,7 @@ mod ike;
 pub mod packets;
 mod responder;
 
-use super::steps;
+use super::{certificate, eap, steps};
 
 /// A file name and its content.
 pub type Seed = (&'static str, Vec<u8>);
@@ -22,9 +22,55 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("responder", responder::responder()),
         ("control_socket", control_socket()),
         ("initiator", responder::responder()),
+        ("certificate", certificate()),
+        ("eap", eap()),
         ("config_file", config_file()),
         ("import_file", import_file()),
         ("explain", explain()),
+    ]
+}
+
+fn certificate() -> Vec<Seed> {
+    let of = |kind: u8, parts: &[&[u8]]| [&[kind], parts.concat().as_slice()].concat();
+    let long = |der: &'static [u8]| (der.len() as u16).to_be_bytes();
+    let two = [&long(certificate::GOOD)[..], certificate::GOOD, &long(certificate::BAD), certificate::BAD].concat();
+    let change = [0x40, 0, 0x55];
+    vec![
+        ("good", of(certificate::ALONE, &[certificate::GOOD])),
+        ("revoked", of(certificate::ALONE, &[certificate::BAD])),
+        ("chain", of(certificate::CHAIN, &[&two])),
+        ("list", of(certificate::REVOCATION_LIST, &[certificate::LIST])),
+        ("response_good", of(certificate::RESPONSE, &[certificate::OCSP_GOOD])),
+        ("response_revoked", of(certificate::RESPONSE, &[certificate::OCSP_BAD])),
+        ("changed", of(certificate::ALONE | 8, &[&change])),
+        ("changed_authority", of(certificate::ALONE | 24, &[&change])),
+        ("changed_list", of(certificate::REVOCATION_LIST | 8, &[&change])),
+        ("changed_response", of(certificate::RESPONSE | 8, &[&change])),
+        ("pem", of(certificate::PEM, &[b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"])),
+    ]
+}
+
+fn eap() -> Vec<Seed> {
+    let list = |mode: u8, things: &[(u8, &[u8])]| {
+        let mut bytes = vec![mode];
+        things.iter().for_each(|(what, with)| steps::put(&mut bytes, *what, with));
+        bytes
+    };
+    let deliver = |times| vec![(eap::DELIVER, &[][..]); times];
+    let success: &[u8] = &[3, 1, 0, 4];
+    let mut early = deliver(2);
+    early.push((eap::TO_PEER, success));
+    let mut changed = deliver(1);
+    changed.extend([(eap::CHANGE, &[9, 1][..]), (eap::AGAIN, &[]), (eap::LOSE, &[])]);
+    vec![
+        ("honest", list(0, &deliver(8))),
+        ("asked", list(eap::ASKED, &deliver(10))),
+        ("wrong_password", list(eap::WRONG_PASSWORD, &deliver(8))),
+        ("unknown_user", list(eap::UNKNOWN_USER, &deliver(8))),
+        ("tls", list(eap::TLS | eap::ASKED, &deliver(8))),
+        ("early_success", list(0, &early)),
+        ("changed", list(0, &changed)),
+        ("from_nowhere", list(0, &[(eap::TO_SERVER, &[2, 0, 0, 6, 26, 3][..]), (eap::TO_PEER, &[1, 0, 0, 5, 13])])),
     ]
 }
 

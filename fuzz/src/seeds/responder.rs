@@ -13,6 +13,7 @@ const STRANGER: u8 = 0;
 const DELIVER: u8 = 1;
 const CHANGE: u8 = 2;
 const CHANGE_INSIDE: u8 = 3;
+const IN_PIECES: u8 = CHANGE_INSIDE | 32;
 const FORGE: u8 = 4;
 const FORGE_BACK: u8 = 5;
 const ELAPSE: u8 = 6;
@@ -70,6 +71,28 @@ pub(super) fn responder() -> Vec<Seed> {
     let unknown_notify = [3, 0, 128, PayloadType::NOTIFY.0, 4, 0, 0, 0x9c, 0x40];
     vec![
         ("handshake", list(0, &[(DELIVER, &[])])),
+        // The two messages of IKE_SA_INIT are not sealed and come whole; then each of IKE_AUTH in pieces, some of them
+        // twice, some forged.
+        (
+            "in_pieces",
+            list(
+                0,
+                &[(IN_PIECES, &[]), (IN_PIECES | 8, &[]), (IN_PIECES, &[3, 0, 2, 2, 0]), (IN_PIECES | 8, &[1, 2, 1])],
+            ),
+        ),
+        (
+            "cut_anew",
+            list(
+                0,
+                &[
+                    (IN_PIECES, &[]),
+                    (IN_PIECES | 8, &[]),
+                    (IN_PIECES, &[1, 0, 0, 27, 1]),
+                    (ELAPSE, &[12, 8]),
+                    (DELIVER, &[]),
+                ],
+            ),
+        ),
         ("handshake_with_cookie", list(1, &[(DELIVER, &[])])),
         ("handshake_encapsulated", list(2, &[(DELIVER, &[])])),
         (
