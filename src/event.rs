@@ -78,6 +78,15 @@ reasons! {
         // Policy.
         NoRule, "no-rule", "no rule allows it";
         TunnelDisabled, "tunnel-disabled", "a rule allows it, but its tunnel is disabled";
+        AgreementDraft, "agreement-draft", "its agreement is a draft: it has not been activated";
+        AgreementNotYet, "agreement-not-yet", "the day from which its agreement runs has not come";
+        AgreementExpired, "agreement-expired", "the term of its agreement is over";
+        AgreementSuspended, "agreement-suspended", "its agreement is suspended";
+        AgreementRemediation, "agreement-remediation", "its agreement is suspended: what happened is being mended";
+        AgreementAwaitingAuthorisation, "agreement-awaiting-authorisation", "its agreement is suspended: the other organisation has not authorised the reconnection";
+        AgreementTerminated, "agreement-terminated", "its agreement is terminated";
+        AgreementClock, "agreement-clock", "the clock stands before a time that was seen already, so the dates of its agreement cannot be judged";
+        AgreementStateLost, "agreement-state-lost", "the state of its agreement is lost or damaged, so it may have been suspended";
         WrongDirection, "wrong-direction", "a rule allows this flow, but only the other side may open it";
         BadTcpFlags, "bad-tcp-flags", "this combination of TCP flags is never legal";
         NoConnection, "no-connection", "a TCP segment that belongs to no known connection";
@@ -165,6 +174,7 @@ reasons! {
         AddressRefused, "address-refused", "the peer may not move to this address";
         Fragment, "fragment", "a message fragment does not fit the others";
         HeldDown, "held-down", "the operator has taken the tunnel down";
+        AgreementClosed, "agreement-closed", "the agreement does not allow the tunnel now";
         TimedOut, "timed-out", "the peer did not answer";
         PeerRestarted, "peer-restarted", "the peer has restarted, and proved it";
         PeerError, "peer-error", "the peer answered with an error";
@@ -177,6 +187,33 @@ reasons! {
         UnknownPpk, "unknown-ppk", "the peer uses a postquantum preshared key that is not ours";
         StateNotFound, "state-not-found", "there is no key exchange under way that this one could follow";
         NoLane, "no-lane", "no further child SA with the same selectors is made: one side has fewer lanes than the other, or none";
+    }
+}
+
+impl DropReason {
+    /// Whether the policy says so, whatever the packet itself looks like. Our own side is told then: it should fail at once and
+    /// not wait for a timeout.
+    #[must_use]
+    pub const fn is_of_policy(self) -> bool {
+        matches!(self, Self::NoRule | Self::TunnelDisabled | Self::WrongDirection | Self::NotOurs)
+            || self.is_of_agreement()
+    }
+
+    /// Whether its agreement is why nothing passes.
+    #[must_use]
+    pub const fn is_of_agreement(self) -> bool {
+        matches!(
+            self,
+            Self::AgreementDraft
+                | Self::AgreementNotYet
+                | Self::AgreementExpired
+                | Self::AgreementSuspended
+                | Self::AgreementRemediation
+                | Self::AgreementAwaitingAuthorisation
+                | Self::AgreementTerminated
+                | Self::AgreementClock
+                | Self::AgreementStateLost
+        )
     }
 }
 
@@ -350,6 +387,79 @@ pub enum Event {
         /// How many like it since the last such event.
         count: u64,
     },
+    /// An agreement is in another state, or something in its state was written down.
+    AgreementState {
+        /// Agreement by name.
+        agreement: String,
+        /// From which state.
+        from: &'static str,
+        /// To which.
+        to: &'static str,
+        /// Why.
+        cause: String,
+        /// By whom: `uid 0`, `time`, `file`.
+        by: String,
+    },
+    /// Traffic under an agreement passes from now on, or does not any more.
+    AgreementGate {
+        /// Agreement by name.
+        agreement: String,
+        /// Whether it passes.
+        passes: bool,
+        /// Why not.
+        reason: Option<DropReason>,
+    },
+    /// A day that an agreement's people have to know of comes near.
+    AgreementReminder {
+        /// Agreement by name.
+        agreement: String,
+        /// What happens on that day.
+        matter: AgreementMatter,
+        /// The day.
+        day: String,
+        /// In how many days; negative if it is over.
+        days: i32,
+    },
+    /// What is configured is not what was agreed: a renewal is due.
+    AgreementChanged {
+        /// Agreement by name.
+        agreement: String,
+        /// In which parts.
+        parts: Vec<&'static str>,
+    },
+    /// An agreement was reviewed.
+    AgreementReviewed {
+        /// Agreement by name.
+        agreement: String,
+        /// On which day.
+        date: String,
+        /// What was found, or where it is written down.
+        note: Option<String>,
+        /// By whom.
+        by: String,
+    },
+    /// An agreement has a new term, and what is configured is what was agreed.
+    AgreementRenewed {
+        /// Agreement by name.
+        agreement: String,
+        /// From which day.
+        date: String,
+        /// Until the end of which.
+        last_day: String,
+        /// The other organisation's word for it.
+        authorisation: Option<String>,
+        /// By whom.
+        by: String,
+    },
+    /// The operator says that the highest time that was seen was wrong, and the clock is right.
+    AgreementClockTrusted {
+        /// Agreement by name.
+        agreement: String,
+        /// By what.
+        authorisation: String,
+        /// By whom.
+        by: String,
+    },
     /// The configuration was loaded again.
     Reloaded {
         /// Digest of the active policy.
@@ -360,6 +470,18 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+}
+
+/// What an agreement's people are reminded of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AgreementMatter {
+    /// The end of its term.
+    Expiry,
+    /// Its last day, after notice was given.
+    Termination,
+    /// Its yearly review.
+    Review,
 }
 
 /// Five-tuple of an inner packet, source first. For ICMP the ports are type and code.

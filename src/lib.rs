@@ -2,6 +2,7 @@
 //!
 //! The rooms and the way of a packet and a message through them: `docs/ARCHITECTURE.md`.
 
+pub mod agreement;
 pub mod cli;
 pub mod config;
 pub mod crypto;

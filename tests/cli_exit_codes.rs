@@ -102,7 +102,7 @@ fn a_configuration_that_does_not_load_is_3() {
     let json = portcullis(&["check", "--json", file]);
     assert_eq!(code(&json), 3);
     let answer: Value = serde_json::from_slice(&json.stdout).unwrap();
-    assert_eq!((&answer["holds"], &answer["errors"][0]["line"]), (&false.into(), &23.into()), "{answer}");
+    assert_eq!((&answer["holds"], &answer["errors"][0]["line"]), (&false.into(), &26.into()), "{answer}");
     assert_eq!(code(&portcullis(&["check", "/nonexistent/portcullis.toml"])), 3);
 }
 

@@ -8,43 +8,60 @@ use std::path::Path;
 use serde_json::json;
 
 use super::exit::{Exit, Failure};
-use crate::config::{self, Loaded};
+use crate::config::{self, ConfigError, Loaded};
+use crate::platform::clock;
 use crate::platform::host_check::{self, Finding, Needs};
 use crate::policy::Rule;
 use crate::report;
 
-/// Loads the file, shows what it means, and with `host` looks at this machine too.
-pub(super) fn check(file: &Path, host: bool, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
+/// What else is checked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Also {
+    /// This machine.
+    pub(super) host: bool,
+    /// Every warning is an error.
+    pub(super) strict: bool,
+}
+
+/// Loads the file and shows what it means.
+pub(super) fn check(file: &Path, also: Also, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
     let loaded = match config::load(file) {
         Ok(loaded) => loaded,
-        Err(refused) if json => {
-            let answer = json!({
-                "file": refused.path, "holds": false,
-                "errors": report::check::problems(&refused.errors),
-                "warnings": report::check::problems(&refused.warnings),
-            });
-            writeln!(out, "{answer}")?;
-            return Ok(Exit::Config);
-        }
+        Err(refused) if json => return refuse(&refused, out),
         Err(refused) => return Err(refused.into()),
     };
-    let findings = host.then(|| host_check::check(&needs(&loaded)));
+    let warnings: Vec<_> = loaded.warnings_at(clock::wall()).cloned().collect();
+    if also.strict && !warnings.is_empty() {
+        let refused = ConfigError { path: file.to_owned(), errors: warnings, warnings: Vec::new() };
+        return if json { refuse(&refused, out) } else { Err(refused.into()) };
+    }
+    let findings = also.host.then(|| host_check::check(&needs(&loaded)));
     if json {
-        let mut answer = report::check::json(&loaded);
+        let mut answer = report::check::json(&loaded, &warnings);
         if let Some(findings) = &findings {
             answer["host"] = report::check::host_json(findings);
         }
         writeln!(out, "{answer}")?;
     } else {
-        for warning in &loaded.warnings {
+        for warning in &warnings {
             writeln!(out, "{}", warning.render(super::has_colour(&std::io::stdout())))?;
         }
-        out.write_all(report::check::check(&loaded, report::width()).as_bytes())?;
+        out.write_all(report::check::check(&loaded, warnings.len(), report::width()).as_bytes())?;
         if let Some(findings) = &findings {
             out.write_all(report::check::host(findings, report::width()).as_bytes())?;
         }
     }
     Ok(exit(findings.as_deref().unwrap_or_default()))
+}
+
+fn refuse(refused: &ConfigError, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let answer = json!({
+        "file": refused.path, "holds": false,
+        "errors": report::check::problems(&refused.errors),
+        "warnings": report::check::problems(&refused.warnings),
+    });
+    writeln!(out, "{answer}")?;
+    Ok(Exit::Config)
 }
 
 fn exit(findings: &[Finding]) -> Exit {

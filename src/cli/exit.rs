@@ -25,7 +25,7 @@ pub enum Exit {
     Privileges = 5,
     /// A known-answer test of the cryptography failed.
     SelfTest = 6,
-    /// Done, but not all of it as asked: the demo's table, something that `import` could not carry over, a device that
+    /// Done, but not all of it as asked: an agreement under which nothing passes, the demo's table, something that `import` could not carry over, a device that
     /// `peer-config` has too few words of.
     Differs = 7,
     /// `check --host` found something missing on this machine.

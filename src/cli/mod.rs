@@ -3,6 +3,7 @@
 //! Every command ends in one [`Exit`]; the table of codes is docs/EXIT-CODES.md. A command that talks to the running
 //! gateway does so over the control socket (`runtime::protocol`), the others need nothing but the configuration file.
 
+mod agreement;
 mod algs;
 mod bench;
 mod check;
@@ -64,7 +65,7 @@ fn run(words: Words, out: &mut dyn Write) -> Result<Exit, Failure> {
     let socket = words.socket;
     match words.command {
         Command::Run { file, keylog } => gateway::run(file, socket, keylog),
-        Command::Check { file, host, json } => check::check(&file, host, json, out),
+        Command::Check { file, host, strict, json } => check::check(&file, check::Also { host, strict }, json, out),
         Command::Status { json } => status::status(socket, json, out),
         Command::Sa { json } => status::sa(socket, json, out),
         Command::Up { name } => status::up(socket, name, out),
@@ -74,6 +75,7 @@ fn run(words: Words, out: &mut dyn Write) -> Result<Exit, Failure> {
             rekey::rekey(socket, &name, wish, out)
         }
         Command::Explain(about) => explain::explain(socket, &about, out),
+        Command::Agreement { command } => agreement::agreement(socket, command, out),
         Command::Reload => status::reload(socket, out),
         Command::Monitor { json } => monitor::monitor(socket, json, out),
         Command::Policy { command: Policy::Explain(question) } => policy::explain(&question, out),

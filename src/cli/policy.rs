@@ -86,7 +86,7 @@ fn answer(loaded: &Loaded, key: &FlowKey) -> Explained {
     let best = if weight(&both[1]) > weight(&both[0]) { both[1] } else { both[0] };
     let (rule, reason) = match best {
         Classified::Allow(allowed) => (Some(allowed.rule), None),
-        Classified::Disabled { rule, .. } => (Some(rule), Some(DropReason::TunnelDisabled)),
+        Classified::Disabled { rule, reason, .. } => (Some(rule), Some(reason)),
         Classified::WrongDirection { rule, .. } => (Some(rule), Some(DropReason::WrongDirection)),
         Classified::NoRule { near, .. } => (near, Some(DropReason::NoRule)),
         Classified::NotOurs => (None, Some(DropReason::NotOurs)),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::agreement::Agreement;
 use super::bench::Bench;
 use crate::config::DEFAULT_FILE;
 
@@ -47,6 +48,9 @@ pub(super) enum Command {
         /// Check this machine too: forwarding, filters, clock.
         #[arg(long)]
         host: bool,
+        /// Take every warning for an error.
+        #[arg(long)]
+        strict: bool,
         /// Print one JSON object.
         #[arg(long)]
         json: bool,
@@ -89,6 +93,12 @@ pub(super) enum Command {
     },
     /// Show the last negotiations of a tunnel, ours against theirs: what differs, why, and the line to change.
     Explain(Negotiation),
+    /// Show how the agreements stand, and activate, review, renew, suspend, resume or terminate one.
+    Agreement {
+        /// What to do.
+        #[command(subcommand)]
+        command: Agreement,
+    },
     /// Load the configuration again; an invalid file leaves everything as it is.
     Reload,
     /// Show what happens, as it happens, until Ctrl-C.

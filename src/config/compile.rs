@@ -76,6 +76,7 @@ pub(super) fn compile(path: &Path, checked: Checked, previous: Option<&Loaded>) 
         ike: Arc::new(Config { tunnels: configs, cookie_threshold: None, puzzles }),
         policy: Arc::new(policy),
         warnings: Vec::new(),
+        dated: Vec::new(),
     })
 }
 

@@ -14,6 +14,7 @@ mod redact;
 mod secrets;
 mod section;
 pub mod strength;
+mod subject;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -24,16 +25,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use toml::de::DeTable;
 
+use crate::agreement::Subject;
 use crate::dataplane::offload::Offloads;
 use crate::guard::desired::Protected;
 use crate::ids::TunnelId;
 use crate::ike;
 use crate::policy::Snapshot;
-use problem::Problems;
+use problem::{Dated, Problems};
 use secrets::Sources;
 
+pub use crate::agreement::{Basis, Record as Agreement};
 pub use place::Places;
 pub use problem::{ConfigError, Problem};
 
@@ -60,6 +64,8 @@ pub struct Loaded {
     pub policy: Arc<Snapshot>,
     /// What loads, but should be looked at.
     pub warnings: Vec<Problem>,
+    /// What should be looked at on some days.
+    dated: Vec<Dated>,
 }
 
 impl Loaded {
@@ -76,6 +82,17 @@ impl Loaded {
             }
         }
         protected.into_values().collect()
+    }
+
+    /// The warnings of this moment: all that do not depend on the day, and those that do and count now.
+    pub fn warnings_at(&self, now: Timestamp) -> impl Iterator<Item = &Problem> {
+        self.warnings.iter().chain(self.dated.iter().filter_map(move |dated| dated.at(now)))
+    }
+
+    /// The agreements with what is configured under each: what a ledger of their states is opened for.
+    #[must_use]
+    pub fn subjects(&self) -> Vec<Subject> {
+        subject::subjects(self)
     }
 
     /// The agreement of a tunnel.
@@ -102,42 +119,6 @@ pub struct GatewaySettings {
     pub puzzles: bool,
     /// Threads that move packets.
     pub workers: u16,
-}
-
-/// `[agreement.NAME]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Agreement {
-    /// Its name.
-    pub name: String,
-    /// Whether it is of kind `lab`: not a real agreement, for demonstrations and tests.
-    pub lab: bool,
-    /// Title of the document.
-    pub document: Option<String>,
-    /// The other organisation.
-    pub organisation: Option<String>,
-    /// What its term is counted from.
-    pub basis: Option<Basis>,
-    /// The day from which its term runs.
-    pub date: Option<jiff::civil::Date>,
-    /// Its term in years.
-    pub years: Option<u8>,
-}
-
-impl Agreement {
-    /// The kind as it is stamped on status lines and events.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        if self.lab { "lab" } else { "agreement" }
-    }
-}
-
-/// What the term of an agreement is counted from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Basis {
-    /// The date of the acknowledgement e-mail (CBP §4).
-    Acknowledgement,
-    /// The date of the last signature.
-    LatestSignature,
 }
 
 /// `[tunnel.NAME]` as people see it; what the endpoint needs is in [`ike::config::TunnelConfig`].
@@ -266,9 +247,9 @@ fn parse(path: &Path, text: &str, sources: Sources, previous: Option<&Loaded>) -
     if let Some(Err(error)) = &loaded {
         problems.error(&(0..0), error.to_string(), "in this file").mend("change the rules that are named");
     }
-    let warnings = problems.finish(path, shown)?;
+    let (warnings, dated) = problems.finish(path, shown)?;
     match loaded {
-        Some(Ok(loaded)) => Ok(Loaded { warnings, ..loaded }),
+        Some(Ok(loaded)) => Ok(Loaded { warnings, dated, ..loaded }),
         _ => unreachable!("what was not compiled has left a problem behind"),
     }
 }

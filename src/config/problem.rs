@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
 
 /// Nobody mends more errors than this at once.
@@ -160,11 +161,37 @@ impl Diagnostic for ConfigError {
     }
 }
 
+/// When a warning counts that depends on the day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    Before(Timestamp),
+    From(Timestamp),
+}
+
+/// A warning that is one on some days and not on others.
+#[derive(Clone, Debug)]
+pub(super) struct Dated {
+    when: When,
+    problem: Problem,
+}
+
+impl Dated {
+    /// The warning, if it is one at this moment.
+    pub(super) fn at(&self, now: Timestamp) -> Option<&Problem> {
+        let counts = match self.when {
+            When::Before(moment) => now < moment,
+            When::From(moment) => now >= moment,
+        };
+        counts.then_some(&self.problem)
+    }
+}
+
 /// Problems while they are being collected.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
+    dated: Vec<(When, Problem)>,
 }
 
 impl Problems {
@@ -176,6 +203,22 @@ impl Problems {
     /// Notes a warning.
     pub(super) fn warning(&mut self, span: &Span, message: impl Into<String>, label: impl Into<String>) -> Noted<'_> {
         Self::note(&mut self.warnings, Severity::Warning, span, message.into(), label.into())
+    }
+
+    /// Notes a warning that is one before this moment.
+    pub(super) fn warning_before(&mut self, moment: Timestamp, span: &Span, message: String, label: &str) -> Noted<'_> {
+        self.note_dated(When::Before(moment), span, message, label)
+    }
+
+    /// Notes a warning that is one from this moment on.
+    pub(super) fn warning_from(&mut self, moment: Timestamp, span: &Span, message: String, label: &str) -> Noted<'_> {
+        self.note_dated(When::From(moment), span, message, label)
+    }
+
+    fn note_dated(&mut self, when: When, span: &Span, message: String, label: &str) -> Noted<'_> {
+        let labels = vec![(span.clone(), label.to_owned())];
+        self.dated.push((when, Problem { message, severity: Severity::Warning, labels, help: None, source: None }));
+        Noted(&mut self.dated.last_mut().expect("one was pushed in the line above").1)
     }
 
     fn note<'a>(
@@ -199,8 +242,9 @@ impl Problems {
         self.errors.is_empty()
     }
 
-    /// Gives every problem its text, in the order of the file: the warnings if there is no error, else the refusal.
-    pub(super) fn finish(mut self, path: &Path, shown: String) -> Result<Vec<Problem>, ConfigError> {
+    /// Gives every problem its text, in the order of the file: the warnings if there is no error, with those that depend on the
+    /// day beside them; else the refusal.
+    pub(super) fn finish(mut self, path: &Path, shown: String) -> Result<(Vec<Problem>, Vec<Dated>), ConfigError> {
         let source = Arc::new(NamedSource::new(path.display().to_string(), shown));
         for list in [&mut self.errors, &mut self.warnings] {
             list.sort_by_key(|problem| problem.labels.first().map_or(0, |(span, _)| span.start));
@@ -209,7 +253,11 @@ impl Problems {
             }
         }
         if self.errors.is_empty() {
-            return Ok(self.warnings);
+            let dated = self.dated.into_iter().map(|(when, mut problem)| {
+                problem.source = Some(Arc::clone(&source));
+                Dated { when, problem }
+            });
+            return Ok((self.warnings, dated.collect()));
         }
         Err(ConfigError { path: path.to_owned(), errors: self.errors, warnings: self.warnings })
     }

@@ -11,6 +11,7 @@ use toml::de::DeTable;
 
 use super::problem::{Problems, Span};
 use super::section::Section;
+use crate::agreement::Role;
 
 /// A value and its place.
 pub(super) type At<T> = Spanned<T>;
@@ -52,7 +53,19 @@ pub(super) struct Agreement {
     pub(super) basis: Option<At<String>>,
     pub(super) date: Option<At<Date>>,
     pub(super) years: Option<At<i64>>,
+    pub(super) document_digest: Option<At<String>>,
+    pub(super) classification: Option<At<String>>,
+    pub(super) contacts: Option<At<Contacts>>,
+    pub(super) zone: Option<At<String>>,
+    pub(super) grace_days: Option<At<i64>>,
+    pub(super) reviewed: Option<At<Date>>,
+    pub(super) termination: Option<At<Date>>,
+    pub(super) activation: Option<At<String>>,
 }
+
+/// `[agreement.NAME.contacts]`: whoever is named, by role.
+#[derive(Debug)]
+pub(super) struct Contacts(pub(super) Vec<(Role, At<String>)>);
 
 #[derive(Debug)]
 pub(super) struct Tunnel {
@@ -212,7 +225,21 @@ fn read_agreement(section: &mut Section<'_, '_>) -> Agreement {
         basis: section.string("basis"),
         date: section.date("date"),
         years: section.integer("years"),
+        document_digest: section.string("document_digest"),
+        classification: section.string("classification"),
+        contacts: section
+            .table("contacts")
+            .map(|(table, span)| At::new(span.clone(), section.inside(table, span, "contacts", read_contacts))),
+        zone: section.string("zone"),
+        grace_days: section.integer("grace_days"),
+        reviewed: section.date("reviewed"),
+        termination: section.date("termination"),
+        activation: section.string("activation"),
     }
+}
+
+fn read_contacts(section: &mut Section<'_, '_>) -> Contacts {
+    Contacts(Role::ALL.into_iter().filter_map(|role| Some((role, section.string(role.as_str())?))).collect())
 }
 
 fn read_tunnel(section: &mut Section<'_, '_>) -> Tunnel {

@@ -15,9 +15,12 @@ use super::limits;
 use super::retransmit::jitter;
 use super::timer::earlier;
 use crate::entropy::Entropy;
-use crate::event::IkeReason;
+use crate::event::{DropReason, IkeReason};
 use crate::ids::ShapeId;
 use crate::time::Instant;
+
+/// Why a tunnel is held.
+const TAKEN_DOWN: &str = "taken down by the operator";
 
 /// What is wanted of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +85,8 @@ pub struct Connection {
     /// Where the peer is.
     pub heads: Heads,
     goal: Goal,
+    /// Its agreement does not hold now: whatever is wanted of it, it stays down, and the peer is refused too.
+    closed: Option<DropReason>,
     retry: Backoff,
     children: BTreeMap<ShapeId, Backoff>,
     asked: Vec<ShapeId>,
@@ -120,6 +125,7 @@ impl Connection {
             addresses: Vec::new(),
             heads: Heads::default(),
             goal: Goal::of(config.start),
+            closed: None,
             config,
             retry: Backoff::default(),
             children: BTreeMap::new(),
@@ -164,17 +170,41 @@ impl Connection {
     pub fn down(&mut self) {
         self.goal = Goal::Held;
         self.asked.clear();
-        self.why = Some("taken down by the operator".to_owned());
+        self.why = Some(TAKEN_DOWN.to_owned());
+    }
+
+    /// Its agreement holds, or does not; whether that is news. What was wanted of the tunnel is wanted again once it holds.
+    pub fn gate(&mut self, closed: Option<DropReason>) -> bool {
+        if self.closed == closed {
+            return false;
+        }
+        self.closed = closed;
+        self.asked.clear();
+        self.at_once();
+        let held = self.goal == Goal::Held && self.config.start != Start::Disabled;
+        self.why = match closed {
+            Some(reason) => Some(reason.sentence().to_owned()),
+            None => held.then(|| TAKEN_DOWN.to_owned()),
+        };
+        true
+    }
+
+    /// Why its agreement does not hold now.
+    pub fn closed(&self) -> Option<DropReason> {
+        self.closed
     }
 
     /// Whether the peer may open it.
     pub fn accepts(&self) -> bool {
-        self.goal != Goal::Held
+        self.goal != Goal::Held && self.closed.is_none()
     }
 
     /// A packet that a rule allows has no SA. Packets do not open a `manual` tunnel nor one that is held down, but `up`
     /// a child SA that is missing is made.
     pub fn demand(&mut self, shape: ShapeId, up: bool) {
+        if self.closed.is_some() {
+            return;
+        }
         match self.goal {
             Goal::Idle if up || self.config.start == Start::OnDemand => self.goal = Goal::Demand,
             Goal::Idle | Goal::Held => return,
@@ -193,7 +223,10 @@ impl Connection {
     fn is_wanted(&self) -> bool {
         // A peer that proves itself by EAP is the one to open.
         let is_ours = !self.config.peer_auth.is_eap();
-        is_ours && matches!(self.goal, Goal::Up | Goal::Demand) && !self.config.children.is_empty()
+        is_ours
+            && self.closed.is_none()
+            && matches!(self.goal, Goal::Up | Goal::Demand)
+            && !self.config.children.is_empty()
     }
 
     /// The child SAs that ought to be there, what a packet asked for first.
@@ -280,7 +313,7 @@ impl Connection {
 
     /// An IKE SA that was up has ended, `silent` if the peer did not answer any more.
     pub fn lost(&mut self, now: Instant, why: &str, silent: bool, entropy: &mut dyn Entropy) {
-        if self.goal != Goal::Held {
+        if self.goal != Goal::Held && self.closed.is_none() {
             self.why = Some(why.to_owned());
         }
         for backoff in self.children.values_mut() {
@@ -353,6 +386,7 @@ impl Connection {
     /// For `status`: the word for a tunnel that is not up, and the time of the next attempt.
     pub fn idle_state(&self) -> (&'static str, Option<Instant>) {
         match self.goal {
+            _ if self.closed.is_some() => ("closed", None),
             Goal::Up | Goal::Demand => ("waiting", self.retry.not_before),
             Goal::Idle if self.config.start == Start::OnDemand => ("on-demand", None),
             Goal::Held if self.config.start == Start::Disabled => ("disabled", None),

@@ -19,7 +19,7 @@ pub struct TunnelStatus {
     pub id: TunnelId,
     /// Its name.
     pub name: String,
-    /// `up`, `connecting`, `waiting` (for a retry), `on-demand`, `down`, `disabled`.
+    /// `up`, `connecting`, `waiting` (for a retry), `on-demand`, `down`, `disabled`, `closed` (by its agreement).
     pub state: &'static str,
     /// Why it is not up: the last failure, in a sentence.
     pub why: Option<String>,

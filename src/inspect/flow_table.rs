@@ -258,7 +258,7 @@ impl Refusal {
         let (reason, tunnel, rule) = match policy.classify(outbound, key) {
             // What could be opened is refused only if it did not open.
             Classified::Allow(allowed) => (DropReason::NoConnection, Some(allowed.tunnel), Some(allowed.rule)),
-            Classified::Disabled { rule, tunnel } => (DropReason::TunnelDisabled, Some(tunnel), Some(rule)),
+            Classified::Disabled { rule, tunnel, reason } => (reason, Some(tunnel), Some(rule)),
             Classified::WrongDirection { rule, tunnel } => (DropReason::WrongDirection, Some(tunnel), Some(rule)),
             Classified::NoRule { near, tunnel } => (DropReason::NoRule, tunnel, near),
             Classified::NotOurs => (DropReason::NotOurs, None, None),
@@ -328,7 +328,7 @@ impl Case<'_> {
         match reason {
             _ if !self.outbound() || reset || error => Reply::None,
             DropReason::NoConnection => Reply::Reset,
-            DropReason::NoRule | DropReason::WrongDirection | DropReason::TunnelDisabled | DropReason::NotOurs => {
+            reason if reason.is_of_policy() => {
                 // An established connection takes an ICMP error for a passing trouble (RFC 1122 §4.2.3.9).
                 if midstream { Reply::Reset } else { Reply::Unreachable }
             }

@@ -20,6 +20,12 @@ pub fn wall_rfc3339() -> String {
     jiff::Timestamp::now().to_string()
 }
 
+/// The time of day. It may jump: whoever decides by it keeps the highest that it has seen (`agreement`).
+#[must_use]
+pub fn wall() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
 /// The time of day in seconds since 1970, for the dates of certificates. It may jump.
 #[must_use]
 pub fn unix() -> u64 {

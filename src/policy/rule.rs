@@ -189,6 +189,6 @@ pub struct TunnelPolicy {
     pub selectors: SelectorMode,
     /// How many child SAs each pair of selectors has (RFC 9611); at least 1.
     pub lanes: u8,
-    /// Whether its rules let anything through; a suspended agreement turns this off.
+    /// Whether the file lets its rules let anything through.
     pub enabled: bool,
 }

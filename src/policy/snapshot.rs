@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
@@ -10,27 +11,30 @@ use sha2::{Digest, Sha256};
 use super::classifier::{Classifier, Entry, Opening, masked, opened_port};
 use super::rule::{Rule, Service, TunnelPolicy};
 use super::shape::{self, Shape, ShapeNumbers};
-use crate::event::FlowKey;
+use crate::event::{DropReason, FlowKey};
 use crate::ids::{RuleId, ShapeId, TunnelId};
 use crate::wire::{ipv4, ipv6};
 
 /// How many combinations of hosts and ports there may be: some 64 MB of tables.
 const COMBINATIONS: usize = 1 << 18;
 
-/// All rules of the configuration, compiled.
+/// All rules of the configuration, compiled. What is large is shared with the snapshots made from it by
+/// [`gated`](Self::gated).
 #[derive(Debug, Default)]
 pub struct Snapshot {
     generation: u64,
     digest: [u8; 32],
-    rules: Vec<Rule>,
-    rule_by_id: HashMap<RuleId, usize>,
-    tunnels: Vec<TunnelPolicy>,
-    shapes: Vec<Shape>,
+    rules: Arc<[Rule]>,
+    rule_by_id: Arc<HashMap<RuleId, usize>>,
+    tunnels: Arc<[TunnelPolicy]>,
+    shapes: Arc<[Shape]>,
     /// The shapes of lanes above 0, at the place of the number of lane 0's.
-    lane_shapes: Vec<Vec<ShapeId>>,
+    lane_shapes: Arc<[Vec<ShapeId>]>,
     /// How many lanes each tunnel has, by its number.
-    lanes: Vec<u8>,
-    classifier: Classifier,
+    lanes: Arc<[u8]>,
+    classifier: Arc<Classifier>,
+    /// Why nothing passes through a tunnel, by its number: its agreement does not hold now.
+    gates: Box<[Option<DropReason>]>,
 }
 
 /// What a rule says of a flow that it allows.
@@ -51,12 +55,14 @@ pub struct Allowed {
 pub enum Classified {
     /// A rule allows its sender to open it.
     Allow(Allowed),
-    /// A rule would allow it, but its tunnel is disabled.
+    /// A rule would allow it, but its tunnel is disabled, or its agreement does not hold now.
     Disabled {
         /// The rule.
         rule: RuleId,
         /// Its tunnel.
         tunnel: TunnelId,
+        /// Why nothing passes.
+        reason: DropReason,
     },
     /// A rule allows it the other way round.
     WrongDirection {
@@ -157,7 +163,7 @@ impl Snapshot {
         }
         refuse_overlaps(&rules, &combinations)?;
 
-        let mut numbers = ShapeNumbers::after(previous.map_or(&[], |previous| &previous.shapes));
+        let mut numbers = ShapeNumbers::after(previous.map_or(&[], |previous| &*previous.shapes));
         let mut classifier = Classifier::default();
         let mut lane_shapes = Vec::new();
         for Combination { rule, local, remote, protocol, port } in combinations {
@@ -181,16 +187,53 @@ impl Snapshot {
         let mut snapshot = Self {
             generation: previous.map_or(0, |previous| previous.generation).saturating_add(1),
             digest: [0; 32],
-            shapes: numbers.into_shapes(),
-            lane_shapes,
-            lanes: lanes_by_number(&tunnels),
-            rules,
-            rule_by_id,
-            tunnels,
-            classifier,
+            shapes: numbers.into_shapes().into(),
+            lane_shapes: lane_shapes.into(),
+            lanes: lanes_by_number(&tunnels).into(),
+            rules: rules.into(),
+            rule_by_id: rule_by_id.into(),
+            tunnels: tunnels.into(),
+            classifier: classifier.into(),
+            gates: Box::default(),
         };
         snapshot.digest = Sha256::digest(snapshot.canonical_text()).into();
         Ok(snapshot)
+    }
+
+    /// The same rules, under which nothing passes through the tunnels in `closed`, and what could pass through the others does.
+    /// Its generation is the next one: every live flow is judged again.
+    #[must_use]
+    pub fn gated(&self, closed: &BTreeMap<TunnelId, DropReason>) -> Self {
+        let room = closed.keys().last().map_or(0, |last| usize::from(last.0) + 1);
+        let mut gates = vec![None; room].into_boxed_slice();
+        for (tunnel, reason) in closed {
+            if let Some(gate) = gates.get_mut(usize::from(tunnel.0)) {
+                *gate = Some(*reason);
+            }
+        }
+        Self {
+            generation: self.generation.saturating_add(1),
+            digest: self.digest,
+            rules: Arc::clone(&self.rules),
+            rule_by_id: Arc::clone(&self.rule_by_id),
+            tunnels: Arc::clone(&self.tunnels),
+            shapes: Arc::clone(&self.shapes),
+            lane_shapes: Arc::clone(&self.lane_shapes),
+            lanes: Arc::clone(&self.lanes),
+            classifier: Arc::clone(&self.classifier),
+            gates,
+        }
+    }
+
+    /// Why nothing passes through a tunnel, where its agreement does not hold now.
+    #[must_use]
+    pub fn gate(&self, tunnel: TunnelId) -> Option<DropReason> {
+        self.gates.get(usize::from(tunnel.0)).copied().flatten()
+    }
+
+    /// Why nothing passes by an entry of the table.
+    fn shut(&self, entry: &Entry) -> Option<DropReason> {
+        self.gate(entry.allowed.tunnel).or((!entry.enabled).then_some(DropReason::TunnelDisabled))
     }
 
     /// A policy that allows nothing and protects nobody.
@@ -220,10 +263,9 @@ impl Snapshot {
         let opened = opened_port(protocol, key.source_port, key.destination_port);
         if let Some(entry) = opened.and_then(|port| self.classifier.find(&opening(outbound, port))) {
             let Allowed { rule, tunnel, .. } = entry.allowed;
-            return if entry.enabled {
-                Classified::Allow(entry.allowed)
-            } else {
-                Classified::Disabled { rule, tunnel }
+            return match self.shut(entry) {
+                None => Classified::Allow(entry.allowed),
+                Some(reason) => Classified::Disabled { rule, tunnel, reason },
             };
         }
         // The same service on the wrong side, or an answer to something that nobody asked.
@@ -240,10 +282,11 @@ impl Snapshot {
         }
     }
 
-    /// By what right may a flow be open that was opened like this? `None` also if its tunnel is disabled.
+    /// By what right may a flow be open that was opened like this? `None` also if its tunnel is disabled, or its agreement does
+    /// not hold now.
     #[must_use]
     pub fn allows(&self, opening: &Opening) -> Option<Allowed> {
-        self.classifier.find(opening).filter(|entry| entry.enabled).map(|entry| entry.allowed)
+        self.classifier.find(opening).filter(|entry| self.shut(entry).is_none()).map(|entry| entry.allowed)
     }
 
     /// The child SAs that `tunnel` needs, whether it is switched on or not.
@@ -309,11 +352,11 @@ impl Snapshot {
     #[must_use]
     pub fn canonical_text(&self) -> String {
         let mut lines = BTreeSet::new();
-        for tunnel in &self.tunnels {
+        for tunnel in self.tunnels.iter() {
             let state = if tunnel.enabled { "enabled" } else { "disabled" };
             lines.insert(format!("tunnel {:?} selectors {} {state}", tunnel.name, tunnel.selectors.as_str()));
         }
-        for rule in &self.rules {
+        for rule in self.rules.iter() {
             let tunnel = self.tunnel(rule.tunnel).map_or("", |tunnel| &tunnel.name);
             let mut line = format!(
                 "rule {:?} tunnel {tunnel:?} agreement {:?} clause {:?} {} {} ports",

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::FlowKey;
+use crate::event::{DropReason, FlowKey};
 use crate::ids::{RuleId, ShapeId, TunnelId};
 
 const CLIENT: &str = "192.0.2.10";
@@ -225,7 +225,10 @@ fn a_tunnel_that_is_switched_off_allows_nothing_and_still_protects() {
     let rules = vec![rule(1, "mq", &[CLIENT], &[SERVER], Service::Mq)];
     let policy = Snapshot::compile(rules, vec![off], None).unwrap();
     let answer = policy.classify(true, &key(6, CLIENT, 40000, SERVER, 1414));
-    assert_eq!(answer, Classified::Disabled { rule: RuleId(1), tunnel: TunnelId(0) });
+    assert_eq!(
+        answer,
+        Classified::Disabled { rule: RuleId(1), tunnel: TunnelId(0), reason: DropReason::TunnelDisabled }
+    );
     let opening = Opening {
         local: CLIENT.parse().unwrap(),
         remote: SERVER.parse().unwrap(),
@@ -235,6 +238,34 @@ fn a_tunnel_that_is_switched_off_allows_nothing_and_still_protects() {
     };
     assert_eq!(policy.allows(&opening), None);
     assert_eq!(policy.shapes(TunnelId(0)).len(), 1);
+}
+
+#[test]
+fn a_gate_closes_one_tunnel_with_its_reason_and_opens_again() {
+    let rules = vec![
+        rule(1, "mq", &[CLIENT], &[SERVER], Service::Mq),
+        Rule { tunnel: TunnelId(1), ..rule(2, "files", &[CLIENT], &[SERVER], Service::Sftp) },
+    ];
+    let open = compile(rules).unwrap();
+    let closed = open.gated(&[(TunnelId(1), DropReason::AgreementSuspended)].into());
+    let ask = |policy: &Snapshot, port| policy.classify(true, &key(6, CLIENT, 40000, SERVER, port));
+    let opening = |port| Opening {
+        local: CLIENT.parse().unwrap(),
+        remote: SERVER.parse().unwrap(),
+        opener_is_local: true,
+        protocol: 6,
+        port,
+    };
+    let refused = Classified::Disabled { rule: RuleId(2), tunnel: TunnelId(1), reason: DropReason::AgreementSuspended };
+    assert_eq!(ask(&closed, 22), refused);
+    assert_eq!((closed.allows(&opening(22)), closed.gate(TunnelId(1))), (None, Some(DropReason::AgreementSuspended)));
+    assert_eq!((ask(&closed, 1414), closed.gate(TunnelId(0))), (ask(&open, 1414), None));
+    assert!(closed.allows(&opening(1414)).is_some());
+    // Every live flow is judged again, and the rules are the same.
+    assert_eq!((closed.generation(), closed.digest()), (open.generation() + 1, open.digest()));
+    assert_eq!(closed.shapes(TunnelId(1)), open.shapes(TunnelId(1)));
+    let again = closed.gated(&[].into());
+    assert_eq!((ask(&again, 22), again.generation()), (ask(&open, 22), open.generation() + 2));
 }
 
 #[test]

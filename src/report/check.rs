@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::table::{pairs, table};
+use crate::agreement::Record;
 use crate::config::{Loaded, Problem, TunnelInfo, identity, strength};
 use crate::crypto::certificate::Revocation;
 use crate::ike::config::{LocalAuth, PeerAuth, Start, TunnelConfig};
@@ -14,15 +15,19 @@ use crate::policy::{Rule, Service};
 
 /// What the file means. Warnings are rendered by themselves, with their lines of the file.
 #[must_use]
-pub fn check(loaded: &Loaded, width: usize) -> String {
+pub fn check(loaded: &Loaded, warnings: usize, width: usize) -> String {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let mut out = format!(
         "{} holds: {}, {}, {}\n",
         loaded.path.display(),
         count(loaded.tunnels.len(), "tunnel"),
         count(loaded.policy.rules().len(), "rule"),
-        count(loaded.warnings.len(), "warning"),
+        count(warnings, "warning"),
     );
+    for record in loaded.agreements.iter().filter(|record| !record.lab) {
+        let _ = writeln!(out, "\nagreement {}", record.name);
+        out.push_str(&pairs(&agreement(record)));
+    }
     for (info, tunnel) in loaded.tunnels.iter().zip(&loaded.ike.tunnels) {
         let lab = if tunnel.lab { " (lab)" } else { "" };
         let _ = writeln!(out, "\ntunnel {}, agreement {}{lab}", info.name, info.agreement);
@@ -42,6 +47,23 @@ pub fn check(loaded: &Loaded, width: usize) -> String {
         let _ = write!(out, "\n{rules}everything else is refused, in both directions\n");
     }
     out
+}
+
+/// What is written down of an agreement.
+fn agreement(record: &Record) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    rows.extend(record.document.clone().map(|title| ("document", title)));
+    rows.extend(record.organisation.clone().map(|organisation| ("organisation", organisation)));
+    if let Some(term) = record.term() {
+        let grace =
+            if term.grace_days == 0 { String::new() } else { format!(", then {} days of grace", term.grace_days) };
+        let years = format!("{} years from {}", term.years, term.date);
+        rows.push(("term", format!("{years}, through the end of {} in {}{grace}", term.last_day(), term.zone)));
+    }
+    rows.extend(record.termination.map(|day| ("last day", format!("{day}: notice has been given"))));
+    rows.extend(record.classification.map(|class| ("classification", class.as_str().to_owned())));
+    rows.extend(record.contacts.iter().map(|(role, contact)| (role.as_str(), contact.clone())));
+    rows
 }
 
 /// The head-ends in order.
@@ -174,7 +196,7 @@ pub fn host_json(findings: &[Finding]) -> Value {
 
 /// What the file means, as JSON.
 #[must_use]
-pub fn json(loaded: &Loaded) -> Value {
+pub fn json(loaded: &Loaded, warnings: &[Problem]) -> Value {
     let tunnels: Vec<_> = loaded
         .tunnels
         .iter()
@@ -210,7 +232,25 @@ pub fn json(loaded: &Loaded) -> Value {
     json!({
         "file": loaded.path, "holds": true, "policy": hex::encode(loaded.policy.digest()),
         "tunnels": tunnels, "rules": rules,
-        "errors": [], "warnings": problems(&loaded.warnings),
+        "agreements": loaded.agreements.iter().map(agreement_json).collect::<Vec<_>>(),
+        "errors": [], "warnings": problems(warnings),
+    })
+}
+
+fn agreement_json(record: &Record) -> Value {
+    let contacts: serde_json::Map<_, _> =
+        record.contacts.iter().map(|(role, text)| (role.as_str().to_owned(), Value::from(text.as_str()))).collect();
+    json!({
+        "name": record.name, "kind": record.kind(), "document": record.document,
+        "document_digest": record.document_digest.map(|digest| digest.to_string()),
+        "organisation": record.organisation, "contacts": contacts,
+        "classification": record.classification.map(|class| class.as_str()),
+        "basis": record.basis.map(|basis| basis.as_str()), "date": record.date.map(|day| day.to_string()),
+        "years": record.years, "zone": record.zone.to_string(), "grace_days": record.grace_days,
+        "last_day": record.term().map(|term| term.last_day().to_string()),
+        "reviewed": record.reviewed.map(|day| day.to_string()),
+        "termination": record.termination.map(|day| day.to_string()),
+        "missing": record.missing().into_iter().map(|(key, _)| key).collect::<Vec<_>>(),
     })
 }
 

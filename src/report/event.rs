@@ -100,6 +100,55 @@ fn known(event: &Value) -> Option<String> {
             let rule = event["rule"].as_str().map(|rule| format!(", near rule {rule}")).unwrap_or_default();
             format!("refused {way} {}: {reason}, {sentence}{rule}{times}", flow(&event["flow"]))
         }
+        "agreement-state" if event["from"] == event["to"] => {
+            format!("agreement {}: {} ({})", field("agreement"), field("cause"), field("by"))
+        }
+        "agreement-state" => format!(
+            "agreement {} goes from {} to {}: {} ({})",
+            field("agreement"),
+            field("from"),
+            field("to"),
+            field("cause"),
+            field("by")
+        ),
+        "agreement-gate" if event["passes"] == true => format!("traffic passes under agreement {}", field("agreement")),
+        "agreement-gate" => {
+            let reason = field("reason");
+            let sentence = DropReason::ALL.iter().find(|r| r.as_str() == reason).map_or("", |r| r.sentence());
+            format!("nothing passes under agreement {}: {reason}, {sentence}", field("agreement"))
+        }
+        "agreement-reminder" => {
+            let what = match event["matter"].as_str()? {
+                "expiry" => "ends its term",
+                "termination" => "has its last day",
+                _ => "is due for its yearly review",
+            };
+            let when = match event["days"].as_i64()? {
+                days if days < 0 => "since".to_owned(),
+                0 => "today,".to_owned(),
+                1 => "tomorrow,".to_owned(),
+                days => format!("in {days} days,"),
+            };
+            format!("agreement {} {what} {when} {}", field("agreement"), field("day"))
+        }
+        "agreement-changed" => {
+            let parts: Vec<_> = event["parts"].as_array()?.iter().filter_map(Value::as_str).collect();
+            format!("agreement {} was made for another {}: a renewal is due", field("agreement"), parts.join(", "))
+        }
+        "agreement-reviewed" => {
+            let note = event["note"].as_str().map(|note| format!(": {note}")).unwrap_or_default();
+            format!("agreement {} was reviewed on {} ({}){note}", field("agreement"), field("date"), field("by"))
+        }
+        "agreement-renewed" => format!(
+            "agreement {} is renewed from {} through the end of {} ({})",
+            field("agreement"),
+            field("date"),
+            field("last_day"),
+            field("by")
+        ),
+        "agreement-clock-trusted" => {
+            format!("the clock is believed again by {} ({})", field("authorisation"), field("by"))
+        }
         "reloaded" => format!("configuration loaded again, policy {}", field("policy")),
         "reload-refused" => format!("configuration refused, the running one stays: {}", field("reason")),
         _ => return None,

@@ -1,5 +1,6 @@
 //! What is printed for people: plain text, aligned, as wide as the terminal. Scripts read `--json` instead.
 
+pub mod agreement;
 pub mod algs;
 pub mod bench;
 pub mod check;

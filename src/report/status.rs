@@ -94,7 +94,7 @@ fn tunnel_row(tunnel: &Value) -> [String; 8] {
     }
     [
         word(&tunnel["name"]),
-        format!("{}{}", word(&tunnel["agreement"]), lab_stamp(tunnel)),
+        format!("{}{}{}", word(&tunnel["agreement"]), lab_stamp(tunnel), standing(tunnel)),
         word(&tunnel["state"]),
         ike["remote"].as_str().or_else(|| tunnel["peer"].as_str()).unwrap_or("-").to_owned(),
         ike["age_s"].as_u64().map_or_else(|| "-".to_owned(), duration),
@@ -107,6 +107,12 @@ fn tunnel_row(tunnel: &Value) -> [String; 8] {
 /// A tunnel under an agreement of kind `lab` must never be taken for a real one.
 pub(super) fn lab_stamp(tunnel: &Value) -> &'static str {
     if tunnel["kind"] == "lab" { " (lab)" } else { "" }
+}
+
+/// How the agreement stands, if that is anything else than in force.
+fn standing(tunnel: &Value) -> String {
+    let state = tunnel["agreement_state"].as_str().filter(|state| *state != "active");
+    state.map(|state| format!(", {state}")).unwrap_or_default()
 }
 
 pub(super) fn word(value: &Value) -> String {

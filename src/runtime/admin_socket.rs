@@ -24,6 +24,8 @@ const REQUEST_TIME: Duration = Duration::from_secs(10);
 /// A request on its way to the control loop, with the way back.
 pub(super) struct Call {
     pub(super) request: Request,
+    /// The user who asks.
+    pub(super) caller: u32,
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
@@ -117,7 +119,7 @@ async fn converse(
             return monitor(&mut read, &mut write, &mut events).await;
         }
         let (answer, answered) = oneshot::channel();
-        if calls.send(Call { request, answer }).await.is_err() {
+        if calls.send(Call { request, caller, answer }).await.is_err() {
             return send(&mut write, &refused("the gateway is shutting down")).await;
         }
         let answer = answered.await.unwrap_or_else(|_| refused("the gateway is shutting down"));

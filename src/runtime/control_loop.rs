@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::RunError;
 use super::admin_socket::{AdminSocket, Call};
+use super::agreements::{self, Agreements};
 use super::crew::Crew;
 use super::host::{self, Host, link_mtus};
 use super::journal::Journal;
@@ -58,6 +59,7 @@ pub(super) struct ControlLoop {
     pub(super) journal: Journal,
     pub(super) stats: Stats,
     pub(super) keylog: Option<KeyLogFiles>,
+    pub(super) agreements: Agreements,
     /// A socket on port 500 that was not read to its end.
     pub(super) more: Option<usize>,
 }
@@ -80,6 +82,7 @@ impl ControlLoop {
         let mut wake_at = self.input(Input::Timeout)?;
         loop {
             let sleep = wake_at.map_or(Duration::MAX, |at| at.since(clock::now()));
+            let until_change = self.agreements.until_change();
             wake_at = tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -94,12 +97,17 @@ impl ControlLoop {
                 }
                 index = any_readable(&ports, self.more) => self.hear_port_500(index, &mut batch)?,
                 Some(call) = waiting.recv() => {
-                    let answer = self.answer(&call.request)?;
+                    let answer = self.answer(&call)?;
                     // A client that hung up wants no answer.
                     let _ = call.answer.send(answer);
                     self.drain()?
                 }
+                () = tokio::time::sleep(until_change) => {
+                    self.pass_time()?;
+                    self.drain()?
+                }
                 _ = round.tick() => {
+                    self.pass_time()?;
                     self.look_after_host()?;
                     self.follow_addresses()?;
                     for tunnel in self.stats.heard_from(&self.loaded) {
@@ -122,7 +130,7 @@ impl ControlLoop {
     }
 
     /// Does what the endpoint says, in order, until it wants to sleep.
-    fn drain(&mut self) -> Result<Option<Instant>, RunError> {
+    pub(super) fn drain(&mut self) -> Result<Option<Instant>, RunError> {
         loop {
             match self.endpoint.poll_output() {
                 Output::Transmit { local, remote, bytes } => {
@@ -200,17 +208,31 @@ impl ControlLoop {
     }
 
     /// What the operator asks for.
-    fn answer(&mut self, request: &Request) -> Result<Answer, RunError> {
+    fn answer(&mut self, call: &Call) -> Result<Answer, RunError> {
         let done = Ok(Answer::Done { ok: true });
-        match request {
+        match &call.request {
             Request::Status {} => {
-                let status = self.stats.status(&self.loaded, &self.endpoint, self.crew.lost());
+                let mut status = self.stats.status(&self.loaded, &self.endpoint, self.crew.lost());
+                self.stamp(&mut status);
                 Ok(Answer::Status(Box::new(status)))
             }
+            Request::Agreements { name } => {
+                let agreements = self.agreements.ledger.reports(name.as_deref());
+                match name {
+                    Some(name) if agreements.is_empty() => {
+                        Ok(Answer::Refused { error: format!("no agreement is called `{name}`") })
+                    }
+                    _ => Ok(Answer::Agreements { agreements }),
+                }
+            }
+            Request::Agreement { name, wish } => self.obey(name, wish, call.caller),
             Request::Up { tunnel } => self.about(tunnel, |this, id| {
                 let mut tunnels = this.loaded.ike.tunnels.iter();
                 if tunnels.any(|tunnel| tunnel.id == id && tunnel.start == Start::Disabled) {
                     return Err(format!("the file disables tunnel `{tunnel}`: change its `start`, then reload"));
+                }
+                if let Some(reason) = this.loaded.policy.gate(id) {
+                    return Err(format!("tunnel `{tunnel}` stays down: {}", reason.sentence()));
                 }
                 Ok(Input::Up(id))
             }),
@@ -285,25 +307,34 @@ impl ControlLoop {
             self.host.protect(&next).map_err(|error| error.to_string())?;
             Ok(next)
         });
-        let next = match attempt {
+        let mut next = match attempt {
             Ok(next) => next,
             Err(reason) => {
                 self.journal.publish(&Event::ReloadRefused { reason: reason.clone() });
                 return Err(reason);
             }
         };
-        for warning in &next.warnings {
+        for warning in next.warnings_at(clock::wall()) {
             tracing::warn!("{}", warning.located(&next.path));
         }
+        let news = self.follow_agreements(&mut next)?;
         self.crew.tell_all(|| Command::Policy(next.policy.clone())).map_err(|error| error.to_string())?;
         for (tunnel, mtu) in link_mtus(&next) {
             self.crew.tell_all(|| Command::LinkMtu(tunnel, mtu)).map_err(|error| error.to_string())?;
         }
+        // What either file closes stays closed until the endpoint knows the new one.
+        let closed = agreements::tunnels(&next, &self.agreements.closed);
+        let either = closed.clone().into_iter().chain(news.before).collect();
+        self.endpoint.gate(clock::now(), either);
         self.endpoint.reload(clock::now(), next.ike.clone());
+        self.endpoint.gate(clock::now(), closed);
         self.journal.follow(&next);
         let policy = hex::encode(next.policy.digest());
         self.loaded = next;
         self.journal.publish(&Event::Reloaded { policy });
+        for event in &news.events {
+            self.journal.publish(event);
+        }
         Ok(())
     }
 
@@ -360,6 +391,8 @@ impl ControlLoop {
                 () = tokio::time::sleep(sleep) => self.input(Input::Timeout)?,
             };
         }
+        // What was seen of time; a refusal has been logged.
+        let _ = self.agreements.write(true);
         Ok(self.crew.stop()?)
     }
 }

@@ -17,13 +17,18 @@ const BACKLOG: usize = 4096;
 pub(super) struct Journal {
     listeners: broadcast::Sender<Arc<str>>,
     agreements: HashMap<String, (String, &'static str)>,
+    kinds: HashMap<String, &'static str>,
     policy: String,
 }
 
 impl Journal {
     pub(super) fn new(loaded: &Loaded) -> Self {
-        let mut journal =
-            Self { listeners: broadcast::channel(BACKLOG).0, agreements: HashMap::new(), policy: String::new() };
+        let mut journal = Self {
+            listeners: broadcast::channel(BACKLOG).0,
+            agreements: HashMap::new(),
+            kinds: HashMap::new(),
+            policy: String::new(),
+        };
         journal.follow(loaded);
         journal
     }
@@ -32,6 +37,7 @@ impl Journal {
     pub(super) fn follow(&mut self, loaded: &Loaded) {
         self.agreements =
             loaded.tunnels.iter().map(|info| (info.name.clone(), (info.agreement.clone(), info.kind))).collect();
+        self.kinds = loaded.agreements.iter().map(|of| (of.name.clone(), of.kind())).collect();
         self.policy = hex::encode(loaded.policy.digest());
     }
 
@@ -54,6 +60,10 @@ impl Journal {
         {
             value.insert("agreement".into(), agreement.into());
             value.insert("kind".into(), kind.into());
+        } else if let Some(kind) =
+            value.get("agreement").and_then(Value::as_str).and_then(|name| self.kinds.get(name)).copied()
+        {
+            value.insert("kind".into(), kind.into());
         }
         value.insert("policy".into(), self.policy.clone().into());
         value.insert("time".into(), clock::wall_rfc3339().into());
@@ -63,6 +73,11 @@ impl Journal {
             | Event::Refused { .. }
             | Event::IkeRefused { .. }
             | Event::IkeDown { .. }
+            | Event::AgreementState { .. }
+            | Event::AgreementGate { passes: false, .. }
+            | Event::AgreementReminder { .. }
+            | Event::AgreementChanged { .. }
+            | Event::AgreementClockTrusted { .. }
             | Event::ReloadRefused { .. } => tracing::warn!(target: "event", "{line}"),
             _ => tracing::info!(target: "event", "{line}"),
         }

@@ -3,8 +3,10 @@
 //! `run` is the walk of a start: self-test, configuration, barrier, TUN, sockets, worker, control loop.
 
 mod admin_socket;
+mod agreements;
 mod control_loop;
 mod crew;
+mod gates;
 mod host;
 mod journal;
 mod keylog;
@@ -19,8 +21,10 @@ mod worker;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use admin_socket::{MAX_LINE, parse_request};
+pub use agreements::{OfflineError, offline_reports, offline_wish};
 
 use crate::config::{self, ConfigError};
 use crate::crypto::aead::Provider;
@@ -31,8 +35,8 @@ use crate::dataplane::pipeline::{Pipeline, PipelineConfig};
 use crate::entropy::Entropy;
 use crate::ike::endpoint::Endpoint;
 use crate::platform::entropy::OsEntropy;
-use crate::platform::privileges;
 use crate::platform::tun::Tun;
+use crate::platform::{clock, privileges};
 
 /// Flows at a time.
 const FLOWS: usize = 65_536;
@@ -80,14 +84,20 @@ impl RunError {
 pub fn run(options: Options) -> Result<(), RunError> {
     let passed = self_test::run()?;
     tracing::info!(algorithms = passed.len(), "self-test passed");
-    let loaded = config::load(&options.file)?;
-    for warning in &loaded.warnings {
+    let mut loaded = config::load(&options.file)?;
+    for warning in loaded.warnings_at(clock::wall()) {
         tracing::warn!("{}", warning.located(&loaded.path));
     }
     let socket = options.socket.unwrap_or_else(|| loaded.gateway.control_socket.clone());
     privileges::check()?;
     privileges::protect_memory().map_err(RunError::io("process limits"))?;
     let _state = state_dir::StateDir::open(&loaded.gateway.state_dir).map_err(RunError::io("state_dir"))?;
+    let mut news = Vec::new();
+    let agreements = agreements::Agreements::open(&loaded.gateway.state_dir, loaded.subjects(), &mut news);
+    let agreements = agreements.map_err(RunError::io("state_dir"))?;
+    let closed = agreements::tunnels(&loaded, &agreements.closed);
+    // Before the first packet.
+    loaded.policy = Arc::new(loaded.policy.gated(&closed));
     let keylog = match &options.keylog {
         Some(folder) => {
             tracing::warn!(
@@ -140,7 +150,12 @@ pub fn run(options: Options) -> Result<(), RunError> {
         let mut endpoint = Endpoint::new(loaded.ike.clone(), Box::new(OsEntropy), keylog.is_some());
         let secret = state_dir::StateDir::secret(&loaded.gateway.state_dir, "crash-detection", &mut OsEntropy);
         endpoint.remember_by(secret.map_err(RunError::io("state_dir"))?);
+        endpoint.set_time_of_day(clock::unix());
+        endpoint.gate(clock::now(), closed);
         let journal = journal::Journal::new(&loaded);
+        for event in news.iter().chain(&gates::gates(&BTreeMap::new(), &agreements.closed)) {
+            journal.publish(event);
+        }
         tracing::info!(tunnels = loaded.tunnels.len(), rules = loaded.policy.rules().len(), "gateway runs");
         control_loop::ControlLoop {
             file: options.file,
@@ -154,6 +169,7 @@ pub fn run(options: Options) -> Result<(), RunError> {
             journal,
             stats,
             keylog,
+            agreements,
             more: None,
         }
         .run(admin)

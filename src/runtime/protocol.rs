@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::agreement::{Report, Wish};
 use crate::ike::account::Explained;
 
 /// A request, one line. A variant that says nothing has braces all the same: in one without, `serde` passes over fields
@@ -39,6 +40,19 @@ pub enum Request {
         /// Its name.
         tunnel: String,
     },
+    /// How the agreements stand.
+    Agreements {
+        /// Only the one of this name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// Do something to an agreement.
+    Agreement {
+        /// Its name.
+        name: String,
+        /// What.
+        wish: Wish,
+    },
     /// Load the configuration file again.
     Reload {},
     /// Events from now on, one a line, until the client hangs up.
@@ -58,6 +72,11 @@ pub enum Answer {
     Status(Box<Status>),
     /// `Explain`.
     Explained(Box<Explained>),
+    /// `Agreements`, and `Agreement` once it is done.
+    Agreements {
+        /// In the order of the file.
+        agreements: Vec<Report>,
+    },
     /// Done.
     Done {
         /// Always true.

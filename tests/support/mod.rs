@@ -15,10 +15,13 @@ control_socket = "/run/portcullis/control.sock"
 
 [agreement.cbp]
 document = "CBP Interconnection Security Agreement"
+document_digest = "sha256:9f2c4d1e8b7a60535c1d2e3f405162738495a6b7c8d9eafb0c1d2e3f40516273"
 organisation = "Example Brokers"
+classification = "sensitive-but-unclassified"
 basis = "acknowledgement"        # or "latest-signature"
 date = 2025-03-01
 years = 3
+contacts = { authorising-official = "J. Doe", system-owner = "J. Doe", security-officer = "R. Roe", security-manager = "R. Roe", primary = "vpn@example.com" }
 
 [tunnel.cbp]
 agreement = "cbp"

@@ -125,6 +125,9 @@ impl Endpoint {
             return Err(Refusal::silent(IkeReason::UnknownPeer));
         };
         let tunnel = Arc::clone(&connection.config);
+        if connection.closed().is_some() {
+            return Err(Refusal::silent(IkeReason::AgreementClosed));
+        }
         if self.shutting_down || !connection.accepts() {
             return Err(Refusal::silent(IkeReason::HeldDown));
         }

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::entropy::Entropy;
-use crate::event::IkeReason;
+use crate::event::{DropReason, IkeReason};
 use crate::ids::TunnelId;
 use crate::ike::account::{Explained, Ours};
 use crate::ike::api::{Input, Output};
@@ -57,6 +57,8 @@ pub struct Endpoint {
     out: Outbox,
     entropy: Box<dyn Entropy>,
     shutting_down: bool,
+    /// Tunnels whose agreement does not hold now, whether they are configured or not.
+    gates: BTreeMap<TunnelId, DropReason>,
     now: Instant,
     unix_now: u64,
     expiry: Expiry,
@@ -88,6 +90,7 @@ impl Endpoint {
             out: Outbox::new(key_log),
             entropy,
             shutting_down: false,
+            gates: BTreeMap::new(),
             now: Instant::ZERO,
             unix_now: 0,
             expiry: Expiry::default(),
@@ -105,6 +108,26 @@ impl Endpoint {
     /// they learn at once that their IKE SA is gone.
     pub fn remember_by(&mut self, secret: Secret) {
         self.tokens = Some(TokenMaker::new(secret));
+    }
+
+    /// From now on the tunnels in `closed`, and no others, are closed by their agreements: their IKE SAs are deleted, no attempt
+    /// is made, and the peer is refused. A tunnel that is not configured yet is closed when it is. Called before the first `handle`,
+    /// it starts the others.
+    pub fn gate(&mut self, now: Instant, closed: BTreeMap<TunnelId, DropReason>) {
+        self.now = self.now.max(now);
+        self.gates = closed;
+        for id in self.connections.keys().copied().collect::<Vec<_>>() {
+            let gate = self.gates.get(&id).copied();
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            if !connection.gate(gate) {
+                continue;
+            }
+            match gate {
+                Some(reason) => self.close_tunnel(id, reason.sentence()),
+                None => self.agenda.set(Owner::Connection(id), Some(self.now)),
+            }
+        }
+        self.keep_time();
     }
 
     /// Takes over a changed configuration: tunnels that are gone or changed in what was negotiated are deleted, new
@@ -139,7 +162,8 @@ impl Endpoint {
         }
         for (id, new) in wanted {
             if let std::collections::btree_map::Entry::Vacant(e) = self.connections.entry(id) {
-                e.insert(Connection::new(new));
+                let gate = self.gates.get(&id).copied();
+                e.insert(Connection::new(new)).gate(gate);
                 self.tend(id);
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::pair::*;
 use crate::entropy::SeededEntropy;
-use crate::event::IkeReason;
+use crate::event::{DropReason, IkeReason};
 use crate::ids::ShapeId;
 use crate::ike::api::Input;
 use crate::ike::config::{Config, Start};
@@ -102,6 +102,71 @@ fn down_deletes_and_holds_until_up() {
     pair.input(A, Input::Up(TUNNEL));
     pair.run_secs(10);
     pair.assert_up(1);
+}
+
+#[test]
+fn a_closed_agreement_deletes_refuses_both_roles_and_lets_the_tunnel_up_again() {
+    let mut both_start = tunnel(B);
+    both_start.start = Start::Always;
+    let mut pair = Pair::new(tunnel(A), both_start);
+    pair.run_secs(10);
+    pair.assert_up(1);
+    pair.gate(A, Some(DropReason::AgreementSuspended));
+    assert!(pair.sides[A].inbound.is_empty() && pair.sides[A].outbound.is_empty(), "at once");
+    // Whatever is wanted: by a packet, by the operator, by the peer, by a changed file.
+    let handshakes = pair.status(A).handshakes;
+    pair.input(A, Input::Sad(SadEvent::Acquire { tunnel: TUNNEL, shape: ShapeId(0) }));
+    pair.input(A, Input::Up(TUNNEL));
+    pair.run_secs(100);
+    let mut changed = tunnel(A);
+    changed.liveness = Duration::from_secs(20);
+    pair.reload(A, changed);
+    pair.run_secs(100);
+    for side in [A, B] {
+        assert!(pair.sides[side].inbound.is_empty() && pair.sides[side].outbound.is_empty());
+    }
+    let status = pair.status(A);
+    assert_eq!((status.state, status.handshakes), ("closed", handshakes));
+    assert_eq!(status.why.as_deref(), Some(DropReason::AgreementSuspended.sentence()));
+    assert!(pair.refused(A, IkeReason::AgreementClosed) > 0, "B tries, and is refused");
+    // The reason may change, and nothing is opened by that.
+    pair.gate(A, Some(DropReason::AgreementRemediation));
+    pair.run_secs(70);
+    assert_eq!(pair.status(A).why.as_deref(), Some(DropReason::AgreementRemediation.sentence()));
+    assert!(pair.sides[A].inbound.is_empty());
+    pair.gate(A, None);
+    pair.run_secs(10);
+    pair.assert_up(1);
+}
+
+#[test]
+fn an_agreement_that_is_closed_in_the_midst_of_a_handshake_lets_none_come_to_an_end() {
+    // A message takes ten milliseconds.
+    for begun in 0..10 {
+        let mut pair = Pair::new(tunnel(A), tunnel(B));
+        pair.run(Duration::from_millis(begun * 5));
+        for side in [A, B] {
+            pair.gate(side, Some(DropReason::AgreementExpired));
+        }
+        pair.run_secs(300);
+        for side in [A, B] {
+            assert!(pair.sides[side].inbound.is_empty() && pair.sides[side].outbound.is_empty(), "{begun}");
+            assert_eq!(pair.status(side).state, "closed");
+        }
+    }
+}
+
+#[test]
+fn what_the_operator_took_down_stays_down_when_its_agreement_holds_again() {
+    let mut pair = Pair::new(tunnel(A), tunnel(B));
+    pair.run_secs(10);
+    pair.input(A, Input::Down(TUNNEL));
+    pair.gate(A, Some(DropReason::AgreementSuspended));
+    pair.run_secs(70);
+    pair.gate(A, None);
+    pair.run_secs(70);
+    assert_eq!(pair.status(A).state, "down");
+    assert!(pair.sides[A].inbound.is_empty());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::crypto::suite::{Additional, Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
 use crate::entropy::SeededEntropy;
-use crate::event::{Event, IkeReason};
+use crate::event::{DropReason, Event, IkeReason};
 use crate::ids::{ShapeId, TunnelId};
 use crate::ike::api::{Input, KeyLog, Output};
 use crate::ike::config::{
@@ -257,6 +257,13 @@ impl Pair {
     pub(super) fn reload(&mut self, side: usize, tunnel: TunnelConfig) {
         let now = self.now;
         self.sides[side].endpoint.reload(now, config(tunnel));
+        self.drain(side);
+    }
+
+    /// The agreement of one side's tunnel holds, or does not.
+    pub(super) fn gate(&mut self, side: usize, closed: Option<DropReason>) {
+        let now = self.now;
+        self.sides[side].endpoint.gate(now, closed.map(|reason| (TUNNEL, reason)).into_iter().collect());
         self.drain(side);
     }
 
