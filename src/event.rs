@@ -121,6 +121,10 @@ reasons! {
         TlsSuite, "tls-suite", "the server has chosen a cipher suite that the rule does not allow";
         TlsServerName, "tls-server-name", "the client asks for a server name that the rule does not allow, or for none";
         TlsHiddenHello, "tls-hidden-hello", "an encrypted ClientHello hides which server is asked for";
+        // Outside addresses.
+        OutsideSource, "outside-source", "the source is an outside address, which only the gateway gives";
+        NoMapping, "no-mapping", "no host of ours has this port of the outside address";
+        NoOutsidePort, "no-outside-port", "no port of the outside address is free";
         // The machine.
         BadOffload, "bad-offload", "what the kernel says about a packet at the TUN device does not fit the packet";
         SegmentSize, "segment-size", "the packet is to be cut into segments of an impossible size";
@@ -371,6 +375,9 @@ pub enum Event {
         clause: String,
         /// Who talks to whom.
         flow: FlowKey,
+        /// Our end of it behind a translation.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        inside: Option<InsideEnd>,
     },
     /// A packet was refused; one event for a flow, repeats are counted.
     Refused {
@@ -384,6 +391,9 @@ pub enum Event {
         outbound: bool,
         /// Who talks to whom.
         flow: FlowKey,
+        /// Our end of it behind a translation.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        inside: Option<InsideEnd>,
         /// How many like it since the last such event.
         count: u64,
     },
@@ -497,6 +507,15 @@ pub struct FlowKey {
     pub destination: IpAddr,
     /// Destination port.
     pub destination_port: u16,
+}
+
+/// The end of a flow that is a host of ours, where its peers know it by another name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct InsideEnd {
+    /// Its own address.
+    pub address: IpAddr,
+    /// Its own port, or the identifier of its echo requests.
+    pub port: u16,
 }
 
 mod f64_millis {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{Case, EXAMPLE};
+use support::{Case, EXAMPLE, TRANSLATE};
 
 const DOCUMENTATION: &str = include_str!("../docs/CONFIG.md");
 
@@ -21,9 +21,11 @@ fn every_key_is_documented_and_no_other() {
         ("[gateway]\n", "## `[gateway]`", "## `[agreement"),
         ("[agreement.cbp]\n", "## `[agreement.NAME]`", "## `[tunnel"),
         ("[tunnel.cbp]\n", "## `[tunnel.NAME]`", "### Suites"),
-        ("[[rule]]\n", "## `[[rule]]`", "## Warnings"),
+        ("[[rule]]\n", "## `[[rule]]`", "## `[[translate]]`"),
+        ("[[translate]]\n", "## `[[translate]]`", "## Warnings"),
     ] {
-        let text = EXAMPLE.replace(section, &format!("{section}wombat = 1\n"));
+        let example = format!("{EXAMPLE}{TRANSLATE}");
+        let text = example.replace(section, &format!("{section}wombat = 1\n"));
         let refused = Case::new().load(&text).unwrap_err();
         let help = refused.errors[0].mend().expect("a list of keys");
         let mut keys: Vec<&str> = help.trim_start_matches("the keys of this table are ").split(", ").collect();

@@ -1,15 +1,15 @@
 //! From a checked file to what the other rooms take: the endpoint's tunnels, the policy, the names for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::validate::{Checked, Rule, Tunnel};
+use super::validate::{Checked, Rule, Translate, Tunnel};
 use super::{Loaded, TunnelInfo};
 use crate::dataplane::steer::Steering;
 use crate::ids::{RuleId, TunnelId};
 use crate::ike::config::{ChildConfig, Config, Start, TunnelConfig};
-use crate::policy::{self, CompileError, Snapshot, TunnelPolicy};
+use crate::policy::{self, CompileError, Snapshot, Translation, TunnelPolicy};
 
 /// Compiles. What keeps its name keeps its number in `previous`.
 pub(super) fn compile(path: &Path, checked: Checked, previous: Option<&Loaded>) -> Result<Loaded, CompileError> {
@@ -39,7 +39,14 @@ pub(super) fn compile(path: &Path, checked: Checked, previous: Option<&Loaded>) 
             Some(compile_rule(rule, RuleId(id), tunnel, TunnelId(*tunnel_id)))
         })
         .collect();
-    let policy = Snapshot::compile(rules, policies, previous.map(|loaded| &*loaded.policy))?;
+    let translations = checked
+        .translations
+        .into_iter()
+        .filter_map(|Translate { tunnel, inside, outside, inbound }| {
+            Some(Translation { tunnel: TunnelId(*tunnel_ids.get(tunnel)?), inside, outside, inbound })
+        })
+        .collect();
+    let policy = Snapshot::compile(rules, policies, previous.map(|loaded| &*loaded.policy))?.translating(translations);
 
     let steering = Steering::of(checked.gateway.workers);
     let mut infos = Vec::new();
@@ -84,7 +91,8 @@ pub(super) fn compile(path: &Path, checked: Checked, previous: Option<&Loaded>) 
 fn number<'a>(names: impl Iterator<Item = &'a str>, old: Option<impl Iterator<Item = (&'a str, u16)>>) -> Vec<u16> {
     let old: BTreeMap<&str, u16> = old.into_iter().flatten().collect();
     // A number that was in use is not given to another name in the same step, so that counters never change hands.
-    let mut free = (0..=u16::MAX).filter(|id| !old.values().any(|used| used == id));
+    let used: BTreeSet<u16> = old.values().copied().collect();
+    let mut free = (0..=u16::MAX).filter(|id| !used.contains(id));
     names
         .map(|name| match old.get(name) {
             Some(id) => *id,

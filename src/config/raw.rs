@@ -23,6 +23,7 @@ pub(super) struct File {
     pub(super) agreements: Vec<Named<Agreement>>,
     pub(super) tunnels: Vec<Named<Tunnel>>,
     pub(super) rules: Vec<(Span, Rule)>,
+    pub(super) translations: Vec<(Span, Translate)>,
 }
 
 /// `[KIND.NAME]`.
@@ -188,6 +189,15 @@ pub(super) struct Rule {
     pub(super) sni: Option<At<Vec<At<String>>>>,
 }
 
+/// `[[translate]]`.
+#[derive(Debug)]
+pub(super) struct Translate {
+    pub(super) tunnel: Option<At<String>>,
+    pub(super) inside: Option<At<Vec<At<String>>>>,
+    pub(super) outside: Option<At<String>>,
+    pub(super) inbound: Option<At<String>>,
+}
+
 /// Reads the tables of a parsed document. `None` stands for a value that is missing or has been complained of.
 pub(super) fn read(document: &At<DeTable<'_>>, problems: &mut Problems) -> File {
     let mut root = Section::new(document.get_ref(), document.span(), "the file", problems);
@@ -199,8 +209,13 @@ pub(super) fn read(document: &At<DeTable<'_>>, problems: &mut Problems) -> File 
         .into_iter()
         .map(|(table, span)| (span.clone(), root.inside(table, span, "[[rule]]", read_rule)))
         .collect();
+    let translations = root
+        .tables("translate")
+        .into_iter()
+        .map(|(table, span)| (span.clone(), root.inside(table, span, "[[translate]]", read_translate)))
+        .collect();
     root.finish();
-    File { gateway: gateway.unwrap_or_default(), agreements, tunnels, rules }
+    File { gateway: gateway.unwrap_or_default(), agreements, tunnels, rules, translations }
 }
 
 fn read_gateway(section: &mut Section<'_, '_>) -> Gateway {
@@ -346,6 +361,15 @@ fn read_rule(section: &mut Section<'_, '_>) -> Rule {
         tls_versions: section.strings("tls_versions"),
         ciphers: section.strings("ciphers"),
         sni: section.strings("sni"),
+    }
+}
+
+fn read_translate(section: &mut Section<'_, '_>) -> Translate {
+    Translate {
+        tunnel: section.required("tunnel", "the name of a [tunnel.NAME]").string(),
+        inside: section.required("inside", "the hosts of ours that the peer knows under another address").one_or_more(),
+        outside: section.required("outside", "the address that the peer and the rules call them").string(),
+        inbound: section.string("inbound"),
     }
 }
 

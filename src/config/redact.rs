@@ -58,6 +58,7 @@ fn is_inline(content: &str) -> bool {
 /// hold a secret, to the end of the line (of the text, where a multi-line string begins).
 fn spans_of_secrets(text: &str) -> Vec<Span> {
     let lower = text.to_ascii_lowercase();
+    let last_bracket = lower.rfind(']').unwrap_or(0);
     let mut spans = Vec::new();
     let line_end = |from: usize| lower[from..].find('\n').map_or(lower.len(), |at| from + at);
     for scheme in ["hex:", "base64:"] {
@@ -75,14 +76,25 @@ fn spans_of_secrets(text: &str) -> Vec<Span> {
             let Some(value) = trimmed.strip_prefix('=') else { continue };
             let from = lower.len() - value.len();
             let value = value.trim_start();
-            let list = value.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(items, _)| items);
-            let mut items = list.unwrap_or(value).split(|c| c == ',' && list.is_some());
-            if items.all(|item| is_reference(item.trim_start().trim_start_matches(['"', '\'']))) {
+            let refers = |item: &str| is_reference(item.trim_start().trim_start_matches(['"', '\'']));
+            // Only as far into the text as is needed: a file may have a secret on every other line.
+            let list = value.strip_prefix('[').filter(|_| from < last_bracket);
+            if match list.and_then(|rest| rest.split_once(']')) {
+                Some((items, _)) => items.split(',').all(refers),
+                None => refers(value),
+            } {
                 continue;
             }
             let many = value.starts_with("\"\"\"") || value.starts_with("'''");
             spans.push(from..if many { lower.len() } else { line_end(from) });
         }
+    }
+    // Each byte once, however many spans it lies in.
+    spans.sort_unstable_by_key(|span| (span.start, span.end));
+    let mut done = 0;
+    for span in &mut spans {
+        span.start = span.start.max(done);
+        done = done.max(span.end);
     }
     spans
 }

@@ -88,6 +88,8 @@ pub struct Counters {
     pub handed_over: Tally,
     /// Refusals and opened flows that found no room in the table of records.
     pub unrecorded: Tally,
+    /// Ports of outside addresses that stand for a host's own now.
+    pub mappings: Tally,
     offloads: Tally,
 }
 
@@ -141,6 +143,7 @@ impl CounterWriter {
             replies: Tally::default(),
             handed_over: Tally::default(),
             unrecorded: Tally::default(),
+            mappings: Tally::default(),
             offloads: Tally::default(),
         });
         Self { shared, rules, tunnels }
@@ -177,11 +180,13 @@ impl CounterWriter {
     }
 }
 
-/// A longer table of the same rows, for the worker and for the readers.
+/// A longer table of the same rows, for the worker and for the readers. It doubles, so that many rows, made one after the
+/// other, are not copied once for each.
 fn grow(rows: &Rows, at: usize, shared: &ArcSwap<Rows>) -> Arc<Rows> {
-    let mut longer = Rows::with_capacity(at + 1);
+    let len = (at + 1).max(rows.len() * 2);
+    let mut longer = Rows::with_capacity(len);
     longer.extend(rows.iter().cloned());
-    longer.resize_with(at + 1, Arc::default);
+    longer.resize_with(len, Arc::default);
     let longer = Arc::new(longer);
     shared.store(longer.clone());
     longer

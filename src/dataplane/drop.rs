@@ -8,6 +8,7 @@ use ahash::RandomState;
 use crate::event::{DropReason, FlowKey};
 use crate::ids::{RuleId, TunnelId};
 use crate::time::Instant;
+use crate::wire::rewrite::End;
 
 /// Refused flows that are remembered at a time.
 const SLOTS: usize = 1024;
@@ -31,6 +32,8 @@ pub enum Record {
         rule: RuleId,
         /// Who talks to whom.
         flow: FlowKey,
+        /// Our end of it behind a translation.
+        inside: Option<End>,
     },
 }
 
@@ -47,6 +50,8 @@ pub struct Refused {
     pub outbound: bool,
     /// Who talks to whom.
     pub flow: FlowKey,
+    /// Our end of it behind a translation.
+    pub inside: Option<End>,
     /// How many packets since the last record of the same flow and reason.
     pub count: u64,
 }
@@ -106,8 +111,8 @@ impl Records {
     }
 
     /// Notes an opened flow.
-    pub fn opened(&mut self, tunnel: TunnelId, rule: RuleId, flow: FlowKey) {
-        self.push(Record::FlowOpened { tunnel, rule, flow });
+    pub fn opened(&mut self, tunnel: TunnelId, rule: RuleId, flow: FlowKey, inside: Option<End>) {
+        self.push(Record::FlowOpened { tunnel, rule, flow, inside });
     }
 
     /// Tells the repeats that are due.
@@ -162,7 +167,7 @@ mod tests {
             destination: [192, 0, 2, 2].into(),
             destination_port: 23,
         };
-        Refused { tunnel: None, rule: None, reason, outbound: true, flow, count: 1 }
+        Refused { tunnel: None, rule: None, reason, outbound: true, flow, inside: None, count: 1 }
     }
 
     fn records() -> Records {

@@ -264,9 +264,18 @@ impl Pipeline {
 
     /// The worker that a flow belongs to, if it is another one.
     fn owner(&self, packet: &[u8], outbound: bool) -> Option<u16> {
-        let ends = Ends::of(packet, outbound)?;
+        let translations = self.policy.translations();
+        let ends = if translations.is_empty() {
+            Ends::of(packet, outbound)?
+        } else {
+            // An ICMP error goes the other way than what it quotes, and is named by that: whichever end is ours has the name.
+            Ends::named(packet, outbound, |local, remote| translations.outside_name(local, remote))?
+        };
         let tunnel = self.policy.protecting(ends.remote)?;
-        let owner = self.hands.steering.worker(tunnel, ends.lane(self.policy.lanes(tunnel)));
+        // The ports of a shared address are given out by one worker.
+        let lane =
+            if translations.is_shared(ends.local) { 0 } else { ends.lane(self.policy.lanes(tunnel)) };
+        let owner = self.hands.steering.worker(tunnel, lane);
         (owner != self.hands.steering.own()).then_some(owner)
     }
 

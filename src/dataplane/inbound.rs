@@ -23,6 +23,7 @@ use crate::time::Instant;
 use crate::wire::esp::EspHeader;
 use crate::wire::ip::{self, Inner};
 use crate::wire::natt::{self, Natt};
+use crate::wire::rewrite::{Side, rewrite};
 use crate::wire::tcp;
 
 /// No datagram of a tunnel is longer: a jumbo frame, and what ESP adds. The sockets have room for more, for trains.
@@ -87,6 +88,19 @@ impl Parts<'_> {
     fn place(&self, index: usize) -> Range<usize> {
         let packet = &self.packets[index];
         packet.start..packet.start + packet.len
+    }
+
+    /// Each packet of an arrival, in place.
+    fn each(&mut self, arrival: &Arrival, mut act: impl FnMut(&mut [u8])) {
+        let mut at = arrival.first;
+        loop {
+            let place = self.place(at);
+            act(&mut self.slab[place]);
+            if at == arrival.last {
+                return;
+            }
+            at = self.packets[at].next as usize;
+        }
     }
 
     fn bytes(&self, index: usize) -> &[u8] {
@@ -294,15 +308,11 @@ impl Pipeline {
         let syn = inner.tcp().is_some_and(|segment| segment.flags() & tcp::SYN != 0);
         let (old_tos, v6) = (inner.tos(), inner.is_v6());
         if tos != old_tos {
-            let mut at = arrival.first;
-            loop {
-                let place = parts.place(at);
-                ip::set_tos(&mut parts.slab[place], tos);
-                if at == arrival.last {
-                    break;
-                }
-                at = parts.packets[at].next as usize;
-            }
+            parts.each(arrival, |packet| ip::set_tos(packet, tos));
+        }
+        let host = self.translator.inwards(now, &self.policy, tunnel, &parts.slab[place.clone()]).map_err(refusal)?;
+        if let Some(host) = host {
+            parts.each(arrival, |packet| _ = rewrite(packet, Side::Destination, host));
         }
         if syn {
             tcp::clamp_mss(&mut parts.slab[place], mtu::max_segment(self.tunnels.inner_mtu(tunnel), v6));
@@ -311,7 +321,7 @@ impl Pipeline {
         self.counters.rule(pass.rule).count_in(count, bytes);
         self.counters.tunnel(tunnel).count_in(count, bytes);
         if pass.opened {
-            self.opened(tunnel, pass.rule, flow);
+            self.opened(now, tunnel, pass.rule, flow);
         }
         Ok(())
     }

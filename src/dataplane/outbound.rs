@@ -88,6 +88,7 @@ impl Pipeline {
     fn send(&mut self, now: Instant, packet: &mut Packet, slab: &mut [u8]) -> Result<(), Refusal> {
         let place = packet.start..packet.start + packet.len;
         segment::complete(&mut slab[place.clone()], &packet.offload)?;
+        self.outwards(now, &mut slab[place.clone()])?;
         let cleared = self.clear(now, &Inner::parse(&slab[place.clone()])?)?;
         if cleared.syn {
             tcp::clamp_mss(&mut slab[place.clone()], mtu::max_segment(cleared.fits, cleared.v6));
@@ -129,7 +130,8 @@ impl Pipeline {
     /// Whether a train may go, by what its first segment looks like; and the first of its sequence numbers.
     fn clear_train(&mut self, now: Instant, train: &Train, bytes: &mut [u8]) -> Result<(Cleared, u64), Refusal> {
         train.pretend_first(bytes);
-        let leader = bytes.get(..train.longest()).ok_or(DropReason::BadIpHeader)?;
+        let leader = bytes.get_mut(..train.longest()).ok_or(DropReason::BadIpHeader)?;
+        self.outwards(now, leader)?;
         let cleared = self.clear(now, &Inner::parse_leader(leader, train.rest() as u32)?)?;
         let first = self.reserve(now, &cleared, train.count() as u64, train.bytes() as u64)?;
         Ok((cleared, first))
@@ -175,7 +177,7 @@ impl Pipeline {
             }
         };
         if pass.opened {
-            self.opened(pass.tunnel, pass.rule, flow);
+            self.opened(now, pass.tunnel, pass.rule, flow);
         }
         let refusal = |reason| Refusal { reason, tunnel: Some(pass.tunnel), rule: Some(pass.rule), flow: Some(flow) };
 
@@ -227,7 +229,8 @@ impl Pipeline {
     }
 
     fn answer(&mut self, now: Instant, offending: &Inner<'_>, answer: Answer) {
-        if self.replies.answer(now, offending, answer) {
+        if let Some(answer) = self.replies.answer(now, offending, answer) {
+            self.translator.back(answer);
             self.counters.shared().replies.add(1);
         }
     }
@@ -243,13 +246,15 @@ impl Pipeline {
             self.counters.rule(rule).refused.add(count);
         }
         if let Some(flow) = flow {
-            self.records.refused(now, Refused { tunnel, rule, reason, outbound, flow, count });
+            let inside = self.translator.inside_of(now, &self.policy, tunnel, &flow);
+            self.records.refused(now, Refused { tunnel, rule, reason, outbound, flow, inside, count });
         }
     }
 
-    pub(super) fn opened(&mut self, tunnel: TunnelId, rule: RuleId, flow: FlowKey) {
+    pub(super) fn opened(&mut self, now: Instant, tunnel: TunnelId, rule: RuleId, flow: FlowKey) {
         self.counters.rule(rule).flows.add(1);
-        self.records.opened(tunnel, rule, flow);
+        let inside = self.translator.inside_of(now, &self.policy, Some(tunnel), &flow);
+        self.records.opened(tunnel, rule, flow, inside);
     }
 }
 

@@ -33,10 +33,13 @@ impl Default for Way {
 }
 
 impl Way {
-    fn update(&mut self) {
+    /// Whether there is something new to tell.
+    fn update(&mut self) -> bool {
         let inner = inner_mtu(self.path.get(), self.outer, self.shape);
+        let news = inner != self.inner && !self.changed;
         self.changed |= inner != self.inner;
         self.inner = inner;
+        news
     }
 }
 
@@ -44,6 +47,8 @@ impl Way {
 #[derive(Debug, Default)]
 pub struct Tunnels {
     ways: Vec<Way>,
+    /// How many have changed and were not named yet.
+    changed: usize,
 }
 
 impl Tunnels {
@@ -72,7 +77,7 @@ impl Tunnels {
         let way = self.way(child.tunnel);
         way.outer = Outer::of(&child.encapsulation);
         way.shape = PacketShape::of(child.cipher, child.mac);
-        way.update();
+        self.changed += usize::from(way.update());
     }
 
     /// A tunnel's peer is elsewhere: what was learned of the old path is void.
@@ -80,35 +85,39 @@ impl Tunnels {
         let way = self.way(tunnel);
         way.path.forget();
         way.outer = Outer::of(encapsulation);
-        way.update();
+        self.changed += usize::from(way.update());
     }
 
     /// The MTU of our own link.
     pub fn set_link(&mut self, tunnel: TunnelId, mtu: u16) {
         let way = self.way(tunnel);
         way.path.set_link(mtu);
-        way.update();
+        self.changed += usize::from(way.update());
     }
 
     /// A believable report.
     pub fn learn(&mut self, now: Instant, tunnel: TunnelId, mtu: u32, outer: Outer) {
         let way = self.way(tunnel);
         way.path.learn(now, mtu, outer);
-        way.update();
+        self.changed += usize::from(way.update());
     }
 
     /// Forgets old reports.
     pub fn tick(&mut self, now: Instant) {
         for way in &mut self.ways {
             if way.path.tick(now) {
-                way.update();
+                self.changed += usize::from(way.update());
             }
         }
     }
 
     /// A tunnel whose inner MTU has changed since it was last named.
     pub fn poll_change(&mut self) -> Option<TunnelId> {
+        if self.changed == 0 {
+            return None;
+        }
         let at = self.ways.iter().position(|way| way.changed)?;
+        self.changed -= 1;
         self.ways[at].changed = false;
         u16::try_from(at).ok().map(TunnelId)
     }

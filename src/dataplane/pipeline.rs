@@ -22,6 +22,7 @@ use super::offload::Offloads;
 use super::paths::Tunnels;
 use super::replies::Replies;
 use super::sad::Sad;
+use super::translate::Translator;
 use crate::crypto::aead::Provider;
 use crate::esp::limits::Notice;
 use crate::event::DropReason;
@@ -64,6 +65,7 @@ pub struct Pipeline {
     pub(super) coalescing: Coalescing,
     pub(super) growing: Growing,
     pub(super) hands: Hands,
+    pub(super) translator: Translator,
     /// Everything goes by this right: it was judged elsewhere, or this is a measurement.
     pub(super) assumed: Option<Pass>,
     ticked: Instant,
@@ -81,6 +83,7 @@ impl Pipeline {
             sad: Sad::new(&hash),
             tunnels: Tunnels::default(),
             counters: CounterWriter::new(),
+            translator: Translator::new(hash.clone()),
             records: Records::new(hash),
             events: Events::default(),
             held: Held::default(),
@@ -107,6 +110,7 @@ impl Pipeline {
         }
         let one_lane = policy.tunnels().iter().all(|tunnel| tunnel.lanes <= 1);
         self.hands.plain = one_lane && self.hands.steering.is_alone();
+        self.translator.follow(&self.policy, &policy);
         self.policy = policy;
         self.events.reserve(self.sad.len() + self.sad.shapes());
     }
@@ -230,6 +234,7 @@ impl Pipeline {
         self.ticked = now;
         self.flows.sweep(now, SWEEP);
         self.records.tick(now);
+        self.translator.tick(now, &self.counters);
         self.counters.shared().unrecorded.add(self.records.take_unrecorded());
         self.tunnels.tick(now);
         self.counters.drop(DropReason::UnknownSpi, self.held.tick(now));

@@ -63,26 +63,27 @@ impl Default for Replies {
 }
 
 impl Replies {
-    /// Answers `offending`; whether there is an answer.
+    /// Answers `offending`: with the packet, if there is an answer.
     ///
     /// An error comes from the address that the packet was sent to: the gateway may have none that its own side knows,
     /// and the answer concerns that address (hosts take ICMP errors from anywhere).
-    pub fn answer(&mut self, now: Instant, offending: &Inner<'_>, answer: Answer) -> bool {
+    pub fn answer(&mut self, now: Instant, offending: &Inner<'_>, answer: Answer) -> Option<&mut [u8]> {
         let allowed = match answer {
             Answer::Reset => self.resets.take(now),
             Answer::Error(_) => self.errors.take(now),
         };
         if !allowed {
-            return false;
+            return None;
         }
-        let Some(out) = self.batch.vacant() else { return false };
+        let out = self.batch.vacant()?;
         let len = match answer {
             Answer::Reset => tcp::build_reset(out, offending),
             Answer::Error(error) => icmp::build_error(out, offending.destination(), error, offending),
-        };
-        let Some(len) = len else { return false };
+        }?;
         self.batch.push(len, 0, None);
-        true
+        let (packets, slab) = self.batch.parts_mut();
+        let made = packets.last()?;
+        slab.get_mut(made.start..made.start + made.len)
     }
 }
 

@@ -29,9 +29,15 @@ const FORGOTTEN: Duration = Duration::from_secs(30);
 /// All SAs of one worker.
 pub struct Sad {
     inbound: Vec<Option<Box<InboundSa>>>,
+    /// Places of `inbound` that are empty.
+    free: Vec<usize>,
     by_spi: HashMap<Spi, usize, RandomState>,
     outbound: Vec<Ways>,
     by_shape: HashMap<(TunnelId, ShapeId), usize, RandomState>,
+    /// The ways of the outbound SA that is paired with an inbound one.
+    by_pair: HashMap<Spi, usize, RandomState>,
+    /// How many outbound SAs there are.
+    sealing: usize,
     /// Whose AEADs the next SAs use.
     pub(super) provider: Provider,
 }
@@ -84,9 +90,12 @@ impl Sad {
     pub fn new(hash: &RandomState) -> Self {
         Self {
             inbound: Vec::new(),
+            free: Vec::new(),
             by_spi: HashMap::with_hasher(hash.clone()),
             outbound: Vec::new(),
             by_shape: HashMap::with_hasher(hash.clone()),
+            by_pair: HashMap::with_hasher(hash.clone()),
+            sealing: 0,
             provider: Provider::default(),
         }
     }
@@ -94,7 +103,7 @@ impl Sad {
     /// How many SAs there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.by_spi.len() + self.outbound.iter().map(|ways| ways.sas.len()).sum::<usize>()
+        self.by_spi.len() + self.sealing
     }
 
     /// How many shapes outbound SAs are kept or wanted for.
@@ -113,7 +122,7 @@ impl Sad {
     pub fn install_inbound(&mut self, spec: InboundSpec, now: Instant) {
         let sa = Box::new(InboundSa::with(self.provider, spec, now));
         let spi = sa.spi();
-        let place = self.by_spi.get(&spi).copied().or_else(|| self.inbound.iter().position(Option::is_none));
+        let place = self.by_spi.get(&spi).copied().or_else(|| self.free.pop());
         let place = place.unwrap_or_else(|| {
             self.inbound.push(None);
             self.inbound.len() - 1
@@ -125,6 +134,8 @@ impl Sad {
     /// Sends with this SA from now on, in place of older ones of the same shape.
     pub fn install_outbound(&mut self, spec: OutboundSpec, now: Instant) {
         let at = self.ways(spec.child.tunnel, spec.child.shape);
+        self.by_pair.insert(spec.inbound, at);
+        self.sealing += 1;
         self.outbound[at].sas.push(OutboundSa::with(self.provider, spec, now));
         self.outbound[at].want = None;
     }
@@ -133,14 +144,17 @@ impl Sad {
     pub fn remove_inbound(&mut self, spi: Spi) {
         if let Some(place) = self.by_spi.remove(&spi) {
             self.inbound[place] = None;
+            self.free.push(place);
         }
     }
 
     /// Forgets the outbound half of the child SA whose inbound half is `inbound`.
     pub fn remove_outbound(&mut self, inbound: Spi) {
-        for ways in &mut self.outbound {
-            ways.sas.retain(|sa| sa.inbound() != inbound);
-        }
+        let Some(at) = self.by_pair.remove(&inbound) else { return };
+        let sas = &mut self.outbound[at].sas;
+        let before = sas.len();
+        sas.retain(|sa| sa.inbound() != inbound);
+        self.sealing -= before - sas.len();
     }
 
     /// Lets all SAs of `tunnel` travel another way.

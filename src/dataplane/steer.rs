@@ -83,6 +83,8 @@ impl Steering {
 pub struct Ends {
     /// The address on the peer's side.
     pub remote: IpAddr,
+    /// The address on our side, by its outside name if it has one.
+    pub local: IpAddr,
     hash: u64,
 }
 
@@ -90,6 +92,17 @@ impl Ends {
     /// Looks at an inner packet, or at a long one that is to be cut. `None` for what has no flow: whoever meets it drops it.
     #[must_use]
     pub fn of(packet: &[u8], outbound: bool) -> Option<Self> {
+        Self::named(packet, outbound, |_, _| None)
+    }
+
+    /// The same, where an address of ours may have another name towards one of the peer's side: the flow is that of the name,
+    /// because the other gateway sees no other.
+    #[must_use]
+    pub fn named(
+        packet: &[u8],
+        outbound: bool,
+        name: impl Fn(IpAddr, IpAddr) -> Option<IpAddr>,
+    ) -> Option<Self> {
         let v6 = packet.first()? >> 4 == 6;
         let whole = Quoted::parse(packet, v6)?;
         let flow = whole.flow;
@@ -98,21 +111,31 @@ impl Ends {
             let header = if v6 { ipv6::HEADER_LEN } else { ipv4::HEADER_LEN };
             let quoted = Quoted::parse(packet.get(header + 8..)?, v6)?;
             // It went the other way.
-            return Some(Self::of_flow(&quoted.flow, quoted.word, !outbound));
+            return Some(Self::of_flow(&quoted.flow, quoted.word, !outbound, name));
         }
-        Some(Self::of_flow(&flow, whole.word, outbound))
+        Some(Self::of_flow(&flow, whole.word, outbound, name))
     }
 
-    fn of_flow(flow: &FlowKey, word: u32, outbound: bool) -> Self {
+    fn of_flow(
+        flow: &FlowKey,
+        word: u32,
+        outbound: bool,
+        name: impl Fn(IpAddr, IpAddr) -> Option<IpAddr>,
+    ) -> Self {
         let (source, destination) = match flow.protocol {
             // Request and reply have one identifier, and types of their own.
             ip::ICMP | ip::ICMPV6 => (word >> 16, word >> 16),
             _ => (flow.source_port.into(), flow.destination_port.into()),
         };
+        let ((local, near), (remote, far)) = if outbound {
+            ((flow.source, source), (flow.destination, destination))
+        } else {
+            ((flow.destination, destination), (flow.source, source))
+        };
+        let local = name(local, remote).unwrap_or(local);
         // A sum does not know which side came first.
-        let ends = endpoint(flow.source, source).wrapping_add(endpoint(flow.destination, destination));
-        let remote = if outbound { flow.destination } else { flow.source };
-        Self { remote, hash: mix(ends ^ u64::from(flow.protocol)) }
+        let ends = endpoint(local, near).wrapping_add(endpoint(remote, far));
+        Self { remote, local, hash: mix(ends ^ u64::from(flow.protocol)) }
     }
 
     /// Its lane among `lanes`.

@@ -1,6 +1,6 @@
 //! The routes of protected networks, and what must change to get from those that stand to those that should.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -79,11 +79,14 @@ pub struct Changes {
 /// removed: a network that no rule names any more stays refused until it is released.
 #[must_use]
 pub fn changes(current: &[Route], wanted: &[Route]) -> Changes {
-    let same = |a: &Route, b: &Route| (a.network, a.way) == (b.network, b.way);
-    let mut set: Vec<Route> = wanted.iter().filter(|route| !current.contains(route)).copied().collect();
+    let standing: BTreeSet<_> =
+        current.iter().map(|route| (route.network, route.way, route.source, route.mtu)).collect();
+    let stands = |route: &&Route| standing.contains(&(route.network, route.way, route.source, route.mtu));
+    let mut set: Vec<Route> = wanted.iter().filter(|route| !stands(route)).copied().collect();
     set.sort_by_key(|route| (route.way, route.network));
+    let asked: BTreeSet<_> = wanted.iter().map(|route| (route.network, route.way)).collect();
     let into_tun = current.iter().filter(|route| route.way == Way::Tun);
-    let remove = into_tun.filter(|route| !wanted.iter().any(|other| same(route, other))).copied().collect();
+    let remove = into_tun.filter(|route| !asked.contains(&(route.network, route.way))).copied().collect();
     Changes { set, remove }
 }
 

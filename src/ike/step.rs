@@ -1,7 +1,7 @@
 //! What one step of the machine may touch beside its own IKE SA: the time, randomness, the outbox, and what it has to
 //! say to those who outlive it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -118,16 +118,20 @@ impl Outbox {
 
 /// Our ESP SPIs, each with the IKE SA that it belongs to.
 #[derive(Debug, Default)]
-pub struct EspSpis(BTreeMap<Spi, IkeSpi>);
+pub struct EspSpis {
+    owners: BTreeMap<Spi, IkeSpi>,
+    by_owner: BTreeSet<(IkeSpi, Spi)>,
+}
 
 impl EspSpis {
     /// A fresh random SPI of `class`; never 0 to 255 (RFC 4303 §2.1), never one in use.
     pub fn reserve(&mut self, owner: IkeSpi, class: SpiClass, entropy: &mut dyn Entropy) -> Spi {
         loop {
             if let Some(spi) = class.pick(u32::from_be_bytes(entropy.array()))
-                && !self.0.contains_key(&spi)
+                && !self.owners.contains_key(&spi)
             {
-                self.0.insert(spi, owner);
+                self.owners.insert(spi, owner);
+                self.by_owner.insert((owner, spi));
                 return spi;
             }
         }
@@ -135,22 +139,39 @@ impl EspSpis {
 
     /// The SPI is free again.
     pub fn release(&mut self, spi: Spi) {
-        self.0.remove(&spi);
+        if let Some(owner) = self.owners.remove(&spi) {
+            self.by_owner.remove(&(owner, spi));
+        }
     }
 
     /// Everything that belonged to an IKE SA is free again.
     pub fn release_all(&mut self, owner: IkeSpi) {
-        self.0.retain(|_, of| *of != owner);
+        for spi in self.take(owner) {
+            self.owners.remove(&spi);
+        }
     }
 
     /// Everything that belonged to an IKE SA belongs to the one that takes its place.
     pub fn hand_over(&mut self, from: IkeSpi, to: IkeSpi) {
-        self.0.values_mut().filter(|owner| **owner == from).for_each(|owner| *owner = to);
+        for spi in self.take(from) {
+            self.owners.insert(spi, to);
+            self.by_owner.insert((to, spi));
+        }
+    }
+
+    /// Those of one owner, which has none any more.
+    fn take(&mut self, owner: IkeSpi) -> Vec<Spi> {
+        let own = self.by_owner.range((owner, Spi::LEAST)..).take_while(|(of, _)| *of == owner);
+        let own: Vec<_> = own.map(|(_, spi)| *spi).collect();
+        for spi in &own {
+            self.by_owner.remove(&(owner, *spi));
+        }
+        own
     }
 
     /// Whose SPI it is.
     pub fn owner(&self, spi: Spi) -> Option<IkeSpi> {
-        self.0.get(&spi).copied()
+        self.owners.get(&spi).copied()
     }
 }
 

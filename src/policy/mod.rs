@@ -13,6 +13,7 @@ mod shape;
 pub mod snapshot;
 pub mod spd;
 pub mod suites;
+pub mod translate;
 
 #[cfg(test)]
 mod tests;
@@ -23,3 +24,4 @@ pub use rule::{Rule, RuleDirection, SelectorMode, Service, TunnelPolicy};
 pub use selector::TrafficSelector;
 pub use shape::Shape;
 pub use snapshot::{Allowed, Classified, CompileError, Snapshot};
+pub use translate::{Translation, Translations};

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::classifier::{Classifier, Entry, Opening, masked, opened_port};
 use super::rule::{Rule, Service, TunnelPolicy};
 use super::shape::{self, Shape, ShapeNumbers};
+use super::translate::{Translation, Translations};
 use crate::event::{DropReason, FlowKey};
 use crate::ids::{RuleId, ShapeId, TunnelId};
 use crate::wire::{ipv4, ipv6};
@@ -33,6 +34,7 @@ pub struct Snapshot {
     /// How many lanes each tunnel has, by its number.
     lanes: Arc<[u8]>,
     classifier: Arc<Classifier>,
+    translations: Arc<Translations>,
     /// Why nothing passes through a tunnel, by its number: its agreement does not hold now.
     gates: Box<[Option<DropReason>]>,
 }
@@ -195,6 +197,7 @@ impl Snapshot {
             tunnels: tunnels.into(),
             classifier: classifier.into(),
             gates: Box::default(),
+            translations: Arc::default(),
         };
         snapshot.digest = Sha256::digest(snapshot.canonical_text()).into();
         Ok(snapshot)
@@ -222,6 +225,7 @@ impl Snapshot {
             lanes: Arc::clone(&self.lanes),
             classifier: Arc::clone(&self.classifier),
             gates,
+            translations: Arc::clone(&self.translations),
         }
     }
 
@@ -234,6 +238,20 @@ impl Snapshot {
     /// Why nothing passes by an entry of the table.
     fn shut(&self, entry: &Entry) -> Option<DropReason> {
         self.gate(entry.allowed.tunnel).or((!entry.enabled).then_some(DropReason::TunnelDisabled))
+    }
+
+    /// The same policy, whose outside addresses are those of these hosts.
+    #[must_use]
+    pub fn translating(mut self, list: Vec<Translation>) -> Self {
+        self.translations = Arc::new(Translations::compile(list, &self.rules));
+        self.digest = Sha256::digest(self.canonical_text()).into();
+        self
+    }
+
+    /// Who is known under which address.
+    #[must_use]
+    pub fn translations(&self) -> &Translations {
+        &self.translations
     }
 
     /// A policy that allows nothing and protects nobody.
@@ -378,6 +396,17 @@ impl Snapshot {
             }
             if !rule.inspection.is_uninspected() {
                 let _ = write!(line, " {} {}", rule.mode.as_str(), rule.inspection);
+            }
+            lines.insert(line);
+        }
+        for translation in self.translations.list() {
+            let tunnel = self.tunnel(translation.tunnel).map_or("", |tunnel| &tunnel.name);
+            let mut line = format!("translate tunnel {tunnel:?} outside {} inside", translation.outside);
+            for network in translation.inside.iter().map(IpNet::trunc).collect::<BTreeSet<_>>() {
+                let _ = write!(line, " {network}");
+            }
+            if let Some(host) = translation.inbound {
+                let _ = write!(line, " inbound {host}");
             }
             lines.insert(line);
         }

@@ -91,14 +91,16 @@ fn known(event: &Value) -> Option<String> {
             format!("IKE datagram from {} refused: {}{times}", field("remote"), ike_reason(&field("reason")))
         }
         "flow-opened" => {
-            format!("opened {} by rule {}, clause {}", flow(&event["flow"]), field("rule"), field("clause"))
+            let inside = inside(&event["inside"]);
+            format!("opened {}{inside} by rule {}, clause {}", flow(&event["flow"]), field("rule"), field("clause"))
         }
         "refused" => {
             let reason = field("reason");
             let sentence = DropReason::ALL.iter().find(|r| r.as_str() == reason).map_or("", |r| r.sentence());
             let way = if event["outbound"] == true { "outbound" } else { "inbound" };
             let rule = event["rule"].as_str().map(|rule| format!(", near rule {rule}")).unwrap_or_default();
-            format!("refused {way} {}: {reason}, {sentence}{rule}{times}", flow(&event["flow"]))
+            let inside = inside(&event["inside"]);
+            format!("refused {way} {}{inside}: {reason}, {sentence}{rule}{times}", flow(&event["flow"]))
         }
         "agreement-state" if event["from"] == event["to"] => {
             format!("agreement {}: {} ({})", field("agreement"), field("cause"), field("by"))
@@ -160,6 +162,15 @@ fn ike_reason(name: &str) -> String {
     sentence.unwrap_or(name).to_owned()
 }
 
+/// ` (inside 10.1.0.10 port 49152)`, where a host of ours is behind an outside address.
+fn inside(end: &Value) -> String {
+    match (end["address"].as_str(), end["port"].as_u64()) {
+        (Some(address), Some(0) | None) => format!(" (inside {address})"),
+        (Some(address), Some(port)) => format!(" (inside {address} port {port})"),
+        _ => String::new(),
+    }
+}
+
 /// `tcp 192.0.2.10:49152 -> 203.0.113.20:1414`.
 fn flow(flow: &Value) -> String {
     let (protocol, ports) = match flow["protocol"].as_u64() {
@@ -183,7 +194,7 @@ fn flow(flow: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Event, FlowKey};
+    use crate::event::{Event, FlowKey, InsideEnd};
 
     #[test]
     fn a_refusal_is_a_sentence() {
@@ -199,12 +210,13 @@ mod tests {
                 destination: "2001:db8::2".parse().unwrap(),
                 destination_port: 23,
             },
+            inside: Some(InsideEnd { address: "fd00::1".parse().unwrap(), port: 5001 }),
             count: 4,
         };
         assert_eq!(
             sentence(&serde_json::to_string(&event).unwrap()),
-            "cbp: refused outbound tcp [2001:db8::1]:5000 -> [2001:db8::2]:23: no-rule, no rule allows it, near rule mq \
-             (4 times)"
+            "cbp: refused outbound tcp [2001:db8::1]:5000 -> [2001:db8::2]:23 (inside fd00::1 port 5001): no-rule, no rule allows \
+             it, near rule mq (4 times)"
         );
     }
 

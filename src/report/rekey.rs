@@ -132,6 +132,7 @@ mod tests {
             workers: Vec::new(),
             aead: crate::runtime::protocol::Aead::default(),
             tunnels: vec![tunnel],
+            mappings: 0,
             rules: BTreeMap::new(),
             drops: BTreeMap::new(),
             ike_refused: BTreeMap::new(),

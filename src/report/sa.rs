@@ -129,6 +129,7 @@ mod tests {
             workers: Vec::new(),
             aead: crate::runtime::protocol::Aead::default(),
             tunnels: vec![tunnel, down],
+            mappings: 0,
             rules: BTreeMap::new(),
             drops: BTreeMap::new(),
             ike_refused: BTreeMap::new(),

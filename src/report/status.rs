@@ -166,6 +166,7 @@ mod tests {
                     "ike": null, "children": []
                 }),
             ],
+            mappings: 0,
             rules: [("mq".to_owned(), [("packets_out".to_owned(), 3)].into())].into(),
             drops: [("no-rule".to_owned(), 5)].into(),
             ike_refused: BTreeMap::new(),

@@ -158,6 +158,7 @@ impl ControlLoop {
         if self.crew.is_finished() {
             return Err(WorkerHangs.into());
         }
+        let mut changed = BTreeMap::new();
         while let Some((worker, urgent)) = self.crew.urgent() {
             match urgent {
                 Urgent::Sad(event) => {
@@ -178,10 +179,11 @@ impl ControlLoop {
                 Urgent::Mtu(tunnel, mtu) => {
                     self.mtus.insert((tunnel, worker), mtu);
                     let least = self.mtus.range((tunnel, 0)..=(tunnel, usize::MAX)).map(|(_, mtu)| *mtu).min();
-                    self.host.set_mtu(&self.loaded, tunnel, least.unwrap_or(mtu));
+                    changed.insert(tunnel, least.unwrap_or(mtu));
                 }
             }
         }
+        self.host.set_mtus(&self.loaded, &changed);
         while let Some(datagram) = self.crew.datagram() {
             let (local, remote) = (datagram.path.local, datagram.path.remote);
             self.input(Input::Datagram { local, remote, bytes: &datagram.bytes })?;

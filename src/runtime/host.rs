@@ -69,14 +69,15 @@ impl Host {
     fn desired(&self, loaded: &Loaded) -> io::Result<Desired> {
         let own: Vec<_> = Netlink::open()?.addresses()?.into_iter().map(|address| address.network.addr()).collect();
         let mut protected = loaded.protected(&own);
+        let mut narrowest: BTreeMap<IpNet, u16> = BTreeMap::new();
+        for rule in loaded.policy.rules() {
+            let Some(mtu) = self.mtu.get(&rule.tunnel) else { continue };
+            for network in rule.remote() {
+                narrowest.entry(*network).and_modify(|least| *least = (*least).min(*mtu)).or_insert(*mtu);
+            }
+        }
         for entry in &mut protected {
-            let tunnels = loaded
-                .policy
-                .rules()
-                .iter()
-                .filter(|rule| rule.remote().contains(&entry.network))
-                .map(|rule| rule.tunnel);
-            entry.mtu = tunnels.filter_map(|tunnel| self.mtu.get(&tunnel)).min().map(|&mtu| u32::from(mtu));
+            entry.mtu = narrowest.get(&entry.network).map(|&mtu| u32::from(mtu));
         }
         Ok(Desired { tun: self.tun_name.clone(), mtu: u32::from(self.first_mtu), protected })
     }
@@ -86,10 +87,16 @@ impl Host {
         self.tun_missing = true;
     }
 
-    /// A tunnel's path takes packets of another size now.
-    pub(super) fn set_mtu(&mut self, loaded: &Loaded, tunnel: TunnelId, mtu: u16) {
-        tracing::info!(?tunnel, mtu, "inner MTU");
-        self.mtu.insert(tunnel, mtu);
+    /// The paths of tunnels take packets of another size now. The kernel's routes are read and written once for all of them:
+    /// many tunnels may come up at a time.
+    pub(super) fn set_mtus(&mut self, loaded: &Loaded, changed: &BTreeMap<TunnelId, u16>) {
+        if changed.is_empty() {
+            return;
+        }
+        for (tunnel, mtu) in changed {
+            tracing::info!(?tunnel, mtu, "inner MTU");
+            self.mtu.insert(*tunnel, *mtu);
+        }
         if let Err(error) = self.protect(loaded) {
             tracing::error!(%error, "routes do not take the new MTU; trying again");
             self.dirty = true;

@@ -118,6 +118,9 @@ pub struct Status {
     pub aead: Aead,
     /// The tunnels, `ike::status::TunnelStatus` with `agreement`, `kind` and `counters` beside it.
     pub tunnels: Vec<serde_json::Value>,
+    /// Ports of outside addresses that stand for a host's own now.
+    #[serde(default)]
+    pub mappings: u64,
     /// Packets and bytes by rule: `{"mq": {"packets_out": 1, ...}}`.
     pub rules: BTreeMap<String, BTreeMap<String, u64>>,
     /// Dropped packets by reason, only those above zero.

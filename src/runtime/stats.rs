@@ -7,16 +7,17 @@ use serde_json::{Value, json};
 
 use super::protocol::{Aead, Status};
 use super::provider::Race;
-use crate::config::Loaded;
+use crate::config::{Loaded, TunnelInfo};
 use crate::dataplane::counters::{Counters, Traffic};
 use crate::dataplane::drop::Record;
 use crate::dataplane::offload::Offloads;
-use crate::event::Event;
+use crate::event::{Event, InsideEnd};
 use crate::ids::{RuleId, TunnelId};
 use crate::ike::endpoint::Endpoint;
 use crate::ike::status::TunnelStatus;
 use crate::platform::clock;
 use crate::time::Instant;
+use crate::wire::rewrite::End;
 
 /// Where the data path's counters are read, and what was read of them last.
 pub(super) struct Stats {
@@ -50,6 +51,7 @@ impl Stats {
         if lost.0 > 0 {
             *drops.entry(crate::event::DropReason::QueueFull.as_str().to_owned()).or_default() += lost.0;
         }
+        let infos: BTreeMap<TunnelId, &TunnelInfo> = loaded.tunnels.iter().map(|info| (info.id, info)).collect();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -59,7 +61,8 @@ impl Stats {
             offloads: offloads(least(self.counters.iter().map(|counters| counters.offloads()))),
             workers: self.counters.iter().map(|counters| worker(loaded, counters)).collect(),
             aead: Aead { provider: self.race.winner.name().to_owned(), ns: self.race.figures() },
-            tunnels: endpoint.status().iter().map(|tunnel| self.tunnel(loaded, tunnel)).collect(),
+            tunnels: endpoint.status().iter().map(|tunnel| self.tunnel(infos.get(&tunnel.id).copied(), tunnel)).collect(),
+            mappings: self.counters.iter().map(|counters| counters.mappings.get()).sum(),
             rules: loaded
                 .policy
                 .rules()
@@ -72,9 +75,9 @@ impl Stats {
     }
 
     /// One tunnel: IKE's view, stamped with its agreement, with its counters beside it.
-    fn tunnel(&self, loaded: &Loaded, tunnel: &TunnelStatus) -> Value {
+    fn tunnel(&self, info: Option<&TunnelInfo>, tunnel: &TunnelStatus) -> Value {
         let mut value = json!(tunnel);
-        if let Some(info) = loaded.tunnels.iter().find(|info| info.id == tunnel.id) {
+        if let Some(info) = info {
             value["agreement"] = info.agreement.clone().into();
             value["kind"] = info.kind.into();
             value["local"] = info.local.to_string().into();
@@ -156,11 +159,13 @@ fn amounts(traffic: &Traffic) -> BTreeMap<String, u64> {
 /// A record of the data path with names in place of numbers.
 pub(super) fn event(loaded: &Loaded, record: &Record) -> Event {
     let tunnel = |id: TunnelId| loaded.tunnels.iter().find(|info| info.id == id).map(|info| info.name.clone());
+    let end = |End { address, port }: End| InsideEnd { address, port };
     let rule = |id: RuleId| loaded.policy.rule(id).map(|rule| (rule.name.clone(), rule.clause.clone()));
     match *record {
-        Record::FlowOpened { tunnel: id, rule: by, flow } => {
+        Record::FlowOpened { tunnel: id, rule: by, flow, inside } => {
             let (name, clause) = rule(by).unwrap_or_default();
-            Event::FlowOpened { tunnel: tunnel(id).unwrap_or_default(), rule: name, clause, flow }
+            let inside = inside.map(end);
+            Event::FlowOpened { tunnel: tunnel(id).unwrap_or_default(), rule: name, clause, flow, inside }
         }
         Record::Refused(refused) => Event::Refused {
             tunnel: refused.tunnel.and_then(tunnel),
@@ -168,6 +173,7 @@ pub(super) fn event(loaded: &Loaded, record: &Record) -> Event {
             reason: refused.reason,
             outbound: refused.outbound,
             flow: refused.flow,
+            inside: refused.inside.map(end),
             count: refused.count,
         },
     }

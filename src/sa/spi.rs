@@ -7,6 +7,9 @@ use std::fmt;
 pub struct Spi(u32);
 
 impl Spi {
+    /// The least that there is.
+    pub const LEAST: Self = Self(256);
+
     /// `None` for 0 to 255.
     #[must_use]
     pub const fn new(spi: u32) -> Option<Self> {

@@ -96,6 +96,42 @@ pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
     !(((sum >> 16) + (sum & 0xffff)) as u16)
 }
 
+/// What the replacement of some words does to every checksum that covers them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Change(u64);
+
+impl Change {
+    /// Nothing is replaced.
+    pub const NONE: Self = Self(0);
+
+    /// `new` in place of `old`: as long, of an even length, and at an even distance from where the sum begins.
+    #[must_use]
+    pub fn and(self, old: &[u8], new: &[u8]) -> Self {
+        debug_assert!(old.len() == new.len() && old.len().is_multiple_of(2));
+        let words = |bytes: &[u8], turn: u16| -> u64 {
+            bytes.as_chunks::<2>().0.iter().map(|word| u64::from(u16::from_be_bytes(*word) ^ turn)).sum()
+        };
+        Self(self.0 + words(old, 0xffff) + words(new, 0))
+    }
+
+    /// Both changes.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
+    /// The checksum afterwards.
+    #[must_use]
+    pub fn mend(self, checksum: u16) -> u16 {
+        // RFC 1624 §3, equation 3: HC' = ~(~HC + ~m + m')
+        let mut sum = u64::from(!checksum) + self.0;
+        while sum > 0xffff {
+            sum = (sum >> 16) + (sum & 0xffff);
+        }
+        !(sum as u16)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +167,19 @@ mod tests {
         fn a_sum_in_pieces_is_the_sum_of_the_whole(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0_usize..100) {
             let (one, other) = bytes.split_at((cut * 2).min(bytes.len()));
             prop_assert_eq!(Sum::ZERO.and(one).and(other).fold(), Sum::ZERO.and(&bytes).fold());
+        }
+
+        #[test]
+        fn a_change_of_many_words_is_as_good_as_a_new_sum(
+            before in prop::collection::vec(any::<u8>(), 40), after in prop::collection::vec(any::<u8>(), 20),
+        ) {
+            let mut bytes = [&[0x45, 0], before.as_slice()].concat();
+            let old = checksum(&bytes);
+            let (one, other) = after.split_at(12);
+            let change = Change::NONE.and(&bytes[4..16], one).with(Change::NONE.and(&bytes[20..28], other));
+            bytes[4..16].copy_from_slice(one);
+            bytes[20..28].copy_from_slice(other);
+            prop_assert_eq!(change.mend(old), checksum(&bytes));
         }
 
         #[test]

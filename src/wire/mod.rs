@@ -9,6 +9,7 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod natt;
 pub mod reader;
+pub mod rewrite;
 pub mod tcp;
 pub mod udp;
 pub mod vnet;

@@ -40,6 +40,14 @@ to = ["203.0.113.20"]
 service = "mq"
 "#;
 
+/// The host of the example behind another address, as the documentation has it.
+pub const TRANSLATE: &str = r#"
+[[translate]]
+tunnel = "cbp"
+inside = "10.1.0.10"
+outside = "192.0.2.10"
+"#;
+
 /// What only an agreement of kind `lab` may do.
 pub const LAB: &str = r#"
 [agreement.bench]

@@ -9,10 +9,12 @@ mod eap;
 mod gateway;
 mod inspection;
 mod lifetime;
+mod nets;
 mod overlap;
 mod peering;
 mod ppk;
 mod rule;
+mod translate;
 mod tunnel;
 
 use std::collections::BTreeMap;
@@ -23,6 +25,7 @@ use super::secrets::Sources;
 use super::{Agreement, GatewaySettings};
 
 pub(super) use rule::Rule;
+pub(super) use translate::Translate;
 pub(super) use tunnel::Tunnel;
 
 /// A file that holds.
@@ -32,6 +35,7 @@ pub(super) struct Checked {
     pub(super) agreements: Vec<Agreement>,
     pub(super) tunnels: Vec<Tunnel>,
     pub(super) rules: Vec<Rule>,
+    pub(super) translations: Vec<Translate>,
 }
 
 /// Checks the file. `None` if anything was wrong; `problems` knows what.
@@ -49,6 +53,7 @@ pub(super) fn check(file: &raw::File, sources: Sources, problems: &mut Problems)
     unique("rule", file.rules.iter().filter_map(|(_, rule)| rule.name.as_ref()), problems);
     overlap::check(&file.rules, &rules, problems);
     rule::check_against_underlay(&file.rules, &rules, &file.tunnels, &tunnels, problems);
+    let translations = translate::check(file, &tunnels, &rules, problems);
     for named in &file.tunnels {
         let name = named.name.get_ref();
         if !file.rules.iter().any(|(_, rule)| rule.tunnel.as_ref().is_some_and(|tunnel| tunnel.get_ref() == name)) {
@@ -65,6 +70,7 @@ pub(super) fn check(file: &raw::File, sources: Sources, problems: &mut Problems)
         agreements: agreements.into_iter().collect::<Option<_>>()?,
         tunnels: tunnels.into_iter().collect::<Option<_>>()?,
         rules: rules.into_iter().collect::<Option<_>>()?,
+        translations: translations.into_iter().collect::<Option<_>>()?,
     })
 }
 

@@ -2,18 +2,29 @@
 //!
 //! A flow that two rules allow would stand under two clauses, and an order of the rules would carry a meaning.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 
+use super::nets::Nets;
 use super::rule::Rule;
 use crate::config::problem::{Problems, Span};
 use crate::config::raw::{self, At};
 use crate::policy::Service;
 
-/// Checks every pair of rules.
+/// Checks every rule against those before it that name the same hosts.
 pub(super) fn check(raw: &[(Span, raw::Rule)], rules: &[Option<Rule>], problems: &mut Problems) {
     let all: Vec<_> = raw.iter().zip(rules).filter_map(|(raw, rule)| Some((raw, rule.as_ref()?))).collect();
+    let (mut remotes, mut locals) = (Nets::default(), Nets::default());
     for (i, (later_raw, later)) in all.iter().enumerate() {
-        for (earlier_raw, earlier) in &all[..i] {
+        let near = |nets: &Nets<usize>, side: &[IpNet]| -> BTreeSet<usize> {
+            side.iter().flat_map(|net| nets.meeting(*net)).collect()
+        };
+        let (remote, local) = (later.remote().1, later.local().1);
+        let mut beside = near(&remotes, remote);
+        beside.append(&mut near(&remotes, local));
+        beside.append(&mut near(&locals, remote));
+        for (earlier_raw, earlier) in beside.into_iter().filter_map(|at| all.get(at)) {
             if problems.is_flooded() {
                 return;
             }
@@ -37,6 +48,8 @@ pub(super) fn check(raw: &[(Span, raw::Rule)], rules: &[Option<Rule>], problems:
                 }
             }
         }
+        remote.iter().for_each(|net| remotes.insert(*net, i));
+        local.iter().for_each(|net| locals.insert(*net, i));
     }
 }
 

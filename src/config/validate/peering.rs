@@ -1,6 +1,7 @@
 //! Where the peer is and what it may ask for: `local`, `peer`, `fail_back`, `childless`, `mobike`, `request_address`,
 //! `pool`, `dns`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -194,23 +195,24 @@ fn dns(raw: &raw::Tunnel, problems: &mut Problems) -> Option<Vec<IpAddr>> {
 
 /// Checks the tunnels beside each other: a datagram must tell which tunnel it belongs to.
 pub(super) fn check_together(raw: &[Named<raw::Tunnel>], tunnels: &[Option<Tunnel>], problems: &mut Problems) {
-    for (i, (named, tunnel)) in raw.iter().zip(tunnels).enumerate() {
+    let mut joined: BTreeMap<(IpAddr, IpAddr), (&Named<raw::Tunnel>, &Tunnel)> = BTreeMap::new();
+    for (named, tunnel) in raw.iter().zip(tunnels) {
         let Some(tunnel) = tunnel else { continue };
-        let earlier = raw.iter().zip(tunnels).take(i);
-        for (first, other) in earlier.filter_map(|(first, other)| Some((first, other.as_ref()?))) {
-            if other.local == tunnel.local
-                && tunnel.peers().any(|peer| other.peers().any(|theirs| theirs == peer))
-                && let (Some(here), Some(there)) = (&named.body.peer, &first.body.peer)
-            {
-                problems
-                    .error(
-                        &here.span(),
-                        format!("tunnels `{}` and `{}` join the same two addresses", other.name, tunnel.name),
-                        "this peer",
-                    )
-                    .also(&there.span(), "is that of this tunnel too")
-                    .mend("make one tunnel of them: a tunnel takes any number of rules");
-            }
+        let first = tunnel.peers().find_map(|peer| joined.get(&(tunnel.local, peer)));
+        if let Some((first, other)) = first
+            && let (Some(here), Some(there)) = (&named.body.peer, &first.body.peer)
+        {
+            problems
+                .error(
+                    &here.span(),
+                    format!("tunnels `{}` and `{}` join the same two addresses", other.name, tunnel.name),
+                    "this peer",
+                )
+                .also(&there.span(), "is that of this tunnel too")
+                .mend("make one tunnel of them: a tunnel takes any number of rules");
+        }
+        for peer in tunnel.peers() {
+            joined.entry((tunnel.local, peer)).or_insert((named, tunnel));
         }
     }
 }

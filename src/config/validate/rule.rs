@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::nets::Nets;
 use super::{choice, find, inspection, name_holds, tunnel};
 use crate::config::problem::{Problems, Span};
 use crate::config::raw::{self, At, Named, bounded, printable};
@@ -240,7 +241,7 @@ fn host(key: &str, text: &At<String>, networks: bool, problems: &mut Problems) -
     None
 }
 
-fn can_be_a_host(net: IpNet) -> bool {
+pub(super) fn can_be_a_host(net: IpNet) -> bool {
     let no_host = |address: IpAddr| match address {
         IpAddr::V4(a) => a.is_unspecified() || a.is_loopback() || a.is_multicast() || a.is_broadcast(),
         IpAddr::V6(a) => a.is_unspecified() || a.is_loopback() || a.is_multicast() || a.to_ipv4_mapped().is_some(),
@@ -279,29 +280,35 @@ pub(super) fn check_against_underlay(
     tunnels: &[Option<tunnel::Tunnel>],
     problems: &mut Problems,
 ) {
+    let mut ends = Nets::default();
+    for (at, tunnel) in tunnels.iter().enumerate() {
+        let Some(tunnel) = tunnel else { continue };
+        for (whose, address) in tunnel.peers().map(|peer| ("peer", peer)).chain([("own", tunnel.local)]) {
+            ends.insert(address.into(), (at, whose, address));
+        }
+    }
     for ((_, raw), rule) in raw_rules.iter().zip(rules) {
         let Some(rule) = rule else { continue };
         let (key, nets) = rule.remote();
         let Some(list) = (if key == "to" { &raw.to } else { &raw.from }) else { continue };
-        for (named, tunnel) in raw_tunnels.iter().zip(tunnels) {
-            let Some(tunnel) = tunnel else { continue };
-            for (text, net) in list.get_ref().iter().zip(nets) {
-                let place = |at: Option<Span>, whose, address| (whose, address, at);
-                let peers = tunnel.peers().map(|peer| place(named.body.peer.as_ref().map(At::span), "peer", peer));
-                let own = place(named.body.local.as_ref().map(At::span), "own", tunnel.local);
-                for (whose, address, written) in peers.chain([own]) {
-                    if !net.contains(&address) {
-                        continue;
-                    }
-                    let message =
-                        format!("the {whose} address {address} of tunnel `{}` lies inside {net}", tunnel.name);
-                    let noted = problems.error(&text.span(), message, "this is to be reached through a tunnel");
-                    let noted = match written {
-                        Some(written) => noted.also(&written, "and the tunnel itself would need this"),
-                        None => noted,
-                    };
-                    noted.mend("the tunnel's own datagrams would be sent into the tunnel: name hosts behind the peer");
+        for (text, net) in list.get_ref().iter().zip(nets) {
+            for (at, whose, address) in ends.meeting(*net) {
+                if problems.is_flooded() {
+                    return;
                 }
+                let (Some(named), Some(Some(tunnel))) = (raw_tunnels.get(at), tunnels.get(at)) else { continue };
+                let message = format!("the {whose} address {address} of tunnel `{}` lies inside {net}", tunnel.name);
+                let noted = problems.error(&text.span(), message, "this is to be reached through a tunnel");
+                let written = if whose == "own" {
+                    named.body.local.as_ref().map(At::span)
+                } else {
+                    named.body.peer.as_ref().map(At::span)
+                };
+                let noted = match written {
+                    Some(written) => noted.also(&written, "and the tunnel itself would need this"),
+                    None => noted,
+                };
+                noted.mend("the tunnel's own datagrams would be sent into the tunnel: name hosts behind the peer");
             }
         }
     }

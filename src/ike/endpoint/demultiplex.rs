@@ -102,8 +102,7 @@ impl Endpoint {
 
     /// The tunnel between these addresses.
     pub(super) fn tunnel_of(&self, path: Path) -> Option<&Connection> {
-        let (local, remote) = (path.local.ip(), path.remote.ip());
-        self.connections.values().find(|of| of.config.local == local && of.config.is_peer(remote))
+        self.connections.get(&self.ends.tunnel(path)?)
     }
 
     /// A message that may open an IKE SA. No state is made before everything that can be checked has been.

@@ -116,6 +116,11 @@ impl Endpoint {
         }
     }
 
+    /// How many IKE SAs were looked at in walks through the table since the last call.
+    pub(in crate::ike) fn looked(&self) -> usize {
+        self.sas.looked.replace(0)
+    }
+
     /// So many IKE SAs, and none that waits for its end.
     pub(in crate::ike) fn assert_tidy(&self, established: usize) {
         let is_established = |sa: &&crate::ike::ike_sa::IkeSa| matches!(sa.state, State::Established(_));

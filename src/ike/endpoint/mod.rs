@@ -5,6 +5,7 @@ mod demultiplex;
 #[cfg(test)]
 mod forge;
 pub mod probe;
+mod table;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -34,7 +35,7 @@ use crate::sa::event::SadEvent;
 use crate::sa::spi::Spi;
 use crate::secret::Secret;
 use crate::time::Instant;
-use crate::wire::ike::header::IkeSpi;
+use table::{Ends, Table};
 
 /// All IKE SAs of a gateway, and what outlives them.
 ///
@@ -46,7 +47,8 @@ use crate::wire::ike::header::IkeSpi;
 pub struct Endpoint {
     config: Arc<Config>,
     connections: BTreeMap<TunnelId, Connection>,
-    sas: BTreeMap<IkeSpi, IkeSa>,
+    ends: Ends,
+    sas: Table,
     esp: EspSpis,
     half_open: HalfOpen,
     cookies: CookieJar,
@@ -78,8 +80,9 @@ impl Endpoint {
         }
         Self {
             config,
+            ends: Ends::of(&connections),
             connections,
-            sas: BTreeMap::new(),
+            sas: Table::default(),
             esp: EspSpis::default(),
             half_open: HalfOpen::default(),
             cookies,
@@ -149,9 +152,9 @@ impl Endpoint {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
             let moved = |sa: &IkeSa| {
                 let remote = sa.core.path.remote.ip();
-                sa.core.tunnel.id == id && sa.core.tunnel.is_peer(remote) && !new.is_peer(remote)
+                sa.core.tunnel.is_peer(remote) && !new.is_peer(remote)
             };
-            let keeps = same_negotiation(&connection.config, new) && !self.sas.values().any(moved);
+            let keeps = same_negotiation(&connection.config, new) && !self.sas.of(id).any(|(_, sa)| moved(sa));
             connection.reconfigure(Arc::clone(new));
             if keeps {
                 self.adopt(id, new);
@@ -167,6 +170,7 @@ impl Endpoint {
                 self.tend(id);
             }
         }
+        self.ends = Ends::of(&self.connections);
         self.keep_time();
     }
 
@@ -245,7 +249,7 @@ impl Endpoint {
     /// Every configured tunnel, also the one that is down and why.
     #[must_use]
     pub fn status(&self) -> Vec<TunnelStatus> {
-        let of = |tunnel: TunnelId| self.sas.values().filter(move |sa| sa.core.tunnel.id == tunnel);
+        let of = |tunnel: TunnelId| self.sas.of(tunnel).map(|(_, sa)| sa);
         self.config
             .tunnels
             .iter()

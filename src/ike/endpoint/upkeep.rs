@@ -88,11 +88,9 @@ impl Endpoint {
     pub(super) fn established(&self, tunnel: TunnelId) -> Vec<IkeSpi> {
         let mut found: Vec<_> = self
             .sas
-            .iter()
+            .of(tunnel)
             .filter_map(|(spi, sa)| match &sa.state {
-                State::Established(state) if sa.core.tunnel.id == tunnel => {
-                    Some((state.leaves_soon(), sa.core.spis, *spi))
-                }
+                State::Established(state) => Some((state.leaves_soon(), sa.core.spis, spi)),
                 _ => None,
             })
             .collect();
@@ -291,11 +289,9 @@ impl Endpoint {
         // Our own attempt that nobody has answered yet is not needed any more.
         let attempts: Vec<_> = self
             .sas
-            .iter()
-            .filter(|(other, sa)| {
-                **other != spi && sa.core.tunnel.id == tunnel && matches!(sa.state, State::InitRequested(_))
-            })
-            .map(|(other, _)| *other)
+            .of(tunnel)
+            .filter(|(other, sa)| *other != spi && matches!(sa.state, State::InitRequested(_)))
+            .map(|(other, _)| other)
             .collect();
         for other in attempts {
             self.with_sa(other, |sa, step| sa.close(step, "the peer was first"));
@@ -353,7 +349,7 @@ impl Endpoint {
 
     /// An IKE SA is to be opened beside the one in use, which has not been rekeyed and comes to its end.
     pub(super) fn reauthenticate(&mut self, tunnel: TunnelId) {
-        let attempt = self.sas.values().any(|sa| sa.core.tunnel.id == tunnel && sa.state.is_attempt());
+        let attempt = self.sas.of(tunnel).any(|(_, sa)| sa.state.is_attempt());
         let Some(connection) = self.connections.get(&tunnel) else { return };
         if attempt || self.shutting_down || !connection.accepts() {
             return;
@@ -368,7 +364,7 @@ impl Endpoint {
     /// The first head-end is asked whether it is there again, or the tunnel goes back to it. When to look again.
     fn look_back(&mut self, tunnel: TunnelId) -> Option<Instant> {
         let asks = |state: &State| state.is_attempt() || matches!(state, State::InitRequested(_));
-        if self.sas.values().any(|sa| sa.core.tunnel.id == tunnel && asks(&sa.state)) {
+        if self.sas.of(tunnel).any(|(_, sa)| asks(&sa.state)) {
             // Whatever comes of that is told.
             return None;
         }
@@ -387,7 +383,7 @@ impl Endpoint {
     /// The child SAs that ought to be there: those that are wanted, and those that only an IKE SA still has that goes.
     fn wanted(&self, connection: &Connection, tunnel: TunnelId) -> Vec<ShapeId> {
         let mut wanted = connection.wanted();
-        for sa in self.sas.values().filter(|sa| sa.core.tunnel.id == tunnel) {
+        for (_, sa) in self.sas.of(tunnel) {
             let State::Established(state) = &sa.state else { continue };
             let covered = state.children.covered().into_iter().filter(|shape| !wanted.contains(shape));
             let covered: Vec<_> = covered.collect();
@@ -412,7 +408,7 @@ impl Endpoint {
     }
 
     pub(super) fn close_tunnel(&mut self, tunnel: TunnelId, reason: &str) {
-        let all: Vec<_> = self.sas.iter().filter(|(_, sa)| sa.core.tunnel.id == tunnel).map(|(spi, _)| *spi).collect();
+        let all: Vec<_> = self.sas.of(tunnel).map(|(spi, _)| spi).collect();
         for spi in all {
             self.with_sa(spi, |sa, step| sa.close(step, reason));
         }
@@ -420,7 +416,7 @@ impl Endpoint {
 
     /// After a reload: IKE SAs live on under the new configuration, child SAs whose selectors are gone do not.
     pub(super) fn adopt(&mut self, tunnel: TunnelId, config: &Arc<TunnelConfig>) {
-        let all: Vec<_> = self.sas.iter().filter(|(_, sa)| sa.core.tunnel.id == tunnel).map(|(spi, _)| *spi).collect();
+        let all: Vec<_> = self.sas.of(tunnel).map(|(spi, _)| spi).collect();
         for spi in all {
             self.with_sa(spi, |sa, step| {
                 let old = std::mem::replace(&mut sa.core.tunnel, Arc::clone(config));
@@ -445,7 +441,7 @@ impl Endpoint {
         }
         let Some(connection) = self.connections.get(&tunnel) else { return };
         let established = self.established(tunnel).first().copied();
-        let attempt = self.sas.values().any(|sa| sa.core.tunnel.id == tunnel && sa.state.is_attempt());
+        let attempt = self.sas.of(tunnel).any(|(_, sa)| sa.state.is_attempt());
         let wanted = self.wanted(connection, tunnel);
         if let Some(spi) = established {
             let has = |shape: &ShapeId| match self.sas.get(&spi) {

@@ -18,6 +18,7 @@ mod intermediate;
 mod lanes;
 mod lifecycle;
 mod lifetimes;
+mod many;
 mod mobike;
 mod nat;
 mod pair;
