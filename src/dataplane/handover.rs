@@ -273,8 +273,7 @@ impl Pipeline {
         };
         let tunnel = self.policy.protecting(ends.remote)?;
         // The ports of a shared address are given out by one worker.
-        let lane =
-            if translations.is_shared(ends.local) { 0 } else { ends.lane(self.policy.lanes(tunnel)) };
+        let lane = if translations.is_shared(ends.local) { 0 } else { ends.lane(self.policy.lanes(tunnel)) };
         let owner = self.hands.steering.worker(tunnel, lane);
         (owner != self.hands.steering.own()).then_some(owner)
     }

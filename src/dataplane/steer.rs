@@ -98,11 +98,7 @@ impl Ends {
     /// The same, where an address of ours may have another name towards one of the peer's side: the flow is that of the name,
     /// because the other gateway sees no other.
     #[must_use]
-    pub fn named(
-        packet: &[u8],
-        outbound: bool,
-        name: impl Fn(IpAddr, IpAddr) -> Option<IpAddr>,
-    ) -> Option<Self> {
+    pub fn named(packet: &[u8], outbound: bool, name: impl Fn(IpAddr, IpAddr) -> Option<IpAddr>) -> Option<Self> {
         let v6 = packet.first()? >> 4 == 6;
         let whole = Quoted::parse(packet, v6)?;
         let flow = whole.flow;
@@ -116,12 +112,7 @@ impl Ends {
         Some(Self::of_flow(&flow, whole.word, outbound, name))
     }
 
-    fn of_flow(
-        flow: &FlowKey,
-        word: u32,
-        outbound: bool,
-        name: impl Fn(IpAddr, IpAddr) -> Option<IpAddr>,
-    ) -> Self {
+    fn of_flow(flow: &FlowKey, word: u32, outbound: bool, name: impl Fn(IpAddr, IpAddr) -> Option<IpAddr>) -> Self {
         let (source, destination) = match flow.protocol {
             // Request and reply have one identifier, and types of their own.
             ip::ICMP | ip::ICMPV6 => (word >> 16, word >> 16),

@@ -61,7 +61,11 @@ impl Stats {
             offloads: offloads(least(self.counters.iter().map(|counters| counters.offloads()))),
             workers: self.counters.iter().map(|counters| worker(loaded, counters)).collect(),
             aead: Aead { provider: self.race.winner.name().to_owned(), ns: self.race.figures() },
-            tunnels: endpoint.status().iter().map(|tunnel| self.tunnel(infos.get(&tunnel.id).copied(), tunnel)).collect(),
+            tunnels: endpoint
+                .status()
+                .iter()
+                .map(|tunnel| self.tunnel(infos.get(&tunnel.id).copied(), tunnel))
+                .collect(),
             mappings: self.counters.iter().map(|counters| counters.mappings.get()).sum(),
             rules: loaded
                 .policy
