@@ -36,6 +36,10 @@ pub fn begin(
     group: Option<Group>,
 ) -> Option<Ongoing> {
     core.window.next_id()?;
+    if lanes::is_left_alone(&core.tunnel, &state.children, shape) {
+        // What the peer has said since this began to wait.
+        return None;
+    }
     let offer = Offer::new(core, step, shape, Place::CreateChildSa);
     let requested = create::request(state, core, step, offer, group, None)?;
     Some(Ongoing::ChildCreate(Box::new(requested)))
