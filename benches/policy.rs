@@ -27,6 +27,7 @@ fn policy(count: u16) -> Snapshot {
         tunnel: TunnelId(0),
         agreement: "cbp".into(),
         clause: "1a".into(),
+        purposes: Vec::new(),
         from: vec![IpAddr::from(CLIENT).into()],
         to: vec![IpAddr::from(server(n)).into()],
         service: Service::Mq,

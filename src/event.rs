@@ -379,6 +379,36 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         inside: Option<InsideEnd>,
     },
+    /// What is said in a flow is what its rule demands: it is known to be what it claims to be.
+    FlowRecognised {
+        /// Tunnel by name.
+        tunnel: String,
+        /// Rule by name.
+        rule: String,
+        /// The clause it stands for.
+        clause: String,
+        /// What it speaks, in the words of the rule.
+        service: String,
+        /// Who talks to whom.
+        flow: FlowKey,
+    },
+    /// A flow has ended.
+    FlowClosed {
+        /// Tunnel by name.
+        tunnel: String,
+        /// Rule by name.
+        rule: String,
+        /// The clause it stood for.
+        clause: String,
+        /// Who talked to whom.
+        flow: FlowKey,
+        /// `closed`, `expired`, or the reason for which it was ended.
+        reason: String,
+        /// Bytes of inner packets that went out.
+        bytes_out: u64,
+        /// Bytes of inner packets that came in.
+        bytes_in: u64,
+    },
     /// A packet was refused; one event for a flow, repeats are counted.
     Refused {
         /// Tunnel by name, where one is known.
@@ -469,6 +499,32 @@ pub enum Event {
         authorisation: String,
         /// By whom.
         by: String,
+    },
+    /// More happened than is told one by one: so many events since the last of these were counted and not told.
+    Unrecorded {
+        /// Flows opened.
+        opened: u64,
+        /// Flows recognised.
+        recognised: u64,
+        /// Flows ended.
+        closed: u64,
+        /// Packets refused.
+        refused: u64,
+    },
+    /// Another policy is in force; its digest stands in this event as in every other.
+    PolicyChanged {
+        /// Digest of the policy before; none at start.
+        previous: Option<String>,
+        /// Who has approved it, if the file says so.
+        approver: Option<String>,
+        /// Where that is recorded.
+        ticket: Option<String>,
+        /// Tunnels and rules that are new.
+        added: Vec<String>,
+        /// Those that are gone.
+        removed: Vec<String>,
+        /// Those that mean something else now.
+        changed: Vec<String>,
     },
     /// The configuration was loaded again.
     Reloaded {

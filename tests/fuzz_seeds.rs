@@ -36,6 +36,7 @@ const TARGETS: &[(&str, Body, Changes)] = &[
     ("eap", bodies::eap::conversation, Changes::Steps(bodies::eap::LIST)),
     ("config_file", bodies::config_file::file, Changes::Lines),
     ("import_file", bodies::import_file::file, Changes::Blind),
+    ("capture", bodies::capture::anything, Changes::Blind),
     ("explain", bodies::explain::anything, Changes::Blind),
     ("control_socket", bodies::control_socket::line, Changes::Blind),
 ];

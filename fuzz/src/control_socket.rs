@@ -74,6 +74,7 @@ fn said(request: &Request) -> Map<String, Value> {
         Request::Explain { tunnel } => ("explain", Some(tunnel)),
         Request::Agreements { .. } => ("agreements", None),
         Request::Agreement { .. } => ("agreement", None),
+        Request::Policy {} => ("policy", None),
         Request::Reload {} => ("reload", None),
         Request::Monitor {} => ("monitor", None),
     };

@@ -294,6 +294,7 @@ fn rules() -> Vec<Rule> {
         tunnel: TunnelId(0),
         agreement: "lab".into(),
         clause: "1a".into(),
+        purposes: Vec::new(),
         from: vec![from.parse().expect("a host")],
         to: vec![to.parse().expect("a host")],
         service,

@@ -88,12 +88,7 @@ fn from_file(loaded: &Loaded, about: &Negotiation, pages: Vec<Page>) -> Result<E
 
 /// The last IKE_SA_INIT of either side in a capture, as far as it concerns the tunnel.
 fn captured(loaded: &Loaded, about: &Negotiation, capture: &Path) -> Result<Vec<Page>, Failure> {
-    let what = || format!("cannot read {}", capture.display());
-    let length = std::fs::metadata(capture).map_err(|error| Failure::system(what(), error))?.len();
-    if length > pcap_reader::MAX_FILE as u64 {
-        return Err(Failure::Usage(format!("{} is longer than any capture of a few handshakes", capture.display())));
-    }
-    let file = std::fs::read(capture).map_err(|error| Failure::system(what(), error))?;
+    let file = super::read_capture(capture)?;
     let found = pcap_reader::ike_datagrams(&file).map_err(Failure::Usage)?;
     let ends = loaded.tunnels.iter().find(|tunnel| tunnel.name == about.name).map(|of| (of.local, of.peer));
     let pages = pages(&found, ends);

@@ -15,6 +15,7 @@ mod explain;
 mod gateway;
 mod genpsk;
 mod import;
+mod init;
 mod logging;
 mod monitor;
 mod peer_config;
@@ -25,7 +26,9 @@ mod status;
 mod words;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
 
 use clap::Parser;
 
@@ -33,6 +36,7 @@ pub use exit::{Exit, Failure};
 pub use words::command;
 use words::{Command, Policy, Words};
 
+use crate::lab::pcap_frames::MAX_FILE;
 use crate::report::rekey::Wish;
 
 /// Parses the command line, runs the command, tells what went wrong on standard error.
@@ -64,6 +68,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
 fn run(words: Words, out: &mut dyn Write) -> Result<Exit, Failure> {
     let socket = words.socket;
     match words.command {
+        Command::Init { profile } => init::init(profile, out),
         Command::Run { file, keylog } => gateway::run(file, socket, keylog),
         Command::Check { file, host, strict, json } => check::check(&file, check::Also { host, strict }, json, out),
         Command::Status { json } => status::status(socket, json, out),
@@ -79,6 +84,10 @@ fn run(words: Words, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Reload => status::reload(socket, out),
         Command::Monitor { json } => monitor::monitor(socket, json, out),
         Command::Policy { command: Policy::Explain(question) } => policy::explain(&question, out),
+        Command::Policy { command: Policy::Test { file, json } } => policy::test(&file, json, out),
+        Command::Policy { command: Policy::Diff { file, against, json } } => {
+            policy::diff(socket, &file, against.as_deref(), json, out)
+        }
         Command::PeerConfig { name, device, file, with_secret } => {
             peer_config::print(&name, device, &file, with_secret, out)
         }
@@ -94,6 +103,18 @@ fn run(words: Words, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Completions { shell } => complete::completions(shell, out),
         Command::Man { directory } => complete::man(directory.as_deref(), out),
     }
+}
+
+/// A capture as it is; one that is longer than what is held in memory is refused.
+fn read_capture(capture: &Path) -> Result<Vec<u8>, Failure> {
+    let what = || format!("cannot read {}", capture.display());
+    let mut file = File::open(capture).map_err(|error| Failure::system(what(), error))?.take(MAX_FILE as u64 + 1);
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|error| Failure::system(what(), error))?;
+    if bytes.len() > MAX_FILE {
+        return Err(Failure::Usage(format!("{} is longer than {} MiB", capture.display(), MAX_FILE >> 20)));
+    }
+    Ok(bytes)
 }
 
 /// Whether what is written there may carry colour (https://no-color.org).

@@ -33,7 +33,7 @@ pub(super) fn sa(socket: Option<PathBuf>, json: bool, out: &mut dyn Write) -> Re
 fn ask_status(socket: Option<PathBuf>) -> Result<(Status, String), Failure> {
     match Client::connect(socket)?.ask(&Request::Status {})? {
         (Answer::Status(status), line) => Ok((*status, line)),
-        (_, _) => Err(Failure::Refused("the gateway answers something else than its status".to_owned())),
+        _ => Err(Failure::Refused("the gateway answers something else than its status".to_owned())),
     }
 }
 

@@ -31,6 +31,12 @@ Exit codes: 0 done; 1 refused; 2 usage; 3 configuration; 4 gateway not running; 
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Print a configuration file for an agreement, to be filled in where it says EDIT.
+    Init {
+        /// The agreement.
+        #[arg(long, value_enum)]
+        profile: Profile,
+    },
     /// Run the gateway until SIGTERM; SIGHUP loads the file again.
     Run {
         /// Configuration file.
@@ -220,8 +226,29 @@ pub(super) enum Origin {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Policy {
-    /// May this connection be opened? Verdict, rule and clause.
+    /// May this connection be opened, would this capture pass, by what right does that flow live? Verdict, rule, clause, reason.
     Explain(Question),
+    /// Run the tests of a file against its rules, and show what became of each.
+    Test {
+        /// Configuration file.
+        #[arg(default_value = DEFAULT_FILE)]
+        file: PathBuf,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a file would change in the policy that is in force.
+    Diff {
+        /// Configuration file.
+        #[arg(default_value = DEFAULT_FILE)]
+        file: PathBuf,
+        /// Compare with this file, not with the running gateway.
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -252,20 +279,47 @@ pub(super) struct Negotiation {
 #[derive(Debug, Args)]
 pub(super) struct Question {
     /// Who would open it.
-    #[arg(long, value_name = "IP")]
-    pub(super) from: IpAddr,
+    #[arg(long, value_name = "IP", required_unless_present = "pcap")]
+    pub(super) from: Option<IpAddr>,
     /// Towards whom; IPv6 with a port as [IP]:PORT.
-    #[arg(long, value_name = "IP:PORT")]
-    pub(super) to: Destination,
+    #[arg(long, value_name = "IP:PORT", required_unless_present = "pcap")]
+    pub(super) to: Option<Destination>,
     /// The protocol; echo takes no port.
     #[arg(long, value_enum, default_value_t = Protocol::Tcp)]
     pub(super) protocol: Protocol,
     /// Configuration file.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
     pub(super) file: PathBuf,
+    /// Judge every flow of a capture (pcap or pcapng) as the gateway would.
+    #[arg(long, value_name = "CAPTURE", conflicts_with_all = ["from", "to", "protocol"])]
+    pub(super) pcap: Option<PathBuf>,
+    /// With --pcap: judge by this service alone, whoever talks to whom. Needs no configuration.
+    #[arg(long, value_enum, requires = "pcap", conflicts_with = "file")]
+    pub(super) service: Option<Spoken>,
     /// Print one JSON object.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// What captured flows must speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Spoken {
+    Mq,
+    Sftp,
+    Smtp,
+    Tls,
+    Tcp,
+}
+
+/// For whose agreement a file is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Profile {
+    /// U.S. Customs and Border Protection: MQ, and SFTP and mail by purpose.
+    Cbp,
+    /// The DHS TAXII server: TLS on port 8443.
+    Taxii,
+    /// CISA's Automated Indicator Sharing: TLS on port 443.
+    Ais,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

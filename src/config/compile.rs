@@ -82,6 +82,8 @@ pub(super) fn compile(path: &Path, checked: Checked, previous: Option<&Loaded>) 
         tunnels: infos,
         ike: Arc::new(Config { tunnels: configs, cookie_threshold: None, puzzles }),
         policy: Arc::new(policy),
+        tests: Vec::new(),
+        approval: None,
         warnings: Vec::new(),
         dated: Vec::new(),
     })
@@ -108,6 +110,7 @@ fn compile_rule(rule: Rule, id: RuleId, tunnel: &Tunnel, tunnel_id: TunnelId) ->
         tunnel: tunnel_id,
         agreement: tunnel.agreement.clone(),
         clause: rule.clause,
+        purposes: rule.purposes,
         from: rule.from,
         to: rule.to,
         service: rule.service,

@@ -4,6 +4,7 @@
 //! error with a label and a way to mend it) -> `compile` (what the endpoint, the policy and the guard take).
 //! The keys and their meaning: `docs/CONFIG.md`. Left out: what a peer sends (`ike`), what the kernel holds (`guard`).
 
+mod cases;
 mod compile;
 pub mod identity;
 pub mod import;
@@ -38,6 +39,8 @@ use problem::{Dated, Problems};
 use secrets::Sources;
 
 pub use crate::agreement::{Basis, Record as Agreement};
+pub(crate) use cases::question;
+pub use cases::{Approved, Tested};
 pub use place::Places;
 pub use problem::{ConfigError, Problem};
 
@@ -62,6 +65,10 @@ pub struct Loaded {
     pub ike: Arc<ike::config::Config>,
     /// What may pass.
     pub policy: Arc<Snapshot>,
+    /// `[[test]]`, in the order of the file: each has passed, unless the file was loaded to show them.
+    pub tests: Vec<Tested>,
+    /// `[approval]`.
+    pub approval: Option<Approved>,
     /// What loads, but should be looked at.
     pub warnings: Vec<Problem>,
     /// What should be looked at on some days.
@@ -151,24 +158,29 @@ impl TunnelInfo {
 
 /// Reads and checks a configuration file.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
-    parse(path, &read(path)?, Sources::Followed, None)
+    parse(path, &read(path)?, Sources::Followed, None, Tests::MustPass)
 }
 
 /// Like [`load`], but tunnels and rules that keep their name keep their number in `previous`.
 pub fn reload(path: &Path, previous: &Loaded) -> Result<Loaded, ConfigError> {
-    parse(path, &read(path)?, Sources::Followed, Some(previous))
+    parse(path, &read(path)?, Sources::Followed, Some(previous), Tests::MustPass)
 }
 
 /// Like [`load`], but follows no reference to a secret: for questions about the rules, which anybody may ask who can
 /// read the file. No tunnel can be brought up with it.
 pub fn load_rules(path: &Path) -> Result<Loaded, ConfigError> {
-    parse(path, &read(path)?, Sources::Unread, None)
+    parse(path, &read(path)?, Sources::Unread, None, Tests::MustPass)
+}
+
+/// Like [`load_rules`], but a `[[test]]` that fails is no error: what became of each stands in [`Loaded::tests`].
+pub fn load_tests(path: &Path) -> Result<Loaded, ConfigError> {
+    parse(path, &read(path)?, Sources::Unread, None, Tests::Shown)
 }
 
 /// Like [`load_rules`], for a text that is at hand, and like [`reload`] where there is a `previous`: nothing outside the
 /// text is touched.
 pub fn load_text(path: &Path, text: &str, previous: Option<&Loaded>) -> Result<Loaded, ConfigError> {
-    parse(path, text, Sources::Unread, previous)
+    parse(path, text, Sources::Unread, previous, Tests::MustPass)
 }
 
 /// The lines on which things stand in a text.
@@ -181,7 +193,7 @@ pub fn places(text: &str) -> Places {
 pub fn load_with_places(path: &Path, secrets: bool) -> Result<(Loaded, Places), ConfigError> {
     let text = read(path)?;
     let sources = if secrets { Sources::Followed } else { Sources::Unread };
-    Ok((parse(path, &text, sources, None)?, Places::read(&text)))
+    Ok((parse(path, &text, sources, None, Tests::MustPass)?, Places::read(&text)))
 }
 
 /// Any bytes either load or are refused with a rendered error. The fuzz target asks for more.
@@ -226,7 +238,22 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     })
 }
 
-fn parse(path: &Path, text: &str, sources: Sources, previous: Option<&Loaded>) -> Result<Loaded, ConfigError> {
+/// What a `[[test]]` that fails is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tests {
+    /// An error.
+    MustPass,
+    /// An answer.
+    Shown,
+}
+
+fn parse(
+    path: &Path,
+    text: &str,
+    sources: Sources,
+    previous: Option<&Loaded>,
+    tests: Tests,
+) -> Result<Loaded, ConfigError> {
     let mut problems = Problems::default();
     let (document, syntax) = DeTable::parse_recoverable(text);
     for error in &syntax {
@@ -237,15 +264,28 @@ fn parse(path: &Path, text: &str, sources: Sources, previous: Option<&Loaded>) -
     }
     let shown = redact::redact(text, &document);
     // What the parser guessed after a syntax error would only bring complaints that are not true.
-    let checked = if syntax.is_empty() {
+    let mut checked = if syntax.is_empty() {
         let file = raw::read(&document, &mut problems);
         validate::check(&file, sources, &mut problems)
     } else {
         None
     };
-    let loaded = checked.map(|checked| compile::compile(path, checked, previous));
-    if let Some(Err(error)) = &loaded {
-        problems.error(&(0..0), error.to_string(), "in this file").mend("change the rules that are named");
+    let (cases, approval) = checked.as_mut().map_or((Vec::new(), None), |checked| {
+        (std::mem::take(&mut checked.cases), checked.approval.take())
+    });
+    let mut loaded = checked.map(|checked| compile::compile(path, checked, previous));
+    match &mut loaded {
+        Some(Ok(loaded)) => {
+            loaded.tests = cases::run(&cases, &loaded.policy, text);
+            if tests == Tests::MustPass {
+                cases::complain(&cases, &loaded.tests, &mut problems);
+            }
+            loaded.approval = cases::approve(approval, &loaded.policy, previous, &mut problems);
+        }
+        Some(Err(error)) => {
+            problems.error(&(0..0), error.to_string(), "in this file").mend("change the rules that are named");
+        }
+        None => {}
     }
     let (warnings, dated) = problems.finish(path, shown)?;
     match loaded {

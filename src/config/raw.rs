@@ -24,6 +24,8 @@ pub(super) struct File {
     pub(super) tunnels: Vec<Named<Tunnel>>,
     pub(super) rules: Vec<(Span, Rule)>,
     pub(super) translations: Vec<(Span, Translate)>,
+    pub(super) cases: Vec<(Span, Case)>,
+    pub(super) approval: Option<(Span, Approval)>,
 }
 
 /// `[KIND.NAME]`.
@@ -187,6 +189,25 @@ pub(super) struct Rule {
     pub(super) tls_versions: Option<At<Vec<At<String>>>>,
     pub(super) ciphers: Option<At<Vec<At<String>>>>,
     pub(super) sni: Option<At<Vec<At<String>>>>,
+    pub(super) purpose: Option<At<Vec<At<String>>>>,
+}
+
+/// `[[test]]`.
+#[derive(Debug)]
+pub(super) struct Case {
+    pub(super) from: Option<At<Vec<At<String>>>>,
+    pub(super) to: Option<At<Vec<At<String>>>>,
+    pub(super) service: Option<At<String>>,
+    pub(super) port: Option<At<i64>>,
+    pub(super) expect: Option<At<String>>,
+}
+
+/// `[approval]`.
+#[derive(Debug)]
+pub(super) struct Approval {
+    pub(super) approver: Option<At<String>>,
+    pub(super) ticket: Option<At<String>>,
+    pub(super) policy: Option<At<String>>,
 }
 
 /// `[[translate]]`.
@@ -214,8 +235,16 @@ pub(super) fn read(document: &At<DeTable<'_>>, problems: &mut Problems) -> File 
         .into_iter()
         .map(|(table, span)| (span.clone(), root.inside(table, span, "[[translate]]", read_translate)))
         .collect();
+    let cases = root
+        .tables("test")
+        .into_iter()
+        .map(|(table, span)| (span.clone(), root.inside(table, span, "[[test]]", read_case)))
+        .collect();
+    let approval = root
+        .table("approval")
+        .map(|(table, span)| (span.clone(), root.inside(table, span, "[approval]", read_approval)));
     root.finish();
-    File { gateway: gateway.unwrap_or_default(), agreements, tunnels, rules, translations }
+    File { gateway: gateway.unwrap_or_default(), agreements, tunnels, rules, translations, cases, approval }
 }
 
 fn read_gateway(section: &mut Section<'_, '_>) -> Gateway {
@@ -361,6 +390,25 @@ fn read_rule(section: &mut Section<'_, '_>) -> Rule {
         tls_versions: section.strings("tls_versions"),
         ciphers: section.strings("ciphers"),
         sni: section.strings("sni"),
+        purpose: section.one_or_more("purpose"),
+    }
+}
+
+fn read_case(section: &mut Section<'_, '_>) -> Case {
+    Case {
+        from: section.required("from", "the host that would open a connection").one_or_more(),
+        to: section.required("to", "the host that it would be opened to").one_or_more(),
+        service: section.string("service"),
+        port: section.integer("port"),
+        expect: section.required("expect", "\"allow\", or the reason for which it must be refused").string(),
+    }
+}
+
+fn read_approval(section: &mut Section<'_, '_>) -> Approval {
+    Approval {
+        approver: section.required("approver", "who has approved this policy").string(),
+        ticket: section.required("ticket", "where that is recorded").string(),
+        policy: section.string("policy"),
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use super::drop::Untold;
 use super::offload::Offloads;
 use crate::event::DropReason;
 use crate::ids::{RuleId, TunnelId};
@@ -48,13 +49,47 @@ pub struct Traffic {
     pub bytes_in: Tally,
     /// Packets refused, either way.
     pub refused: Tally,
+    /// The same by reason (rules only).
+    pub reasons: Reasons,
     /// Flows opened (rules only).
     pub flows: Tally,
     /// When the last authenticated packet came (tunnels only), in the nanoseconds of [`Instant`].
     pub last_inbound: Tally,
 }
 
+/// Refused packets by reason.
+#[derive(Debug)]
+pub struct Reasons([Tally; DropReason::ALL.len()]);
+
+impl Default for Reasons {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Tally::default()))
+    }
+}
+
+impl Reasons {
+    fn add(&self, reason: DropReason, count: u64) {
+        self.0[reason as usize].add(count);
+    }
+
+    /// How many packets were refused for `reason`.
+    #[must_use]
+    pub fn get(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize].get()
+    }
+
+    /// The reasons that occurred, with their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> {
+        DropReason::ALL.iter().map(|&reason| (reason, self.get(reason))).filter(|&(_, count)| count > 0)
+    }
+}
+
 impl Traffic {
+    pub(super) fn refuse(&self, reason: DropReason, count: u64) {
+        self.refused.add(count);
+        self.reasons.add(reason, count);
+    }
+
     pub(super) fn count_out(&self, packets: u64, bytes: u64) {
         self.packets_out.add(packets);
         self.bytes_out.add(bytes);
@@ -77,7 +112,7 @@ type Rows = Vec<Arc<Traffic>>;
 /// What anybody may read.
 #[derive(Debug)]
 pub struct Counters {
-    drops: [Tally; DropReason::ALL.len()],
+    drops: Reasons,
     rules: ArcSwap<Rows>,
     tunnels: ArcSwap<Rows>,
     /// NAT keepalives received.
@@ -86,10 +121,9 @@ pub struct Counters {
     pub replies: Tally,
     /// Packets that were passed on to the worker that they belong to.
     pub handed_over: Tally,
-    /// Refusals and opened flows that found no room in the table of records.
-    pub unrecorded: Tally,
     /// Ports of outside addresses that stand for a host's own now.
     pub mappings: Tally,
+    untold: [Tally; 4],
     offloads: Tally,
 }
 
@@ -97,12 +131,19 @@ impl Counters {
     /// How many packets were dropped for `reason`.
     #[must_use]
     pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.drops[reason as usize].get()
+        self.drops.get(reason)
     }
 
     /// The reasons that occurred, with their counts.
     pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> {
-        DropReason::ALL.iter().map(|&reason| (reason, self.dropped(reason))).filter(|&(_, count)| count > 0)
+        self.drops.iter()
+    }
+
+    /// What happened and found no room among the records, since start.
+    #[must_use]
+    pub fn untold(&self) -> Untold {
+        let [opened, recognised, closed, refused] = self.untold.each_ref().map(Tally::get);
+        Untold { opened, recognised, closed, refused }
     }
 
     /// Which of the kernel's offloads are in use.
@@ -136,14 +177,14 @@ impl CounterWriter {
         let rows = || (Arc::new(Rows::new()), Arc::new(Rows::new()));
         let (rules, tunnels) = rows();
         let shared = Arc::new(Counters {
-            drops: std::array::from_fn(|_| Tally::default()),
+            drops: Reasons::default(),
             rules: ArcSwap::new(rules.clone()),
             tunnels: ArcSwap::new(tunnels.clone()),
             keepalives: Tally::default(),
             replies: Tally::default(),
             handed_over: Tally::default(),
-            unrecorded: Tally::default(),
             mappings: Tally::default(),
+            untold: std::array::from_fn(|_| Tally::default()),
             offloads: Tally::default(),
         });
         Self { shared, rules, tunnels }
@@ -158,7 +199,14 @@ impl CounterWriter {
     }
 
     pub(super) fn drop(&self, reason: DropReason, count: u64) {
-        self.shared.drops[reason as usize].add(count);
+        self.shared.drops.add(reason, count);
+    }
+
+    pub(super) fn untold(&self, more: Untold) {
+        let Untold { opened, recognised, closed, refused } = more;
+        for (tally, more) in self.shared.untold.iter().zip([opened, recognised, closed, refused]) {
+            tally.add(more);
+        }
     }
 
     /// The row of a rule; made at its first use, which no packet but the first of a rule pays for.

@@ -243,7 +243,7 @@ impl Pipeline {
             self.counters.tunnel(tunnel).refused.add(count);
         }
         if let Some(rule) = rule {
-            self.counters.rule(rule).refused.add(count);
+            self.counters.rule(rule).refuse(reason, count);
         }
         if let Some(flow) = flow {
             let inside = self.translator.inside_of(now, &self.policy, tunnel, &flow);

@@ -235,7 +235,7 @@ impl Pipeline {
         self.flows.sweep(now, SWEEP);
         self.records.tick(now);
         self.translator.tick(now, &self.counters);
-        self.counters.shared().unrecorded.add(self.records.take_unrecorded());
+        self.counters.untold(self.records.take_untold());
         self.tunnels.tick(now);
         self.counters.drop(DropReason::UnknownSpi, self.held.tick(now));
         let (inbound, outbound) = self.sad.all_mut();

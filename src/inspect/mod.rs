@@ -7,6 +7,7 @@
 mod flow;
 mod flow_table;
 mod icmp;
+pub mod probe;
 pub mod recognise;
 mod slots;
 mod tcp_state;

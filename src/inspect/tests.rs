@@ -30,6 +30,7 @@ fn rule(id: u16, service: Service, ports: &[u16], direction: RuleDirection) -> R
         tunnel: TunnelId(0),
         agreement: "lab".into(),
         clause: "1".into(),
+        purposes: Vec::new(),
         from,
         to,
         service,

@@ -5,6 +5,8 @@
 //! and its "bypass" entries do not exist.
 
 mod classifier;
+pub mod difference;
+pub mod document;
 pub mod inspection;
 pub mod narrow;
 pub mod rule;

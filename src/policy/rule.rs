@@ -27,6 +27,8 @@ pub struct Rule {
     pub agreement: String,
     /// The clause that allows it.
     pub clause: String,
+    /// What it is for, if it says so: words of [`Purpose`](super::document::Purpose), in ascending order.
+    pub purposes: Vec<&'static str>,
     /// Who may open: the only side that does.
     pub from: Vec<IpNet>,
     /// Towards whom.

@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sha2::{Digest, Sha256};
 
 use super::classifier::{Classifier, Entry, Opening, masked, opened_port};
-use super::rule::{Rule, Service, TunnelPolicy};
+use super::inspection::{Inspection, Mode};
+use super::rule::{Rule, RuleDirection, SelectorMode, Service, TunnelPolicy};
 use super::shape::{self, Shape, ShapeNumbers};
 use super::translate::{Translation, Translations};
 use crate::event::{DropReason, FlowKey};
@@ -260,6 +261,35 @@ impl Snapshot {
         Self::default()
     }
 
+    /// A policy that lets anybody open one service to anybody on these ports, outwards: for flows of which nothing else is
+    /// known.
+    #[must_use]
+    pub fn anybody(service: Service, ports: Vec<u16>) -> Self {
+        if ports.is_empty() || ports.contains(&0) {
+            return Self::empty();
+        }
+        let everywhere = || vec![Ipv4Net::default().into(), Ipv6Net::default().into()];
+        let tunnel = TunnelId(0);
+        let rule = Rule {
+            id: RuleId(0),
+            name: service.as_str().to_owned(),
+            tunnel,
+            agreement: String::new(),
+            clause: String::new(),
+            purposes: Vec::new(),
+            from: everywhere(),
+            to: everywhere(),
+            service,
+            ports,
+            direction: RuleDirection::Outbound,
+            inspection: Inspection::of(service),
+            mode: Mode::Enforce,
+        };
+        let tunnels =
+            vec![TunnelPolicy { id: tunnel, name: String::new(), selectors: SelectorMode::Host, lanes: 1, enabled: true }];
+        Self::compile(vec![rule], tunnels, None).unwrap_or_default()
+    }
+
     /// Counts up with each compilation; a cached verdict of another generation is not believed.
     #[must_use]
     pub fn generation(&self) -> u64 {
@@ -298,6 +328,12 @@ impl Snapshot {
             None if outbound => Classified::NotOurs,
             tunnel => Classified::NoRule { near: self.classifier.near(local, remote, protocol), tunnel },
         }
+    }
+
+    /// The tunnel that protects a host, if the host is behind a peer; else it is on our side, or nobody's.
+    #[must_use]
+    pub fn behind_peer(&self, host: IpAddr) -> Option<TunnelId> {
+        self.classifier.protecting(host)
     }
 
     /// By what right may a flow be open that was opened like this? `None` also if its tunnel is disabled, or its agreement does
@@ -386,6 +422,9 @@ impl Snapshot {
             );
             for port in rule.effective_ports() {
                 let _ = write!(line, " {port}");
+            }
+            if !rule.purposes.is_empty() {
+                let _ = write!(line, " purpose {}", rule.purposes.join(" "));
             }
             for (word, networks) in [("from", &rule.from), ("to", &rule.to)] {
                 line.push(' ');

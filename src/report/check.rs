@@ -125,12 +125,17 @@ fn rule_row(loaded: &Loaded, rule: &Rule) -> [String; 7] {
     [
         rule.name.clone(),
         tunnel.map(|tunnel| tunnel.name.clone()).unwrap_or_default(),
-        rule.clause.clone(),
+        clause(rule),
         nets(&rule.from),
         nets(&rule.to),
         service(rule),
         rule.direction.as_str().to_owned(),
     ]
+}
+
+/// The clause, and what the rule is for if it says so.
+fn clause(rule: &Rule) -> String {
+    if rule.purposes.is_empty() { rule.clause.clone() } else { format!("{}: {}", rule.clause, rule.purposes.join(", ")) }
 }
 
 fn service(rule: &Rule) -> String {
@@ -224,7 +229,7 @@ pub fn json(loaded: &Loaded, warnings: &[Problem]) -> Value {
             let tunnel = loaded.tunnels.iter().find(|tunnel| tunnel.id == rule.tunnel);
             json!({
                 "name": rule.name, "tunnel": tunnel.map(|tunnel| &tunnel.name), "agreement": rule.agreement,
-                "clause": rule.clause, "from": rule.from, "to": rule.to, "service": rule.service.as_str(),
+                "clause": rule.clause, "purpose": rule.purposes, "from": rule.from, "to": rule.to, "service": rule.service.as_str(),
                 "ports": rule.effective_ports(), "direction": rule.direction.as_str(),
             })
         })

@@ -94,6 +94,25 @@ fn known(event: &Value) -> Option<String> {
             let inside = inside(&event["inside"]);
             format!("opened {}{inside} by rule {}, clause {}", flow(&event["flow"]), field("rule"), field("clause"))
         }
+        "flow-recognised" => {
+            format!("recognised {} as {} by rule {}", flow(&event["flow"]), field("service"), field("rule"))
+        }
+        "flow-closed" => format!(
+            "ended {} of rule {}, {}, {} out and {} in",
+            flow(&event["flow"]),
+            field("rule"),
+            ended(&field("reason")),
+            super::bytes(event["bytes_out"].as_u64().unwrap_or(0)),
+            super::bytes(event["bytes_in"].as_u64().unwrap_or(0)),
+        ),
+        "unrecorded" => {
+            let kinds = ["opened", "recognised", "closed", "refused"];
+            let told = kinds.map(|kind| (kind, event[kind].as_u64().unwrap_or(0)));
+            let told = told.iter().filter(|(_, count)| *count > 0).map(|(kind, count)| format!("{count} {kind}"));
+            format!("too much at once to tell it all: {} more", told.collect::<Vec<_>>().join(", "))
+        }
+        "policy-changed" => policy_changed(event),
+        "missed" => format!("{} events were missed here: this monitor reads too slowly", event["count"]),
         "refused" => {
             let reason = field("reason");
             let sentence = DropReason::ALL.iter().find(|r| r.as_str() == reason).map_or("", |r| r.sentence());
@@ -157,6 +176,31 @@ fn known(event: &Value) -> Option<String> {
     })
 }
 
+fn ended(reason: &str) -> String {
+    match DropReason::ALL.iter().find(|of| of.as_str() == reason) {
+        Some(of) => format!("{reason}: {}", of.sentence()),
+        None => reason.to_owned(),
+    }
+}
+
+fn policy_changed(event: &Value) -> String {
+    let digest = |key: &str| event[key].as_str().map(|digest| digest.get(..16).unwrap_or(digest).to_owned());
+    let mut text = format!("policy {} is in force", digest("policy").unwrap_or_default());
+    if let Some(previous) = digest("previous") {
+        text += &format!(" after {previous}");
+        for kind in ["added", "removed", "changed"] {
+            let list: Vec<_> = event[kind].as_array().into_iter().flatten().map(word).collect();
+            if !list.is_empty() {
+                text += &format!("; {kind}: {}", list.join(", "));
+            }
+        }
+    }
+    if let (Some(approver), Some(ticket)) = (event["approver"].as_str(), event["ticket"].as_str()) {
+        text += &format!("; approved by {approver}, {ticket}");
+    }
+    text
+}
+
 fn ike_reason(name: &str) -> String {
     let sentence = IkeReason::ALL.iter().find(|reason| reason.as_str() == name).map(|reason| reason.sentence());
     sentence.unwrap_or(name).to_owned()
@@ -172,7 +216,7 @@ fn inside(end: &Value) -> String {
 }
 
 /// `tcp 192.0.2.10:49152 -> 203.0.113.20:1414`.
-fn flow(flow: &Value) -> String {
+pub(super) fn flow(flow: &Value) -> String {
     let (protocol, ports) = match flow["protocol"].as_u64() {
         Some(6) => ("tcp".to_owned(), true),
         Some(17) => ("udp".to_owned(), true),

@@ -7,6 +7,7 @@ pub mod check;
 pub mod event;
 pub mod explain;
 pub mod peer_config;
+pub mod policy;
 pub mod rekey;
 pub mod sa;
 pub mod sim;

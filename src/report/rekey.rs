@@ -134,6 +134,9 @@ mod tests {
             tunnels: vec![tunnel],
             mappings: 0,
             rules: BTreeMap::new(),
+            approver: None,
+            ticket: None,
+            refused: BTreeMap::new(),
             drops: BTreeMap::new(),
             ike_refused: BTreeMap::new(),
         }

@@ -131,6 +131,9 @@ mod tests {
             tunnels: vec![tunnel, down],
             mappings: 0,
             rules: BTreeMap::new(),
+            approver: None,
+            ticket: None,
+            refused: BTreeMap::new(),
             drops: BTreeMap::new(),
             ike_refused: BTreeMap::new(),
         };

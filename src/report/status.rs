@@ -21,6 +21,9 @@ pub fn status(status: &Status, width: usize) -> String {
         duration(status.uptime_s),
         super::plain(&status.tun),
     );
+    if let (Some(approver), Some(ticket)) = (&status.approver, &status.ticket) {
+        let _ = writeln!(out, "approved by {}, {}", super::plain(approver), super::plain(ticket));
+    }
     let offload = |what: &str| status.offloads.get(what).map_or("-", String::as_str);
     let _ = writeln!(
         out,
@@ -51,11 +54,22 @@ pub fn status(status: &Status, width: usize) -> String {
         })
         .collect();
     section(&mut out, &table(["RULE", "FLOWS", "OUT", "IN", "REFUSED"], &rules, width));
-    let sentence = |name: &str| DropReason::ALL.iter().find(|r| r.as_str() == name).map(|r| r.sentence());
-    section(&mut out, &reasons("DROPPED", &status.drops, sentence, width));
+    let refused: Vec<_> = status
+        .refused
+        .iter()
+        .flat_map(|(rule, reasons)| reasons.iter().map(move |(reason, count)| (rule, reason, count)))
+        .map(|(rule, reason, count)| [rule.clone(), count.to_string(), reason.clone(), sentence_of(reason).to_owned()])
+        .collect();
+    section(&mut out, &table(["REFUSED BY OR NEAR", "", "REASON", ""], &refused, width));
+    section(&mut out, &reasons("DROPPED", &status.drops, |name| Some(sentence_of(name)), width));
     let sentence = |name: &str| IkeReason::ALL.iter().find(|r| r.as_str() == name).map(|r| r.sentence());
     section(&mut out, &reasons("IKE REFUSED", &status.ike_refused, sentence, width));
     out
+}
+
+/// The sentence of a reason for which packets are dropped.
+fn sentence_of(name: &str) -> &'static str {
+    DropReason::ALL.iter().find(|reason| reason.as_str() == name).map_or("", |reason| reason.sentence())
 }
 
 fn section(out: &mut String, table: &str) {
@@ -148,6 +162,8 @@ mod tests {
             pid: 7,
             uptime_s: 3700,
             policy: "ab".repeat(32),
+            approver: Some("J. Doe".into()),
+            ticket: Some("CHG-7".into()),
             tun: "portcullis0".into(),
             offloads: [("tun", "tso"), ("tun_write", "off"), ("udp_send", "gso"), ("udp_gro", "on")]
                 .map(|(a, b)| (a.into(), b.into()))
@@ -168,6 +184,7 @@ mod tests {
             ],
             mappings: 0,
             rules: [("mq".to_owned(), [("packets_out".to_owned(), 3)].into())].into(),
+            refused: [("mq".to_owned(), [("wrong-direction".to_owned(), 9)].into())].into(),
             drops: [("no-rule".to_owned(), 5)].into(),
             ike_refused: BTreeMap::new(),
         }
@@ -189,6 +206,9 @@ mod tests {
         assert!(test.contains("the peer did not answer; next attempt in 8 s; no SA for 192.0.2.1"), "{test}");
         assert!(line("mq").contains("3 packets, 0 B"));
         assert!(line("5 ").contains("no rule allows it"));
+        let refused = text.lines().find(|line| line.contains("wrong-direction")).unwrap();
+        assert!(refused.starts_with("mq") && refused.contains(" 9 "), "{refused}");
+        assert!(text.contains("approved by J. Doe, CHG-7"), "{text}");
         assert!(!text.contains("IKE REFUSED"), "what did not happen is not shown: {text}");
     }
 }

@@ -19,7 +19,7 @@ use super::host::{self, Host, link_mtus};
 use super::journal::Journal;
 use super::keylog::KeyLogFiles;
 use super::link::WorkerHangs;
-use super::protocol::{Answer, Request};
+use super::protocol::{Answer, InForce, Request};
 use super::sockets::ControlSockets;
 use super::stats::{self, Stats};
 use super::worker::{Command, Urgent};
@@ -32,6 +32,7 @@ use crate::ike::config::Start;
 use crate::ike::endpoint::Endpoint;
 use crate::platform::async_fd::readable;
 use crate::platform::clock;
+use crate::policy::difference;
 use crate::time::Instant;
 
 /// Room for the largest UDP datagram; port 500 sees few at a time.
@@ -41,6 +42,8 @@ const SLOTS: usize = 8;
 const ROUND: Duration = Duration::from_secs(1);
 /// SIGTERM: how long the peers have to answer the deletes.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// Rules that an event about a changed policy names, of each kind; `policy diff` names them all.
+const MOST_NAMED: usize = 64;
 /// Calls from control connections that may wait.
 const CALLS: usize = 16;
 
@@ -79,6 +82,7 @@ impl ControlLoop {
         let mut round = tokio::time::interval(ROUND);
         round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Batch::new(SLOTS, ROOM);
+        self.tell_policy(None);
         let mut wake_at = self.input(Input::Timeout)?;
         loop {
             let sleep = wake_at.map_or(Duration::MAX, |at| at.since(clock::now()));
@@ -110,6 +114,9 @@ impl ControlLoop {
                     self.pass_time()?;
                     self.look_after_host()?;
                     self.follow_addresses()?;
+                    if let Some(untold) = self.stats.untold() {
+                        self.journal.publish(&untold);
+                    }
                     for tunnel in self.stats.heard_from(&self.loaded) {
                         self.endpoint.handle(clock::now(), Input::InboundSeen(tunnel));
                         self.drain()?;
@@ -250,6 +257,7 @@ impl ControlLoop {
                     None => Ok(Answer::Refused { error: self.unknown(tunnel) }),
                 }
             }
+            Request::Policy {} => Ok(Answer::Policy(Box::new(self.in_force()))),
             Request::Reload {} => match self.reload() {
                 Ok(()) => done,
                 Err(error) => Ok(Answer::Refused { error }),
@@ -332,12 +340,51 @@ impl ControlLoop {
         self.endpoint.gate(clock::now(), closed);
         self.journal.follow(&next);
         let policy = hex::encode(next.policy.digest());
-        self.loaded = next;
+        let before = std::mem::replace(&mut self.loaded, next);
+        if before.policy.digest() != self.loaded.policy.digest() || before.approval != self.loaded.approval {
+            self.tell_policy(Some(&before));
+        }
         self.journal.publish(&Event::Reloaded { policy });
         for event in &news.events {
             self.journal.publish(event);
         }
         Ok(())
+    }
+
+    /// The policy in force, for whoever wants to see what another one would change.
+    fn in_force(&self) -> InForce {
+        let approved = self.loaded.approval.as_ref();
+        InForce {
+            policy: hex::encode(self.loaded.policy.digest()),
+            canonical: self.loaded.policy.canonical_text(),
+            approver: approved.map(|approved| approved.approver.clone()),
+            ticket: approved.map(|approved| approved.ticket.clone()),
+        }
+    }
+
+    /// Writes down that another policy is in force, what it changes and who has approved it.
+    fn tell_policy(&self, before: Option<&Loaded>) {
+        let changes = before.map_or_else(Vec::new, |before| {
+            difference::between(&before.policy.canonical_text(), &self.loaded.policy.canonical_text())
+        });
+        let named = |kind: &str| {
+            let all = || changes.iter().filter(|change| change.kind() == kind);
+            let mut named: Vec<String> = all().take(MOST_NAMED).map(|change| change.about.clone()).collect();
+            let more = all().count() - named.len();
+            if more > 0 {
+                named.push(format!("and {more} more"));
+            }
+            named
+        };
+        let InForce { approver, ticket, .. } = self.in_force();
+        self.journal.publish(&Event::PolicyChanged {
+            previous: before.map(|before| hex::encode(before.policy.digest())),
+            approver,
+            ticket,
+            added: named("added"),
+            removed: named("removed"),
+            changed: named("changed"),
+        });
     }
 
     /// Makes a lost TUN anew, and tries again what the host refused.

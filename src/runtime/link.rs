@@ -194,6 +194,11 @@ impl<C, U, D, T> WorkerEnd<C, U, D, T> {
         self.dirty = true;
     }
 
+    /// Whether telemetry would find room; what finds none can wait where it is counted.
+    pub(super) fn has_room_for_telemetry(&self) -> bool {
+        self.telemetry.slots() > 0
+    }
+
     /// Something to tell the operator; dropped and counted when too much happens.
     pub(super) fn telemetry(&mut self, report: T) {
         if self.telemetry.push(report).is_err() {

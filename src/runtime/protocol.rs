@@ -55,6 +55,8 @@ pub enum Request {
     },
     /// Load the configuration file again.
     Reload {},
+    /// The policy in force.
+    Policy {},
     /// Events from now on, one a line, until the client hangs up.
     Monitor {},
 }
@@ -77,11 +79,28 @@ pub enum Answer {
         /// In the order of the file.
         agreements: Vec<Report>,
     },
+    /// `Policy`.
+    Policy(Box<InForce>),
     /// Done.
     Done {
         /// Always true.
         ok: bool,
     },
+}
+
+/// The policy in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InForce {
+    /// Its digest.
+    pub policy: String,
+    /// All that it means, as text: what the digest is made of.
+    pub canonical: String,
+    /// Who has approved it, if its file says so.
+    #[serde(default)]
+    pub approver: Option<String>,
+    /// Where that is recorded.
+    #[serde(default)]
+    pub ticket: Option<String>,
 }
 
 /// The provider of AEADs that a race at start has chosen.
@@ -104,6 +123,12 @@ pub struct Status {
     pub uptime_s: u64,
     /// Digest of the active policy.
     pub policy: String,
+    /// Who has approved it, if its file says so.
+    #[serde(default)]
+    pub approver: Option<String>,
+    /// Where that is recorded.
+    #[serde(default)]
+    pub ticket: Option<String>,
     /// The TUN device.
     pub tun: String,
     /// What the kernel does for many packets at once: `tun` (`tso+uso`, `tso`, `off`), `tun_write` (the same), `udp_send` (`gso`, `sendmmsg`,
@@ -123,6 +148,10 @@ pub struct Status {
     pub mappings: u64,
     /// Packets and bytes by rule: `{"mq": {"packets_out": 1, ...}}`.
     pub rules: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Refused packets by rule and reason, only those above zero: `{"mq": {"no-rule": 1}}`. The rule is the one that refuses, or
+    /// one between the same hosts.
+    #[serde(default)]
+    pub refused: BTreeMap<String, BTreeMap<String, u64>>,
     /// Dropped packets by reason, only those above zero.
     pub drops: BTreeMap<String, u64>,
     /// Refused IKE datagrams by reason, only those above zero.

@@ -9,7 +9,7 @@ use super::protocol::{Aead, Status};
 use super::provider::Race;
 use crate::config::{Loaded, TunnelInfo};
 use crate::dataplane::counters::{Counters, Traffic};
-use crate::dataplane::drop::Record;
+use crate::dataplane::drop::{Record, Untold};
 use crate::dataplane::offload::Offloads;
 use crate::event::{Event, InsideEnd};
 use crate::ids::{RuleId, TunnelId};
@@ -25,12 +25,13 @@ pub(super) struct Stats {
     /// Of each worker.
     counters: Vec<Arc<Counters>>,
     heard: BTreeMap<TunnelId, Instant>,
+    untold: Untold,
     race: Race,
 }
 
 impl Stats {
     pub(super) fn new(counters: Vec<Arc<Counters>>, race: Race) -> Self {
-        Self { started: clock::now(), counters, heard: BTreeMap::new(), race }
+        Self { started: clock::now(), counters, heard: BTreeMap::new(), untold: Untold::default(), race }
     }
 
     /// The tunnels whose peer was heard from since the last call.
@@ -40,6 +41,18 @@ impl Stats {
         let news = heard.filter(|(id, at)| self.heard.get(id) != Some(at)).collect::<Vec<_>>();
         self.heard.extend(news.iter().copied());
         news.into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// What happened since the last call and was counted, but not told.
+    pub(super) fn untold(&mut self) -> Option<Event> {
+        let now = self.counters.iter().map(|counters| counters.untold()).fold(Untold::default(), Untold::and);
+        let before = std::mem::replace(&mut self.untold, now);
+        (now != before).then(|| Event::Unrecorded {
+            opened: now.opened.wrapping_sub(before.opened),
+            recognised: now.recognised.wrapping_sub(before.recognised),
+            closed: now.closed.wrapping_sub(before.closed),
+            refused: now.refused.wrapping_sub(before.refused),
+        })
     }
 
     /// The answer to `status`.
@@ -57,6 +70,8 @@ impl Stats {
             pid: std::process::id(),
             uptime_s: clock::now().since(self.started).as_secs(),
             policy: hex::encode(loaded.policy.digest()),
+            approver: loaded.approval.as_ref().map(|approved| approved.approver.clone()),
+            ticket: loaded.approval.as_ref().map(|approved| approved.ticket.clone()),
             tun: loaded.gateway.tun.clone(),
             offloads: offloads(least(self.counters.iter().map(|counters| counters.offloads()))),
             workers: self.counters.iter().map(|counters| worker(loaded, counters)).collect(),
@@ -73,9 +88,27 @@ impl Stats {
                 .iter()
                 .filter_map(|rule| Some((rule.name.clone(), self.sum(|counters| counters.rule(rule.id))?)))
                 .collect(),
+            refused: loaded
+                .policy
+                .rules()
+                .iter()
+                .map(|rule| (rule.name.clone(), self.reasons(rule.id)))
+                .filter(|(_, reasons)| !reasons.is_empty())
+                .collect(),
             drops,
             ike_refused: endpoint.refused().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect(),
         }
+    }
+
+    /// Why packets of a rule were refused, or of hosts that it is near to.
+    fn reasons(&self, rule: RuleId) -> BTreeMap<String, u64> {
+        let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+        for traffic in self.counters.iter().filter_map(|counters| counters.rule(rule)) {
+            for (reason, count) in traffic.reasons.iter() {
+                *reasons.entry(reason.as_str().to_owned()).or_default() += count;
+            }
+        }
+        reasons
     }
 
     /// One tunnel: IKE's view, stamped with its agreement, with its counters beside it.
@@ -170,6 +203,29 @@ pub(super) fn event(loaded: &Loaded, record: &Record) -> Event {
             let (name, clause) = rule(by).unwrap_or_default();
             let inside = inside.map(end);
             Event::FlowOpened { tunnel: tunnel(id).unwrap_or_default(), rule: name, clause, flow, inside }
+        }
+        Record::FlowRecognised { tunnel: id, rule: by, flow } => {
+            let service = loaded.policy.rule(by).map_or("", |rule| rule.service.as_str());
+            let (name, clause) = rule(by).unwrap_or_default();
+            Event::FlowRecognised {
+                tunnel: tunnel(id).unwrap_or_default(),
+                rule: name,
+                clause,
+                service: service.to_owned(),
+                flow,
+            }
+        }
+        Record::FlowClosed(closed) => {
+            let (name, clause) = rule(closed.rule).unwrap_or_default();
+            Event::FlowClosed {
+                tunnel: tunnel(closed.tunnel).unwrap_or_default(),
+                rule: name,
+                clause,
+                flow: closed.flow,
+                reason: closed.end.as_str().to_owned(),
+                bytes_out: closed.bytes_out,
+                bytes_in: closed.bytes_in,
+            }
         }
         Record::Refused(refused) => Event::Refused {
             tunnel: refused.tunnel.and_then(tunnel),

@@ -345,7 +345,8 @@ impl Worker {
             let Some(tunnel) = self.pipeline.poll_mtu_change() else { break };
             self.link.urgent(Urgent::Mtu(tunnel, self.pipeline.tunnel_mtu(tunnel)));
         }
-        while let Some(record) = self.pipeline.poll_record() {
+        while self.link.has_room_for_telemetry() {
+            let Some(record) = self.pipeline.poll_record() else { break };
             self.link.telemetry(record);
         }
         self.link.flush();

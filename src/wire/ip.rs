@@ -219,7 +219,8 @@ pub fn decrement_ttl(bytes: &mut [u8]) -> Option<u8> {
 
 /// Writes a packet whose transport header and payload are `parts`. `None` if they do not fit, or if the addresses are
 /// of two families.
-pub(super) fn write_packet(
+#[must_use]
+pub fn write_packet(
     out: &mut [u8],
     source: IpAddr,
     destination: IpAddr,

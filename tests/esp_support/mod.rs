@@ -270,6 +270,7 @@ pub fn policy_of_lanes(left: bool, selectors: SelectorMode, lanes: u8) -> Arc<Sn
         tunnel: TUNNEL,
         agreement: "lab".into(),
         clause: "1".into(),
+        purposes: Vec::new(),
         from: if by_left { ours.clone() } else { theirs.clone() },
         to: if by_left { theirs.clone() } else { ours.clone() },
         service,

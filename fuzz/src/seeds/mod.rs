@@ -27,6 +27,7 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("config_file", config_file()),
         ("import_file", import_file()),
         ("explain", explain()),
+        ("capture", packets::capture()),
     ]
 }
 
@@ -77,10 +78,11 @@ fn eap() -> Vec<Seed> {
 fn control_socket() -> Vec<Seed> {
     let status = br#"{"version":"0.1.0","pid":1,"uptime_s":2,"policy":"ab","tun":"t0","tunnels":[{"name":"t"}],"rules":{"mq":{"packets_out":1}},"drops":{"no_rule":1},"ike_refused":{}}
 "#;
-    let lines: [(&str, &[u8]); 9] = [
+    let lines: [(&str, &[u8]); 10] = [
         ("status", b"{\"op\":\"status\"}\n"),
         ("up", b"{\"op\":\"up\",\"tunnel\":\"cbp\"}\n"),
         ("down", b"{\"op\":\"down\",\"tunnel\":\"cbp\"}\n"),
+        ("policy", b"{\"op\":\"policy\"}\n"),
         ("reload", b"{\"op\":\"reload\"}\n"),
         ("monitor", b"{\"op\":\"monitor\"}\n"),
         ("answer", status),

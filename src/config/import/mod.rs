@@ -19,7 +19,6 @@ use zeroize::Zeroizing;
 
 use super::ConfigError;
 use super::raw::printable;
-use super::secrets::Sources;
 
 use peer::Losses;
 pub use peer::Lost;
@@ -78,7 +77,7 @@ pub fn import(text: &str, from: Option<Format>, with_secret: bool) -> Result<Imp
 
 /// Our own loader has the last word on what was written.
 fn check(toml: &str, losses: &mut Losses) {
-    if let Err(refused) = super::parse(Path::new("imported.toml"), toml, Sources::Unread, None) {
+    if let Err(refused) = super::load_text(Path::new("imported.toml"), toml, None) {
         for error in &refused.errors {
             let mend = error.mend().unwrap_or_default();
             losses.note(0, format!("what was written does not load yet: {}; {mend}", error.message()));

@@ -4,7 +4,9 @@
 
 mod agreement;
 mod auth;
+mod case;
 mod certificate;
+mod document;
 mod eap;
 mod gateway;
 mod inspection;
@@ -24,6 +26,7 @@ use super::raw::{self, At, Named, nearest, printable};
 use super::secrets::Sources;
 use super::{Agreement, GatewaySettings};
 
+pub(super) use case::{Approval, Case};
 pub(super) use rule::Rule;
 pub(super) use translate::Translate;
 pub(super) use tunnel::Tunnel;
@@ -36,6 +39,8 @@ pub(super) struct Checked {
     pub(super) tunnels: Vec<Tunnel>,
     pub(super) rules: Vec<Rule>,
     pub(super) translations: Vec<Translate>,
+    pub(super) cases: Vec<Case>,
+    pub(super) approval: Option<Approval>,
 }
 
 /// Checks the file. `None` if anything was wrong; `problems` knows what.
@@ -52,6 +57,7 @@ pub(super) fn check(file: &raw::File, sources: Sources, problems: &mut Problems)
         file.rules.iter().map(|(span, rule)| rule::check(span, rule, &file.tunnels, &tunnels, problems)).collect();
     unique("rule", file.rules.iter().filter_map(|(_, rule)| rule.name.as_ref()), problems);
     overlap::check(&file.rules, &rules, problems);
+    document::check(&file.rules, &rules, &file.agreements, &tunnels, problems);
     rule::check_against_underlay(&file.rules, &rules, &file.tunnels, &tunnels, problems);
     let translations = translate::check(file, &tunnels, &rules, problems);
     for named in &file.tunnels {
@@ -62,6 +68,8 @@ pub(super) fn check(file: &raw::File, sources: Sources, problems: &mut Problems)
                 .mend("add a [[rule]] that names it, or take the tunnel out");
         }
     }
+    let cases = case::check(&file.cases, problems);
+    let approval = case::check_approval(&file.approval, problems);
     if !problems.is_clean() {
         return None;
     }
@@ -71,6 +79,8 @@ pub(super) fn check(file: &raw::File, sources: Sources, problems: &mut Problems)
         tunnels: tunnels.into_iter().collect::<Option<_>>()?,
         rules: rules.into_iter().collect::<Option<_>>()?,
         translations: translations.into_iter().collect::<Option<_>>()?,
+        cases,
+        approval,
     })
 }
 

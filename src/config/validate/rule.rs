@@ -8,6 +8,7 @@ use super::nets::Nets;
 use super::{choice, find, inspection, name_holds, tunnel};
 use crate::config::problem::{Problems, Span};
 use crate::config::raw::{self, At, Named, bounded, printable};
+use crate::policy::document::Purpose;
 use crate::policy::{Inspection, Mode, RuleDirection, Service};
 
 /// More ports or hosts than this in one rule are a mistake.
@@ -21,6 +22,7 @@ pub(in crate::config) struct Rule {
     pub(in crate::config) name: String,
     pub(in crate::config) tunnel: usize,
     pub(in crate::config) clause: String,
+    pub(in crate::config) purposes: Vec<&'static str>,
     pub(in crate::config) from: Vec<IpNet>,
     pub(in crate::config) to: Vec<IpNet>,
     pub(in crate::config) service: Service,
@@ -95,6 +97,7 @@ pub(super) fn check(
         name: name?.get_ref().clone(),
         tunnel: tunnel?,
         clause: clause?.get_ref().clone(),
+        purposes: purposes(raw),
         from: from?,
         to: to?,
         service: service?,
@@ -103,6 +106,15 @@ pub(super) fn check(
         inspection,
         mode,
     })
+}
+
+/// The purposes that are known; `document` complains of the others.
+fn purposes(raw: &raw::Rule) -> Vec<&'static str> {
+    let words = raw.purpose.iter().flat_map(At::get_ref).filter_map(|word| Purpose::any(word.get_ref()));
+    let mut words: Vec<_> = words.map(|purpose| purpose.word).collect();
+    words.sort_unstable();
+    words.dedup();
+    words
 }
 
 fn service(raw: &raw::Rule, under: Option<&tunnel::Tunnel>, problems: &mut Problems) -> Option<Service> {

@@ -206,6 +206,7 @@ fn policy(rules: usize, service: Service, left: bool) -> Arc<Snapshot> {
                 tunnel: TUNNEL,
                 agreement: "lab".into(),
                 clause: "1".into(),
+                purposes: Vec::new(),
                 from: vec![IpNet::from(IpAddr::V4(HOST_A))],
                 to: vec![IpNet::from(IpAddr::V4(to))],
                 service,

@@ -1,50 +1,60 @@
-//! `policy explain`: may this connection be opened? The compiled policy of a file is asked, not the running gateway.
+//! `policy explain --from --to`: may this connection be opened? The first packet of the flow goes through a flow table with
+//! the policy of a file; the running gateway is not asked.
 
 use std::io::Write;
 use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::exit::{Exit, Failure};
-use super::words::{Protocol, Question};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::words::{Destination, Protocol, Question};
 use crate::config::{self, Loaded};
 use crate::event::{DropReason, FlowKey};
 use crate::ids::RuleId;
-use crate::policy::{Classified, Service};
+use crate::inspect::{Verdict, probe};
+use crate::policy::Service;
+use crate::policy::document::Document;
 use crate::report;
-
-/// Any port that a client might open from.
-const EPHEMERAL: u16 = 49_152;
-/// Types of echo requests (RFC 792, RFC 4443); a flow key has the type in the place of the source port.
-const ECHO_REQUEST: u16 = 8;
-const ECHO_REQUEST_V6: u16 = 128;
 
 /// The answer; its fields are what `--json` prints.
 #[derive(Debug, Serialize)]
-pub(crate) struct Explained {
+struct Explained {
     /// `allowed` or `refused`.
-    pub(crate) verdict: &'static str,
+    verdict: &'static str,
     /// The rule that allows it, or the one that comes nearest.
-    pub(crate) rule: Option<String>,
+    rule: Option<String>,
     /// Its clause.
-    pub(crate) clause: Option<String>,
+    clause: Option<String>,
+    /// What the clause is about, where its document is known.
+    about: Option<&'static str>,
+    /// What it is for, if the rule says so.
+    purposes: Vec<&'static str>,
     /// Its agreement.
-    pub(crate) agreement: Option<String>,
+    agreement: Option<String>,
     /// The kind of the agreement.
-    pub(crate) kind: Option<&'static str>,
+    kind: Option<&'static str>,
     /// The tunnel.
-    pub(crate) tunnel: Option<String>,
+    tunnel: Option<String>,
     /// `outbound` or `inbound`, where it is allowed.
-    pub(crate) direction: Option<&'static str>,
+    direction: Option<&'static str>,
     /// The reason as it stands in counters and events, where it is refused.
-    pub(crate) reason: Option<DropReason>,
+    reason: Option<DropReason>,
 }
 
 /// Asks, prints, and ends with 0 if it is allowed.
-pub(super) fn explain(question: &Question, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let key = flow(question)?;
+pub(super) fn explain(
+    question: &Question,
+    from: IpAddr,
+    to: Destination,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let key = flow(question.protocol, from, to)?;
     let loaded = config::load_rules(&question.file)?;
-    let explained = answer(&loaded, &key);
+    let (rule, reason) = match probe::ask(&loaded.policy, &key).0 {
+        Verdict::Pass(pass) => (Some(pass.rule), None),
+        Verdict::Drop { reason, rule, .. } => (rule, Some(reason)),
+    };
+    let explained = explained(&loaded, rule, reason);
     if question.json {
         let line = serde_json::to_string(&explained).map_err(std::io::Error::from)?;
         writeln!(out, "{line}")?;
@@ -54,53 +64,31 @@ pub(super) fn explain(question: &Question, out: &mut dyn Write) -> Result<Exit, 
     Ok(if explained.verdict == "allowed" { Exit::Done } else { Exit::Refused })
 }
 
-fn flow(question: &Question) -> Result<FlowKey, Failure> {
-    let (source, destination) = (question.from, question.to.address);
-    if source.is_ipv4() != destination.is_ipv4() {
+fn flow(protocol: Protocol, from: IpAddr, to: Destination) -> Result<FlowKey, Failure> {
+    if from.is_ipv4() != to.address.is_ipv4() {
         return Err(Failure::Usage("--from and --to are of different address families".to_owned()));
     }
-    let v6 = destination.is_ipv6();
-    let (service, source_port, port) = match (question.protocol, question.to.port) {
-        (Protocol::Tcp, Some(port)) => (Service::Tcp, EPHEMERAL, port),
-        (Protocol::Udp, Some(port)) => (Service::Udp, EPHEMERAL, port),
-        (Protocol::Echo, None) if v6 => (Service::Echo, ECHO_REQUEST_V6, 0),
-        (Protocol::Echo, None) => (Service::Echo, ECHO_REQUEST, 0),
+    let (service, port) = match (protocol, to.port) {
+        (Protocol::Tcp, Some(port)) => (Service::Tcp, port),
+        (Protocol::Udp, Some(port)) => (Service::Udp, port),
+        (Protocol::Echo, None) => (Service::Echo, 0),
         (Protocol::Echo, Some(_)) => return Err(Failure::Usage("echo has no port: write --to IP".to_owned())),
         (_, None) => return Err(Failure::Usage("--to needs a port: write --to IP:PORT".to_owned())),
     };
-    Ok(FlowKey { protocol: service.protocol(v6), source, source_port, destination, destination_port: port })
-}
-
-fn answer(loaded: &Loaded, key: &FlowKey) -> Explained {
-    // Whether `from` is behind us is not asked: the rules know. Seen from either side, the answer that says most
-    // counts, and that from our side if both say little.
-    let both = [loaded.policy.classify(true, key), loaded.policy.classify(false, key)];
-    let weight = |classified: &Classified| match classified {
-        Classified::Allow(_) => 5,
-        Classified::Disabled { .. } => 4,
-        Classified::WrongDirection { .. } => 3,
-        Classified::NoRule { near: Some(_), .. } => 2,
-        Classified::NoRule { near: None, tunnel: Some(_) } => 1,
-        Classified::NoRule { near: None, tunnel: None } | Classified::NotOurs => 0,
-    };
-    let best = if weight(&both[1]) > weight(&both[0]) { both[1] } else { both[0] };
-    let (rule, reason) = match best {
-        Classified::Allow(allowed) => (Some(allowed.rule), None),
-        Classified::Disabled { rule, reason, .. } => (Some(rule), Some(reason)),
-        Classified::WrongDirection { rule, .. } => (Some(rule), Some(DropReason::WrongDirection)),
-        Classified::NoRule { near, .. } => (near, Some(DropReason::NoRule)),
-        Classified::NotOurs => (None, Some(DropReason::NotOurs)),
-    };
-    explained(loaded, rule, reason)
+    Ok(config::question(service, from, to.address, port))
 }
 
 fn explained(loaded: &Loaded, rule: Option<RuleId>, reason: Option<DropReason>) -> Explained {
     let rule = rule.and_then(|id| loaded.policy.rule(id));
     let tunnel = rule.and_then(|rule| loaded.tunnels.iter().find(|tunnel| tunnel.id == rule.tunnel));
+    let document = rule.and_then(|rule| loaded.agreement(&rule.agreement)?.document.as_deref());
+    let clause = rule.and_then(|rule| Document::titled(document?)?.clause(&rule.clause));
     Explained {
         verdict: if reason.is_none() { "allowed" } else { "refused" },
         rule: rule.map(|rule| rule.name.clone()),
         clause: rule.map(|rule| rule.clause.clone()),
+        about: clause.map(|clause| clause.about),
+        purposes: rule.map(|rule| rule.purposes.clone()).unwrap_or_default(),
         agreement: rule.map(|rule| rule.agreement.clone()),
         kind: tunnel.map(|tunnel| tunnel.kind),
         tunnel: tunnel.map(|tunnel| tunnel.name.clone()),
@@ -125,7 +113,11 @@ fn text(explained: &Explained, key: &FlowKey) -> String {
     }
     if let (Some(clause), Some(agreement)) = (&explained.clause, &explained.agreement) {
         let lab = if explained.kind == Some("lab") { " (lab)" } else { "" };
-        rows.push(("clause", format!("{clause} of agreement {agreement}{lab}")));
+        let about = explained.about.map(|about| format!(": {about}")).unwrap_or_default();
+        rows.push(("clause", format!("{clause} of agreement {agreement}{lab}{about}")));
+    }
+    if !explained.purposes.is_empty() {
+        rows.push(("purpose", explained.purposes.join(", ")));
     }
     if let (Some(tunnel), direction) = (&explained.tunnel, explained.direction) {
         rows.push(("tunnel", format!("{tunnel}{}", direction.map(|way| format!(", {way}")).unwrap_or_default())));

@@ -1,0 +1,352 @@
+//! Captured flows through the flow table and the recognisers of the data path: would each of them pass? The code that
+//! judges live packets judges these, with the times of the capture; there is no second opinion.
+//!
+//! A flow whose first packets are missing cannot be judged, and is `incomplete`; so is one whose packets were cut by the
+//! capture. Left out: what a gateway would have changed on the way (addresses, sequence numbers, resets).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::pcap_frames::{self, Frame};
+use crate::event::{DropReason, FlowKey};
+use crate::ids::TunnelId;
+use crate::inspect::{FlowTable, Origin, Verdict, probe};
+use crate::policy::Snapshot;
+use crate::time::Instant;
+use crate::wire::ip::{self, Inner};
+use crate::wire::tcp;
+
+/// Flows that are judged; what a capture holds beyond them is counted.
+pub const MAX_FLOWS: usize = 65_536;
+/// Why a flow is incomplete.
+const NO_SYN: &str = "no-syn";
+/// Longest IP packet, and its header: room for the headers of one that the capture has cut.
+const LONGEST: usize = 65_535 + 40;
+
+/// What becomes of one captured flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It passes, all of it.
+    Allowed,
+    /// The capture does not hold enough of it to say.
+    Incomplete,
+    /// It does not pass, or not to its end.
+    Refused,
+}
+
+/// A captured flow.
+#[derive(Clone, Debug, Serialize)]
+pub struct Judged {
+    /// Its outcome.
+    pub verdict: Outcome,
+    /// Who talks to whom: the side that opened it first, where that was seen.
+    pub flow: FlowKey,
+    /// The rule that allows it, or that comes nearest.
+    pub rule: Option<String>,
+    /// Its clause.
+    pub clause: Option<String>,
+    /// Why it is refused, or why nothing can be said.
+    pub reason: Option<String>,
+    /// The reason as a sentence.
+    pub sentence: Option<String>,
+    /// The number of the frame at which that was decided.
+    pub frame: Option<usize>,
+    /// Packets of both sides, up to then and after.
+    pub packets: u64,
+    /// Bytes of payload from the side that opened it.
+    pub bytes_opener: u64,
+    /// Bytes of payload from the other side.
+    pub bytes_responder: u64,
+    /// Packets that the gateway would drop without ending the flow, by reason.
+    pub dropped: BTreeMap<&'static str, u64>,
+}
+
+/// What a capture holds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Replayed {
+    /// The worst outcome of any flow; none without flows.
+    pub verdict: Option<Outcome>,
+    /// Frames in the file.
+    pub frames: usize,
+    /// Whether the file is cut off, or damaged.
+    pub cut: bool,
+    /// The flows, in the order of their first packets.
+    pub flows: Vec<Judged>,
+    /// Packets of flows beyond the bound.
+    pub unlisted: u64,
+    /// Frames that belong to no flow, by what they are.
+    pub skipped: BTreeMap<&'static str, u64>,
+}
+
+/// By what captured flows are judged.
+#[derive(Clone, Copy, Debug)]
+pub enum By<'a> {
+    /// By a policy, which knows who is on which side.
+    Policy(&'a Snapshot),
+    /// By one that allows every port of one service to whoever opens a connection.
+    Service(&'a Snapshot),
+}
+
+impl By<'_> {
+    fn policy(&self) -> &Snapshot {
+        match self {
+            Self::Policy(policy) | Self::Service(policy) => policy,
+        }
+    }
+}
+
+/// The ports to which connections are opened in a capture.
+pub fn opened_ports(file: &[u8]) -> Result<BTreeSet<u16>, String> {
+    let mut ports = BTreeSet::new();
+    let mut room = vec![0; LONGEST];
+    pcap_frames::frames(file, |frame| {
+        if let Seen::Packet { packet, .. } = see(&frame, &mut room)
+            && packet.tcp().is_some_and(|segment| opens(segment.flags()))
+        {
+            ports.insert(packet.flow().destination_port);
+        }
+        true
+    })?;
+    ports.remove(&0);
+    Ok(ports)
+}
+
+/// Judges every flow of a capture. The error is a sentence.
+pub fn replay(file: &[u8], by: By<'_>) -> Result<Replayed, String> {
+    let mut replay = Replay {
+        by,
+        // A flow has a frame at least, and a frame its header in the file.
+        table: FlowTable::new(MAX_FLOWS.min(file.len() / 16 + 1), [1, 2, 3, 4]),
+        known: HashMap::new(),
+        flows: Vec::new(),
+        start: None,
+        now: Instant::ZERO,
+        unlisted: 0,
+        skipped: BTreeMap::new(),
+    };
+    let mut room = vec![0; LONGEST];
+    let mut seen = 0;
+    let walked = pcap_frames::frames(file, |frame| {
+        seen += 1;
+        replay.frame(&frame, &mut room);
+        true
+    })?;
+    let Replay { flows, unlisted, mut skipped, .. } = replay;
+    if walked.frames > seen {
+        skipped.insert("unreadable", (walked.frames - seen) as u64);
+    }
+    let flows: Vec<Judged> = flows.into_iter().map(|flow| flow.judged).collect();
+    let verdict = flows.iter().map(|flow| flow.verdict).max();
+    Ok(Replayed { verdict, frames: walked.frames, cut: walked.cut, flows, unlisted, skipped })
+}
+
+/// What a frame holds.
+enum Seen<'a> {
+    /// A packet; whether its end is missing.
+    Packet { packet: Inner<'a>, cut: bool },
+    /// Something that is passed over.
+    Nothing(&'static str),
+}
+
+fn see<'a>(frame: &Frame<'a>, room: &'a mut [u8]) -> Seen<'a> {
+    let Some(bytes) = pcap_frames::packet(frame.link, frame.bytes) else { return Seen::Nothing("not-ip") };
+    match Inner::parse_padded(bytes) {
+        Ok(packet) => return Seen::Packet { packet, cut: false },
+        Err(reason) if frame.bytes.len() >= frame.length => return Seen::Nothing(reason.as_str()),
+        Err(_) => {}
+    }
+    // The capture kept the beginning only: that is enough to know whose it is.
+    room.fill(0);
+    let Some(place) = room.get_mut(..bytes.len()) else { return Seen::Nothing("cut") };
+    place.copy_from_slice(bytes);
+    match Inner::parse_padded(room) {
+        Ok(packet) => Seen::Packet { packet, cut: true },
+        Err(_) => Seen::Nothing("cut"),
+    }
+}
+
+fn opens(flags: u8) -> bool {
+    flags & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN
+}
+
+/// Both ends of a flow in some order, and the protocol: its two directions have one name.
+type Ends = (u8, (IpAddr, u16), (IpAddr, u16));
+
+fn ends(key: &FlowKey) -> Ends {
+    let icmp = matches!(key.protocol, ip::ICMP | ip::ICMPV6);
+    let port = |port| if icmp { 0 } else { port };
+    let (one, other) = ((key.source, port(key.source_port)), (key.destination, port(key.destination_port)));
+    (key.protocol, one.min(other), one.max(other))
+}
+
+/// A flow while the capture is read.
+struct Flow {
+    judged: Judged,
+    /// Whether its first packet was seen and let through.
+    opened: bool,
+    /// The tunnel that carries it.
+    tunnel: TunnelId,
+    /// Nothing more can change its outcome.
+    decided: bool,
+}
+
+struct Replay<'a> {
+    by: By<'a>,
+    table: FlowTable,
+    known: HashMap<Ends, usize>,
+    flows: Vec<Flow>,
+    start: Option<Duration>,
+    now: Instant,
+    unlisted: u64,
+    skipped: BTreeMap<&'static str, u64>,
+}
+
+impl Replay<'_> {
+    fn frame(&mut self, frame: &Frame<'_>, room: &mut [u8]) {
+        let start = *self.start.get_or_insert(frame.at);
+        // A clock that was set back stands still.
+        self.now = self.now.max(Instant::ZERO + frame.at.saturating_sub(start));
+        match see(frame, room) {
+            Seen::Packet { packet, cut } => self.packet(frame.number, &packet, cut),
+            Seen::Nothing(what) => *self.skipped.entry(what).or_default() += 1,
+        }
+    }
+
+    fn packet(&mut self, number: usize, packet: &Inner<'_>, cut: bool) {
+        let key = packet.flow();
+        let segment = packet.tcp();
+        if matches!(self.by, By::Service(_)) && segment.is_none() {
+            *self.skipped.entry("not-tcp").or_default() += 1;
+            return;
+        }
+        let opens = segment.is_none_or(|segment| opens(segment.flags()));
+        let Some(at) = self.find(&key, opens) else {
+            self.unlisted += 1;
+            return;
+        };
+        let Some(flow) = self.flows.get_mut(at) else { return };
+        let from_opener = ends_alike(&flow.judged.flow, &key);
+        flow.judged.packets += 1;
+        let payload = segment.map_or(0, |segment| segment.payload().len()) as u64;
+        *(if from_opener { &mut flow.judged.bytes_opener } else { &mut flow.judged.bytes_responder }) += payload;
+        if flow.decided {
+            return;
+        }
+        if matches!(self.by, By::Service(_)) && !flow.opened && !opens {
+            flow.incomplete(NO_SYN, "its first packet is not in the capture", number);
+            return;
+        }
+        if cut {
+            flow.incomplete("cut", "the capture kept only the beginning of its packets", number);
+            return;
+        }
+        let origin = match self.by {
+            By::Service(_) if from_opener => Origin::Tun,
+            By::Service(_) => Origin::Tunnel(flow.tunnel),
+            By::Policy(policy) => match probe::origin(policy, &key) {
+                Origin::Tunnel(_) if flow.opened => Origin::Tunnel(flow.tunnel),
+                origin => origin,
+            },
+        };
+        let policy = self.by.policy();
+        match self.table.judge(self.now, origin, packet, policy) {
+            Verdict::Pass(pass) => {
+                flow.opened = true;
+                flow.tunnel = pass.tunnel;
+                if let Some(rule) = policy.rule(pass.rule) {
+                    flow.judged.verdict = Outcome::Allowed;
+                    flow.judged.rule = Some(rule.name.clone());
+                    flow.judged.clause = Some(rule.clause.clone()).filter(|clause| !clause.is_empty());
+                }
+            }
+            Verdict::Drop { reason, rule, .. } => {
+                let rule = rule.and_then(|id| policy.rule(id));
+                flow.refused(reason, rule.map(|rule| (&*rule.name, &*rule.clause)), opens, number);
+            }
+        }
+    }
+
+    /// The flow of a packet; a new one if the packet opens it, or if nothing is known of it yet.
+    fn find(&mut self, key: &FlowKey, opens: bool) -> Option<usize> {
+        let ends = ends(key);
+        let known = self.known.get(&ends).copied();
+        if let Some(at) = known {
+            let flow = self.flows.get(at)?;
+            // The same ports again are another flow; but for the SYN that is sent once more.
+            let again = key.protocol == ip::TCP && opens && flow.decided;
+            if !again {
+                return Some(at);
+            }
+        }
+        if self.flows.len() >= MAX_FLOWS {
+            return None;
+        }
+        self.known.insert(ends, self.flows.len());
+        self.flows.push(Flow::new(*key));
+        Some(self.flows.len() - 1)
+    }
+}
+
+/// Whether a packet goes the way of the flow's first one.
+fn ends_alike(flow: &FlowKey, key: &FlowKey) -> bool {
+    (flow.source, flow.source_port) == (key.source, key.source_port) || matches!(key.protocol, ip::ICMP | ip::ICMPV6)
+}
+
+impl Flow {
+    fn new(flow: FlowKey) -> Self {
+        let judged = Judged {
+            verdict: Outcome::Incomplete,
+            flow,
+            rule: None,
+            clause: None,
+            reason: None,
+            sentence: None,
+            frame: None,
+            packets: 0,
+            bytes_opener: 0,
+            bytes_responder: 0,
+            dropped: BTreeMap::new(),
+        };
+        Self { judged, opened: false, tunnel: TunnelId(0), decided: false }
+    }
+
+    fn incomplete(&mut self, reason: &str, sentence: &str, frame: usize) {
+        self.judged.verdict = Outcome::Incomplete;
+        self.judged.reason = Some(reason.to_owned());
+        self.judged.sentence = Some(sentence.to_owned());
+        self.judged.frame = Some(frame);
+        self.decided = true;
+    }
+
+    fn refused(&mut self, reason: DropReason, rule: Option<(&str, &str)>, opens: bool, frame: usize) {
+        if reason == DropReason::NoConnection && !self.opened && !opens {
+            self.incomplete(NO_SYN, "its first packet is not in the capture", frame);
+            return;
+        }
+        if self.opened && !ends_flow(reason) {
+            *self.judged.dropped.entry(reason.as_str()).or_default() += 1;
+            return;
+        }
+        if let Some((name, clause)) = rule {
+            self.judged.rule = Some(name.to_owned());
+            self.judged.clause = Some(clause.to_owned()).filter(|clause| !clause.is_empty());
+        }
+        self.judged.verdict = Outcome::Refused;
+        self.judged.reason = Some(reason.as_str().to_owned());
+        self.judged.sentence = Some(reason.sentence().to_owned());
+        self.judged.frame = Some(frame);
+        self.decided = true;
+    }
+}
+
+/// Whether a flow that was open is over once a packet of it was refused for this reason.
+fn ends_flow(reason: DropReason) -> bool {
+    matches!(
+        reason,
+        DropReason::NoRule | DropReason::WrongDirection | DropReason::TunnelDisabled | DropReason::NotOurs
+    )
+}
