@@ -68,10 +68,9 @@ fn tests_in_the_agreements_words_pass_where_the_rules_say_so() {
         case(US, "198.18.0.1", "port = 443", "not-ours"),
         case(CBP, US, "service = \"mq\"", "wrong-direction"),
         case("127.0.0.1", CBP, "service = \"mq\"", "bad-source"),
-        case(US, CBP, "service = \"mq\"", "tunnel-disabled").replace("[[rule]]", "[[rule]]\n").replace(
-            "[tunnel.cbp]",
-            "[tunnel.cbp]\nstart = \"disabled\"",
-        ),
+        case(US, CBP, "service = \"mq\"", "tunnel-disabled")
+            .replace("[[rule]]", "[[rule]]\n")
+            .replace("[tunnel.cbp]", "[tunnel.cbp]\nstart = \"disabled\""),
     ] {
         let loaded = Case::new().load(&text).unwrap_or_else(|refused| panic!("{}", refused.render(false)));
         assert!(loaded.tests.len() == 1 && loaded.tests[0].passed, "{text}");
@@ -155,7 +154,8 @@ fn a_reload_whose_tests_fail_is_refused_and_the_running_policy_is_the_old_one() 
     let directory = Case::new();
     let running = directory.load(&case(US, CBP, "service = \"mq\"", "allow")).unwrap();
     let digest = running.policy.digest();
-    let file = directory.file(&case(US, CBP, "service = \"mq\"", "allow").replace("service = \"mq\"\n\n", "service = \"tls\"\n\n"));
+    let file = directory
+        .file(&case(US, CBP, "service = \"mq\"", "allow").replace("service = \"mq\"\n\n", "service = \"tls\"\n\n"));
     let refused = config::reload(&file, &running).map(drop).unwrap_err();
     assert!(refused.to_string().contains("a test of this file fails"), "{refused}");
     assert_eq!(running.policy.digest(), digest);
@@ -165,14 +165,27 @@ fn a_reload_whose_tests_fail_is_refused_and_the_running_policy_is_the_old_one() 
 
 /// The example with another rule.
 fn rule(clause: &str, service: &str, more: &str) -> String {
-    EXAMPLE.replace("\"1a\"", &format!("\"{clause}\"")).replace("service = \"mq\"", &format!("service = \"{service}\"\n{more}"))
+    EXAMPLE
+        .replace("\"1a\"", &format!("\"{clause}\""))
+        .replace("service = \"mq\"", &format!("service = \"{service}\"\n{more}"))
 }
 
 #[test]
 fn a_clause_that_the_document_does_not_have_is_refused_with_the_ones_it_has() {
-    says(&rule("9z", "mq", ""), "CBP Interconnection Security Agreement has no clause \"9z\"", "9z", "its clauses are 1, 1a, 1b");
-    let ais = EXAMPLE.replace("CBP Interconnection Security Agreement", "Automated Indicator Sharing Interconnection Agreement");
-    says(&ais.replace("\"mq\"\n\"", "").replace("service = \"mq\"", "service = \"tls\""), "has no clause \"1a\"", "1a", "tls is allowed by 3.1, 3.4");
+    says(
+        &rule("9z", "mq", ""),
+        "CBP Interconnection Security Agreement has no clause \"9z\"",
+        "9z",
+        "its clauses are 1, 1a, 1b",
+    );
+    let ais = EXAMPLE
+        .replace("CBP Interconnection Security Agreement", "Automated Indicator Sharing Interconnection Agreement");
+    says(
+        &ais.replace("\"mq\"\n\"", "").replace("service = \"mq\"", "service = \"tls\""),
+        "has no clause \"1a\"",
+        "1a",
+        "tls is allowed by 3.1, 3.4",
+    );
     for written in ["§1a", "1.a", "1 (a)", "1b"] {
         assert!(Case::new().load(&rule(written, "mq", "")).unwrap().warnings.is_empty(), "{written}");
     }
@@ -196,7 +209,12 @@ fn an_unknown_purpose_is_refused_with_the_nearest_one() {
         "stowplan",
         "did you mean \"stow-plan\"?",
     );
-    says(&rule("1a", "sftp", "purpose = [\"stow-plan\", \"public\"]"), "\"public\" is no purpose of the CBP", "public", "it can be stow-plan");
+    says(
+        &rule("1a", "sftp", "purpose = [\"stow-plan\", \"public\"]"),
+        "\"public\" is no purpose of the CBP",
+        "public",
+        "it can be stow-plan",
+    );
     says(
         &format!("{LAB}\npurpose = \"wombat\"\n"),
         "\"wombat\" is no purpose",
@@ -223,7 +241,12 @@ fn mail_is_for_stow_plans_alone_by_the_strict_reading() {
         let loaded = Case::new().load(&rule("1a", service, &format!("purpose = \"{purpose}\""))).unwrap();
         assert_eq!((loaded.policy.rules()[0].purposes.as_slice(), loaded.warnings.len()), (&[purpose][..], 0));
     }
-    says(&rule("1a", "mq", "purpose = \"stow-plan\""), "does not give mq to \"stow-plan\"", "stow-plan", "service = \"sftp\"");
+    says(
+        &rule("1a", "mq", "purpose = \"stow-plan\""),
+        "does not give mq to \"stow-plan\"",
+        "stow-plan",
+        "service = \"sftp\"",
+    );
 }
 
 #[test]
@@ -271,7 +294,12 @@ fn a_policy_that_changes_while_its_approval_does_not_is_warned_of() {
 #[test]
 fn an_approval_without_a_name_or_a_ticket_is_refused() {
     says(&approved("").replace("ticket = \"CHG-7\"\n", ""), "[approval] has no `ticket`", "[approval]", "add `ticket`");
-    says(&approved("").replace("approver = \"J. Doe\"\n", ""), "[approval] has no `approver`", "[approval]", "who has approved");
+    says(
+        &approved("").replace("approver = \"J. Doe\"\n", ""),
+        "[approval] has no `approver`",
+        "[approval]",
+        "who has approved",
+    );
 }
 
 // Difference.
@@ -283,7 +311,8 @@ fn diff_shows_what_a_file_would_change_and_nothing_else() {
     fs::copy(directory.file(EXAMPLE), &before).unwrap();
     let before = before.to_str().unwrap();
     // The same rules in other words.
-    let same = directory.file(&EXAMPLE.replace("[[rule]]", "# a comment\n[[rule]]").replace("\"1a\"", "\"1a\"\ntcp = [1414]"));
+    let same =
+        directory.file(&EXAMPLE.replace("[[rule]]", "# a comment\n[[rule]]").replace("\"1a\"", "\"1a\"\ntcp = [1414]"));
     let output = portcullis(&["policy", "diff", same.to_str().unwrap(), "--against", before]);
     assert_eq!(code(&output), 0, "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("they mean the same"));
@@ -294,11 +323,17 @@ fn diff_shows_what_a_file_would_change_and_nothing_else() {
     let output = portcullis(&arguments);
     assert_eq!(code(&output), 7);
     let shown = String::from_utf8_lossy(&output.stdout);
-    assert!(shown.contains("added rule files") && shown.contains("changed rule mq") && shown.contains("2 changes"), "{shown}");
+    assert!(
+        shown.contains("added rule files") && shown.contains("changed rule mq") && shown.contains("2 changes"),
+        "{shown}"
+    );
     let answer = json(&portcullis(&[&arguments[..], &["--json"]].concat()));
     let changes = answer["changes"].as_array().unwrap();
     let mq = changes.iter().find(|of| of["about"] == "rule mq").unwrap();
-    assert!(mq["before"].as_str().unwrap().contains("203.0.113.20") && mq["after"].as_str().unwrap().contains("203.0.113.22"));
+    assert!(
+        mq["before"].as_str().unwrap().contains("203.0.113.20")
+            && mq["after"].as_str().unwrap().contains("203.0.113.22")
+    );
     assert_ne!(answer["before"]["policy"], answer["after"]["policy"]);
 }
 
@@ -348,9 +383,13 @@ fn a_profile_loads_once_its_empty_values_are_filled_in_and_not_before() {
             let (number, _) = error.place().expect("a place");
             let line = text.lines().nth(number - 1).unwrap_or_default();
             // That something is missing is said where its table begins.
-            assert!(line.contains("\"\"") && line.contains("EDIT") || line.starts_with("[agreement"), "{name}: {error}");
+            assert!(
+                line.contains("\"\"") && line.contains("EDIT") || line.starts_with("[agreement"),
+                "{name}: {error}"
+            );
         }
-        let loaded = config::load_text(path, &filled, None).unwrap_or_else(|refused| panic!("{}", refused.render(false)));
+        let loaded =
+            config::load_text(path, &filled, None).unwrap_or_else(|refused| panic!("{}", refused.render(false)));
         assert!(loaded.warnings.is_empty(), "{name}: {:?}", loaded.warnings);
         assert!(loaded.tests.len() >= 3 && loaded.tests.iter().all(|test| test.passed));
         assert!(loaded.policy.rules().iter().all(portcullis::policy::Rule::opener_is_local));
@@ -368,7 +407,8 @@ fn what_the_cbp_profile_has_switched_off_loads_when_it_is_switched_on() {
         on.push('\n');
     }
     let on = on.replace("policy = \"0123456789abcdef\"", "");
-    let loaded = config::load_text(std::path::Path::new("profile.toml"), &on.replace("# [approval]", "[approval]"), None);
+    let loaded =
+        config::load_text(std::path::Path::new("profile.toml"), &on.replace("# [approval]", "[approval]"), None);
     let loaded = loaded.unwrap_or_else(|refused| panic!("{}", refused.render(false)));
     let names: Vec<_> = loaded.policy.rules().iter().map(|rule| (rule.name.as_str(), rule.purposes.len())).collect();
     assert_eq!(names, [("mq", 0), ("filings", 3), ("stow-plans-by-mail", 1)]);

@@ -74,9 +74,7 @@ fn every_known_document_and_purpose_is_documented() {
 
 #[test]
 fn every_clause_of_a_known_document_stands_in_the_explanation_of_its_profile() {
-    for (document, heading) in
-        Document::ALL.into_iter().zip(["### CBP", "### TAXII", "### AIS"])
-    {
+    for (document, heading) in Document::ALL.into_iter().zip(["### CBP", "### TAXII", "### AIS"]) {
         let (_, rest) = DOCUMENTATION.split_once(&format!("\n{heading}")).unwrap_or_else(|| panic!("no {heading}"));
         let section = rest.split("\n### ").next().unwrap_or_default();
         let section = section.split("\n## ").next().unwrap_or_default();

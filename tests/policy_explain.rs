@@ -201,7 +201,11 @@ fn a_capture_is_judged_by_the_rules_of_a_file() {
     };
     let mq = connection(CLIENT, 1414, &mq_conversation());
     let (exit, answer) = judged(&mq);
-    assert_eq!((exit, &answer["flows"][0]["rule"], &answer["flows"][0]["clause"]), (0, &"mq".into(), &"1a".into()), "{answer}");
+    assert_eq!(
+        (exit, &answer["flows"][0]["rule"], &answer["flows"][0]["clause"]),
+        (0, &"mq".into(), &"1a".into()),
+        "{answer}"
+    );
     let nothing = Said::new();
     for (packets, reason) in [
         (connection(CLIENT, 23, &nothing), "no-rule"),

@@ -49,8 +49,10 @@ fn run_one(case: &Case, policy: &Snapshot, text: &str) -> Tested {
     let line = text.get(..case.span.start).map_or(0, |before| before.matches('\n').count()) + 1;
     let ports = if case.ports.is_empty() { &[0][..] } else { &case.ports };
     let mut told = None;
-    for (from, to, port) in
-        case.from.iter().flat_map(|from| case.to.iter().flat_map(move |to| ports.iter().map(move |port| (from, to, port))))
+    for (from, to, port) in case
+        .from
+        .iter()
+        .flat_map(|from| case.to.iter().flat_map(move |to| ports.iter().map(move |port| (from, to, port))))
     {
         let flow = question(case.service, *from, *to, *port);
         let tested = judge(case, policy, &flow, line);
@@ -105,7 +107,11 @@ pub(super) fn complain(cases: &[Case], tested: &[Tested], problems: &mut Problem
             format!("{} is refused, {}{by}", tested.flow, tested.got)
         };
         problems
-            .error(&case.expect_span, format!("a test of this file fails: {becomes}"), format!("expected {}", tested.expect))
+            .error(
+                &case.expect_span,
+                format!("a test of this file fails: {becomes}"),
+                format!("expected {}", tested.expect),
+            )
             .mend("change the rules, or the test if it is the agreement that has changed");
     }
 }
@@ -136,7 +142,11 @@ pub(super) fn approve(
     });
     if stale && !approved.by_digest {
         problems
-            .warning(&approval.span, "the policy has changed and its approval has not", "this approval was for the policy before")
+            .warning(
+                &approval.span,
+                "the policy has changed and its approval has not",
+                "this approval was for the policy before",
+            )
             .mend("name who has approved the change, and where that is recorded");
     }
     Some(approved)

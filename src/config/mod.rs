@@ -270,9 +270,9 @@ fn parse(
     } else {
         None
     };
-    let (cases, approval) = checked.as_mut().map_or((Vec::new(), None), |checked| {
-        (std::mem::take(&mut checked.cases), checked.approval.take())
-    });
+    let (cases, approval) = checked
+        .as_mut()
+        .map_or((Vec::new(), None), |checked| (std::mem::take(&mut checked.cases), checked.approval.take()));
     let mut loaded = checked.map(|checked| compile::compile(path, checked, previous));
     match &mut loaded {
         Some(Ok(loaded)) => {

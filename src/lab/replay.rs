@@ -345,8 +345,5 @@ impl Flow {
 
 /// Whether a flow that was open is over once a packet of it was refused for this reason.
 fn ends_flow(reason: DropReason) -> bool {
-    matches!(
-        reason,
-        DropReason::NoRule | DropReason::WrongDirection | DropReason::TunnelDisabled | DropReason::NotOurs
-    )
+    matches!(reason, DropReason::NoRule | DropReason::WrongDirection | DropReason::TunnelDisabled | DropReason::NotOurs)
 }

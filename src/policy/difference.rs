@@ -63,7 +63,10 @@ mod tests {
         assert_eq!(between(BEFORE, BEFORE), []);
         let after = "rule \"files\" tunnel \"cbp\" sftp ports 22\nrule \"mq\" tunnel \"cbp\" mq ports 1415\ntunnel \"cbp\" enabled\n";
         let told: Vec<_> = between(BEFORE, after).into_iter().map(|of| (of.kind(), of.about.clone())).collect();
-        assert_eq!(told, [("added", "rule files".into()), ("removed", "rule mail".into()), ("changed", "rule mq".into())]);
+        assert_eq!(
+            told,
+            [("added", "rule files".into()), ("removed", "rule mail".into()), ("changed", "rule mq".into())]
+        );
         let mq = between(BEFORE, after).pop().unwrap();
         assert!(mq.before.unwrap().ends_with("1414") && mq.after.unwrap().ends_with("1415"));
     }

@@ -94,7 +94,8 @@ impl Purpose {
 /// The bare number of a clause: no sign, no brackets, no spaces, no dot but between digits, `3` for `3.0`.
 fn number(written: &str) -> String {
     let lower = written.trim().to_lowercase();
-    let bare = ["§", "section", "clause"].iter().fold(lower.as_str(), |text, sign| text.trim_start_matches(sign).trim());
+    let bare =
+        ["§", "section", "clause"].iter().fold(lower.as_str(), |text, sign| text.trim_start_matches(sign).trim());
     let mut out = String::new();
     let letters: Vec<char> = bare.chars().filter(|c| !c.is_whitespace() && !"()".contains(*c)).collect();
     for (at, letter) in letters.iter().enumerate() {
@@ -130,7 +131,11 @@ static CBP: Document = Document {
             &[Service::Mq, Service::Sftp, Service::Smtp],
             "MQ client/server; SFTP and mail for stow plans; SFTP for container status and export commodity data",
         ),
-        naming("1b", &[Service::Mq, Service::Sftp, Service::Smtp], "nothing else, but control signals of TCP/IP and MQ"),
+        naming(
+            "1b",
+            &[Service::Mq, Service::Sftp, Service::Smtp],
+            "nothing else, but control signals of TCP/IP and MQ",
+        ),
         clause("1c", "encryption from the designated end-point system to CBP"),
         clause("2", "system security"),
         clause("2a", "AES-256, FIPS 140-2; user ID and password or pre-shared keys"),
@@ -219,7 +224,11 @@ static AIS: Document = Document {
         clause("3.2", "physical security"),
         clause("3.3", "sensitive but unclassified"),
         naming("3.4", &[Service::Tls], "https://ais2.cisa.dhs.gov, port 443; the feeds"),
-        naming("3.5", &[Service::Tls], "opened by the external organisation alone, and only when there is something to do"),
+        naming(
+            "3.5",
+            &[Service::Tls],
+            "opened by the external organisation alone, and only when there is something to do",
+        ),
         clause("3.6", "user community"),
         clause("3.7", "boundary protection; static addresses, registered at the firewall"),
         clause("3.8", "rules of behaviour"),
@@ -271,7 +280,9 @@ mod tests {
         let by_mail: Vec<_> = CBP.purposes.iter().filter(|of| of.services.contains(&Service::Smtp)).collect();
         assert_eq!(by_mail.iter().map(|of| of.word).collect::<Vec<_>>(), ["stow-plan"]);
         assert!(CBP.purposes.iter().all(|of| of.services.contains(&Service::Sftp)));
-        assert!(CBP.wants_purpose(Service::Smtp) && !CBP.wants_purpose(Service::Mq) && !AIS.wants_purpose(Service::Tls));
+        assert!(
+            CBP.wants_purpose(Service::Smtp) && !CBP.wants_purpose(Service::Mq) && !AIS.wants_purpose(Service::Tls)
+        );
     }
 
     #[test]

@@ -285,8 +285,13 @@ impl Snapshot {
             inspection: Inspection::of(service),
             mode: Mode::Enforce,
         };
-        let tunnels =
-            vec![TunnelPolicy { id: tunnel, name: String::new(), selectors: SelectorMode::Host, lanes: 1, enabled: true }];
+        let tunnels = vec![TunnelPolicy {
+            id: tunnel,
+            name: String::new(),
+            selectors: SelectorMode::Host,
+            lanes: 1,
+            enabled: true,
+        }];
         Self::compile(vec![rule], tunnels, None).unwrap_or_default()
     }
 

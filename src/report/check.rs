@@ -135,7 +135,11 @@ fn rule_row(loaded: &Loaded, rule: &Rule) -> [String; 7] {
 
 /// The clause, and what the rule is for if it says so.
 fn clause(rule: &Rule) -> String {
-    if rule.purposes.is_empty() { rule.clause.clone() } else { format!("{}: {}", rule.clause, rule.purposes.join(", ")) }
+    if rule.purposes.is_empty() {
+        rule.clause.clone()
+    } else {
+        format!("{}: {}", rule.clause, rule.purposes.join(", "))
+    }
 }
 
 fn service(rule: &Rule) -> String {

@@ -86,7 +86,11 @@ fn serves(document: &Document, word: &At<String>, service: Service, problems: &m
     let all = [Service::Mq, Service::Sftp, Service::Smtp, Service::Tls];
     let named: Vec<_> = all.into_iter().filter(|of| document.names(*of)).map(Service::as_str).collect();
     problems
-        .warning(&word.span(), format!("the {} does not name service \"{}\"", document.title, service.as_str()), "this service")
+        .warning(
+            &word.span(),
+            format!("the {} does not name service \"{}\"", document.title, service.as_str()),
+            "this service",
+        )
         .mend(format!("it names {}; what it does not name is not authorised by it", named.join(", ")));
 }
 
