@@ -219,6 +219,7 @@ mod tests {
             tunnel: TunnelId(tunnel),
             agreement: "a".into(),
             clause: "1".into(),
+            purposes: Vec::new(),
             from,
             to,
             service: Service::Mq,
