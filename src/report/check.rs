@@ -11,7 +11,7 @@ use crate::config::{Loaded, Problem, TunnelInfo, identity, strength};
 use crate::crypto::certificate::Revocation;
 use crate::ike::config::{LocalAuth, PeerAuth, Start, TunnelConfig};
 use crate::platform::host_check::Finding;
-use crate::policy::{Rule, Service};
+use crate::policy::{Inspection, Mode, Rule, Service};
 
 /// What the file means. Warnings are rendered by themselves, with their lines of the file.
 #[must_use]
@@ -45,6 +45,9 @@ pub fn check(loaded: &Loaded, warnings: usize, width: usize) -> String {
     let rules = table(["RULE", "TUNNEL", "CLAUSE", "OPENED BY", "TOWARDS", "SERVICE", "DIRECTION"], &rows, width);
     if !rules.is_empty() {
         let _ = write!(out, "\n{rules}everything else is refused, in both directions\n");
+        for rule in loaded.policy.rules().iter().filter(|rule| rule.inspection != Inspection::of(rule.service)) {
+            let _ = writeln!(out, "{} demands: {}", rule.name, rule.inspection);
+        }
     }
     out
 }
@@ -145,10 +148,15 @@ fn clause(rule: &Rule) -> String {
 fn service(rule: &Rule) -> String {
     let ports: Vec<_> = rule.effective_ports().iter().map(ToString::to_string).collect();
     let transport = if rule.service == Service::Udp { "udp" } else { "tcp" };
-    match rule.service {
-        Service::Echo => "echo".to_owned(),
+    let asked = match rule.service {
+        Service::Echo => return "echo".to_owned(),
         Service::Tcp | Service::Udp => format!("{transport} {}", ports.join(", ")),
         named => format!("{} ({transport} {})", named.as_str(), ports.join(", ")),
+    };
+    match (rule.service, rule.mode) {
+        (Service::Tcp, _) => format!("{asked}, {}", rule.inspection.as_str()),
+        (_, Mode::Observe) => format!("{asked}, observed only"),
+        (_, Mode::Enforce) => asked,
     }
 }
 
@@ -235,6 +243,7 @@ pub fn json(loaded: &Loaded, warnings: &[Problem]) -> Value {
                 "name": rule.name, "tunnel": tunnel.map(|tunnel| &tunnel.name), "agreement": rule.agreement,
                 "clause": rule.clause, "purpose": rule.purposes, "from": rule.from, "to": rule.to, "service": rule.service.as_str(),
                 "ports": rule.effective_ports(), "direction": rule.direction.as_str(),
+                "inspect": rule.mode.as_str(), "demands": rule.inspection.to_string(),
             })
         })
         .collect();

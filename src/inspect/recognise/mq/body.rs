@@ -181,8 +181,7 @@ impl Body {
             }
             1..=3 if b"ID  ".get(at as usize) == Some(&letter) => Ok(()),
             1..=3 => Err(wrong),
-            // The level says how long INITIAL_DATA is; there may be more of a later one.
-            4 if (1..=32).contains(&byte) && segment.body_len() >= size_of_level(byte) => Ok(()),
+            4 if (1..=32).contains(&byte) && fits_level(segment.body_len(), byte) => Ok(()),
             4 => Err(wrong),
             15 => {
                 self.transmission = Some(segment.word(self.word));
@@ -267,12 +266,12 @@ fn demands_names(limits: &MqLimits) -> bool {
     !limits.queues.is_any() || !limits.queue_managers.is_any()
 }
 
-/// The length of INITIAL_DATA by the level of formats and protocols (FAP).
-fn size_of_level(level: u8) -> u32 {
-    match level {
-        0..=3 => 44,
-        4..=8 => 102,
-        9..=10 => 208,
-        _ => 240,
-    }
+/// The lengths of INITIAL_DATA, and the first level of formats and protocols (FAP) that has it.
+const LENGTHS: [(u32, u8); 4] = [(44, 1), (102, 4), (208, 9), (240, 11)];
+
+/// Whether INITIAL_DATA is as long as its level says, or as long as that of a later one, which may bring more than is known.
+fn fits_level(length: u32, level: u8) -> bool {
+    let least = LENGTHS.iter().rfind(|(_, since)| *since <= level).map_or(0, |(length, _)| *length);
+    let known = LENGTHS.iter().any(|(known, _)| *known == length) || LENGTHS.iter().all(|(known, _)| *known <= length);
+    length >= least && known
 }
