@@ -39,6 +39,10 @@ const TARGETS: &[(&str, Body, Changes)] = &[
     ("capture", bodies::capture::anything, Changes::Blind),
     ("explain", bodies::explain::anything, Changes::Blind),
     ("control_socket", bodies::control_socket::line, Changes::Blind),
+    ("recognise_mq", bodies::recognise::mq, Changes::Steps(bodies::recognise::LIST)),
+    ("recognise_ssh", bodies::recognise::ssh, Changes::Steps(bodies::recognise::LIST)),
+    ("recognise_smtp", bodies::recognise::smtp, Changes::Steps(bodies::recognise::LIST)),
+    ("recognise_tls", bodies::recognise::tls, Changes::Steps(bodies::recognise::LIST)),
 ];
 
 fn folder(target: &str) -> PathBuf {

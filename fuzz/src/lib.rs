@@ -13,6 +13,7 @@ pub mod explain;
 pub mod ike;
 pub mod import_file;
 pub mod inner_ip;
+pub mod recognise;
 pub mod responder;
 pub mod seeds;
 pub mod segment;

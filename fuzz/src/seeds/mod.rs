@@ -3,6 +3,7 @@
 
 mod ike;
 pub mod packets;
+mod recognise;
 mod responder;
 
 use super::{certificate, eap, steps};
@@ -28,6 +29,10 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("import_file", import_file()),
         ("explain", explain()),
         ("capture", packets::capture()),
+        ("recognise_mq", recognise::mq()),
+        ("recognise_ssh", recognise::ssh()),
+        ("recognise_smtp", recognise::smtp()),
+        ("recognise_tls", recognise::tls()),
     ]
 }
 
