@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use portcullis::config::{self, Loaded, Problem};
 use portcullis::crypto::suite::Cipher;
 use portcullis::ike::config::TunnelConfig;
-use portcullis::policy::Rule;
+use portcullis::policy::{Inspection, Rule, Service};
 
 use super::seeds;
 use super::steps::{self, Blind, List, Random};
@@ -203,6 +203,13 @@ fn rule_holds(rule: &Rule, loaded: &Loaded) {
     let tunnel = loaded.tunnels.iter().find(|tunnel| tunnel.id == rule.tunnel).expect("a rule has a tunnel");
     assert_eq!(rule.agreement, tunnel.agreement);
     assert!(!rule.service.is_lab() || tunnel.kind == "lab", "a service that no agreement authorises");
+    let uninspected = matches!(rule.service, Service::Tcp | Service::Udp | Service::Echo);
+    assert_eq!(rule.inspection.is_uninspected(), uninspected, "a named service is looked at");
+    if let Inspection::Mq(mq) = &rule.inspection {
+        assert!(mq.client || mq.server, "a role is left");
+        let queues = mq.queues.as_slice();
+        assert!(queues.iter().all(|name| name.text.len() <= 48 && !name.text.starts_with(b"SYSTEM.ADMIN.")));
+    }
     assert!(!rule.from.is_empty() && !rule.to.is_empty() && !rule.ports.contains(&0));
     for net in rule.from.iter().chain(&rule.to) {
         assert!(net.prefix_len() > 0 && !net.network().is_multicast() && !net.network().is_loopback(), "{net}");
@@ -288,6 +295,15 @@ const LINES: &[&str] = &[
     "udp = [53]",
     "direction = \"inbound\"",
     "allow_network = \"reason\"",
+    "inspect = \"observe\"",
+    "roles = [\"client\"]",
+    "channels = [\"CBP.*\"]",
+    "queue_managers = [\"QM1\"]",
+    "queues = [\"CBP.IN\", \"REPLY.*\"]",
+    "tls = \"required\"",
+    "tls_versions = [\"1.2\"]",
+    "ciphers = [\"aes256\"]",
+    "sni = [\"mq.example\"]",
 ];
 
 /// Changes a file line by line: what is a key and what is a section stays so more often than with blind changes.
