@@ -3,6 +3,7 @@
 //! First the control: the same hosts without gateways, where everything arrives and the underlay shows it in clear. Then
 //! the same with Portcullis. What is promised stands in [`outcome`]; the demo fails if anything differs.
 
+mod agreement;
 mod outcome;
 
 use std::fs;
@@ -86,7 +87,7 @@ pub fn run(options: Options) -> Result<bool, DemoError> {
 
     steps.say("two gateways negotiate IKEv2");
     let capture = watch(&topology, pcap.as_deref(), "underlay.pcap").map_err(system("the capture"))?;
-    let pair = Pair::start(&topology, &standing, pcap.as_deref())?;
+    let mut pair = Pair::start(&topology, &standing, pcap.as_deref())?;
 
     steps.say("an MQ conversation from host to host");
     let passed = conversation(&topology, CONVERSATION)
@@ -98,8 +99,10 @@ pub fn run(options: Options) -> Result<bool, DemoError> {
         refused.push(refuse(&topology, &pair, each)?);
     }
     let status = [&pair.a, &pair.b].map(|gateway| gateway.status().unwrap_or_default());
+    steps.say("the agreement is suspended and resumed");
+    let life = agreement::live(&topology, &mut pair, !keep)?;
     let seen = capture.stop().map_err(system("the capture"))?;
-    let shown = Shown::of(&control, passed, refused, &status, pair.handshake_ms, &seen);
+    let shown = Shown::of(&control, passed, refused, &status, pair.handshake_ms, &seen).with(life);
     steps.clear();
     if json {
         shown.print_json();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::agreement::Life;
 use crate::lab::capture::{Seen, Sightings};
 use crate::lab::mq_session::Tally;
 use crate::lab::traffic::Attempt;
@@ -51,6 +52,8 @@ pub(super) struct Result {
     esp_packets: u64,
     ike_packets: u64,
     lost: u64,
+    /// What became of the agreement.
+    life: Life,
 }
 
 impl Result {
@@ -76,7 +79,13 @@ impl Result {
             esp_packets: seen.packets(Seen::Esp),
             ike_packets: seen.packets(Seen::Ike),
             lost: seen.lost,
+            life: Life::default(),
         }
+    }
+
+    /// With what became of the agreement.
+    pub(super) fn with(self, life: Life) -> Self {
+        Self { life, ..self }
     }
 
     /// Whether the table says what it must say.
@@ -89,6 +98,7 @@ impl Result {
             && self.esp_packets > 0
             && self.ike_packets > 0
             && self.handshake_ms > 0.0
+            && self.life.as_promised()
     }
 
     fn bytes(&self) -> u64 {
@@ -134,6 +144,13 @@ impl Result {
                 "counters": self.rule_packets,
             }],
             "refused": refused,
+            "agreement": {
+                "running_ended": self.life.ended,
+                "suspended": self.life.suspended,
+                "resumed": self.life.resumed,
+                "terminated": self.life.terminated.clone().flatten(),
+                "as_promised": self.life.as_promised(),
+            },
             "bytes": self.bytes(),
             "megabytes_per_s": (self.megabytes_a_second() * 10.0).round() / 10.0,
             "handshake_ms": self.handshake_ms,
@@ -173,6 +190,20 @@ impl Result {
                 each.gateway,
                 if each.arrived { "IT ARRIVED" } else { each.answer }
             );
+        }
+        let reason = |reason: &Option<String>| reason.clone().unwrap_or_else(|| "NOT REFUSED".into());
+        let life = &self.life;
+        println!("\nAgreement");
+        let suspended = life.ended && life.suspended.is_some();
+        println!(
+            "  {}  suspended: the running conversation {}, a new one is refused: {}",
+            mark(suspended),
+            if life.ended { "ended" } else { "WENT ON" },
+            reason(&life.suspended)
+        );
+        println!("  {}  resumed with evidence and authorisation: a conversation passes again", mark(life.resumed));
+        if let Some(terminated) = &life.terminated {
+            println!("  {}  terminated: a new one is refused: {}", mark(terminated.is_some()), reason(terminated));
         }
         println!("\nUnderlay");
         println!(
@@ -222,6 +253,12 @@ mod tests {
             esp_packets: 1,
             ike_packets: 1,
             lost: 0,
+            life: Life {
+                ended: true,
+                suspended: Some("agreement-suspended".into()),
+                resumed: true,
+                terminated: Some(Some("agreement-terminated".into())),
+            },
         };
         change(&mut result);
         result.as_promised()
@@ -233,6 +270,12 @@ mod tests {
         assert!(!shown(|result| result.plaintext_packets = 1));
         assert!(!shown(|result| result.control_packets = 0));
         assert!(!shown(|result| result.lost = 1));
+        assert!(!shown(|result| result.life.ended = false));
+        assert!(!shown(|result| result.life.suspended = None));
+        assert!(!shown(|result| result.life.suspended = Some("no-sa".into())));
+        assert!(!shown(|result| result.life.resumed = false));
+        assert!(!shown(|result| result.life.terminated = Some(None)));
+        assert!(shown(|result| result.life.terminated = None), "with --keep it is not shown");
         assert!(!shown(|result| result.esp_packets = 0));
         assert!(!shown(|result| drop(result.refused.pop())));
         for index in 0..Attempt::ALL.len() {
