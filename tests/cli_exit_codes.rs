@@ -281,6 +281,58 @@ fn warnings_are_shown_and_are_no_failure() {
 }
 
 #[test]
+fn with_strict_a_warning_is_an_error() {
+    let case = Case::new();
+    let whole = case.file(EXAMPLE);
+    let strict = |more: &[&str]| portcullis(&[&["check", "--strict", whole.to_str().unwrap()], more].concat());
+    assert_eq!(code(&strict(&[])), 0, "{}", text(&strict(&[]).stdout));
+    case.file(&EXAMPLE.replace("classification = \"sensitive-but-unclassified\"\n", ""));
+    let plain = portcullis(&["check", "--json", whole.to_str().unwrap()]);
+    let answer: Value = serde_json::from_slice(&plain.stdout).unwrap();
+    assert_eq!((code(&plain), &answer["agreements"][0]["missing"]), (0, &serde_json::json!(["classification"])));
+    let refused = strict(&[]);
+    assert_eq!(code(&refused), 3);
+    assert!(
+        text(&refused.stderr).contains("the record of agreement `cbp` is not complete"),
+        "{}",
+        text(&refused.stderr)
+    );
+    let json = strict(&["--json"]);
+    let answer: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((code(&json), &answer["holds"], answer["errors"].as_array().unwrap().len()), (3, &false.into(), 1));
+}
+
+#[test]
+fn agreements_of_a_gateway_that_does_not_run_are_shown_and_stopped() {
+    let case = Case::new();
+    let state = case.path("state");
+    let text_of = |file: &str| file.replace("/var/lib/portcullis", state.to_str().unwrap());
+    let own = text_of(EXAMPLE).replace("/run/portcullis/control.sock", case.path("none.sock").to_str().unwrap());
+    let file = case.file(&own);
+    let say = |words: &[&str]| portcullis(&[&["agreement"], words, &["--file", file.to_str().unwrap()]].concat());
+    let status = |json: &Output| -> Value { serde_json::from_slice(&json.stdout).unwrap() };
+    assert_eq!(code(&say(&["status"])), 0);
+    assert!(!state.exists(), "nothing is touched by looking");
+    assert_eq!(code(&say(&["status", "wombat"])), 1);
+    assert_eq!(code(&say(&["activate", "cbp"])), 1, "it is in force");
+    let suspended = say(&["suspend", "cbp", "--reason", "an exercise", "--json"]);
+    assert_eq!((code(&suspended), &status(&suspended)["agreements"][0]["state"]), (0, &"suspended".into()));
+    let shown = say(&["status", "--json"]);
+    assert_eq!((code(&shown), &status(&shown)["agreements"][0]["passes"]), (7, &false.into()));
+    assert_eq!(code(&say(&["resume", "cbp", "--evidence", "/nonexistent"])), 2);
+    assert_eq!(code(&say(&["resume", "cbp", "--authorisation", "mail"])), 1);
+    let proof = file.to_str().unwrap();
+    let resumed = say(&["resume", "cbp", "--evidence", proof, "--authorisation", "mail", "--json"]);
+    assert_eq!((code(&resumed), &status(&resumed)["agreements"][0]["passes"]), (0, &true.into()));
+    // Who names a socket means the gateway behind it; a file that does not load names none, and no folder.
+    let socket = case.path("other.sock");
+    assert_eq!(code(&say(&["status", "--socket", socket.to_str().unwrap()])), 4);
+    case.file(&own.replace("clause", "clase"));
+    assert!([3, 4, 5].contains(&code(&say(&["status"]))), "{:?}", say(&["status"]));
+    assert_eq!(code(&portcullis(&["agreement", "activate", "cbp", "--trust-clock"])), 2, "by whose word?");
+}
+
+#[test]
 fn genpsk_prints_a_key_that_check_is_content_with() {
     let case = Case::new();
     let (first, second) = (portcullis(&["genpsk"]), portcullis(&["genpsk"]));

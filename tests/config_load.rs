@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use portcullis::agreement::{Found, Ledger, Part};
 use portcullis::config::{self, Basis, Loaded, identity};
 use portcullis::ids::{RuleId, TunnelId};
 use portcullis::ike::config::Start;
@@ -28,6 +29,12 @@ fn the_example_loads() {
         ("agreement", Some(Basis::Acknowledgement), Some(3))
     );
     assert_eq!(agreement.date, Some(jiff::civil::date(2025, 3, 1)));
+    assert!(agreement.missing().is_empty() && agreement.contacts.len() == 5);
+    let term = agreement.term().unwrap();
+    assert_eq!(
+        (term.last_day(), term.zone.to_string(), term.grace_days),
+        (jiff::civil::date(2028, 3, 1), "UTC".into(), 0)
+    );
 
     let tunnel = &loaded.ike.tunnels[0];
     assert_eq!((tunnel.name.as_str(), tunnel.lab, tunnel.start), ("cbp", false, Start::Always));
@@ -247,4 +254,38 @@ fn several_secrets_are_one_that_stays_and_others_that_go() {
     let lengths: Vec<_> = tunnel.peer_auth.secrets().unwrap().iter().map(|(_, secret)| secret.len()).collect();
     assert_eq!(lengths, [PSK.trim_end().len(), 20]);
     assert!(loaded.tunnels[0].psk_bits.unwrap() < 256, "the weakest counts");
+}
+
+#[test]
+fn a_file_of_the_first_version_loads_and_its_agreement_is_in_force() {
+    let first: String = EXAMPLE
+        .lines()
+        .filter(|line| !["document_digest", "classification", "contacts"].iter().any(|key| line.starts_with(key)))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let loaded = load(&first);
+    assert_eq!(loaded.warnings.len(), 1, "one warning for the whole record");
+    let now = "2026-11-22T12:00:00Z".parse().unwrap();
+    let ledger = Ledger::open(Found::Nothing, loaded.subjects(), now, &mut Vec::new());
+    assert!(ledger.closings().is_empty());
+}
+
+#[test]
+fn each_significant_change_is_seen_in_its_part_and_no_other_change_is() {
+    let baseline = |text: &str| load(text).subjects().remove(0).baseline;
+    let agreed = baseline(EXAMPLE);
+    let parts = |from: &str, to: &str| {
+        assert!(EXAMPLE.contains(from), "{from}");
+        agreed.differences(&baseline(&EXAMPLE.replacen(from, to, 1)))
+    };
+    assert_eq!(parts("peer = \"203.0.113.5\"", "peer = \"203.0.113.6\""), [Part::Peer]);
+    assert_eq!(parts("auth =", "peer_id = \"gw.example.com\"\nauth ="), [Part::Peer]);
+    assert_eq!(parts("to = [\"203.0.113.20\"]", "to = [\"203.0.113.21\"]"), [Part::EndPoint]);
+    assert_eq!(parts("auth =", "local_id = \"gw.example.com\"\nauth ="), [Part::EndPoint]);
+    assert_eq!(parts("\"aes256gcm16-ecp384-esn\", ", ""), [Part::Cipher]);
+    assert_eq!(parts("service = \"mq\"", "service = \"tcp\"\ntcp = [1414, 1415]"), [Part::Port]);
+    assert_eq!(parts("R. Roe", "M. Major"), [Part::Contact]);
+    // A name, a clause, a lifetime: nothing of that was agreed.
+    assert_eq!(parts("name = \"mq\"", "name = \"queue\""), []);
+    assert_eq!(parts("auth =", "liveness = 60\nauth ="), []);
 }

@@ -152,8 +152,8 @@ fn several_errors_are_shown_in_one_run() {
     let refused = Case::new().load(&text).unwrap_err();
     let messages: Vec<_> = refused.errors.iter().map(|error| error.message().to_owned()).collect();
     assert_eq!(messages, ["`years` is out of bounds", "`peer` is not an address", "unknown key `clase` in [[rule]]",]);
-    assert_eq!(refused.errors[0].place(), Some((10, 9)));
-    assert!(refused.to_string().ends_with("portcullis.toml:10:9: `years` is out of bounds (and 2 more)"), "{refused}");
+    assert_eq!(refused.errors[0].place(), Some((12, 9)));
+    assert!(refused.to_string().ends_with("portcullis.toml:12:9: `years` is out of bounds (and 2 more)"), "{refused}");
 }
 
 #[test]
@@ -630,4 +630,66 @@ fn a_rotation_is_one_of_different_keys_and_has_an_end() {
     let five = "[\"file:PSK\", \"hex:00\", \"hex:01\", \"hex:02\", \"hex:03\"]";
     refused(&with(five), "`secret` names too many keys", "***", "4 at most");
     refused(&with("[\"file:PSK\", \"hex:00\"]"), "the pre-shared key is too weak", "***", "genpsk");
+}
+
+// The record of an agreement.
+
+#[test]
+fn what_an_agreement_cannot_say_is_refused() {
+    let digest = "sha256:9f2c4d1e8b7a60535c1d2e3f405162738495a6b7c8d9eafb0c1d2e3f40516273";
+    refused(&example(digest, "sha256:9f2c"), "`document_digest` cannot be \"sha256:9f2c\"", "sha256:9f2c", "sha256sum");
+    refused(
+        &example("sensitive-but-unclassified", "secret"),
+        "no agreement has provisions for what is Confidential, or higher",
+        "\"secret\"",
+        "may not cross",
+    );
+    refused(
+        &example("sensitive-but-unclassified", "sensitive-unclassified"),
+        "`classification` cannot be",
+        "\"sensitive-unclassified\"",
+        "did you mean \"sensitive-but-unclassified\"?",
+    );
+    refused(
+        &example("years = 3", "years = 3\nzone = \"EST\""),
+        "`zone` cannot be \"EST\": it is neither UTC nor an offset",
+        "\"EST\"",
+        "-05:00",
+    );
+    refused(&example("years = 3", "years = 3\ngrace_days = 91"), "`grace_days` is out of bounds", "91", "0 to 90");
+    refused(&example("security-officer", "isso"), "unknown key `isso` in contacts", "isso", "security-officer");
+    refused(
+        &example("years = 3", "years = 3\nactivation = \"me\""),
+        "`activation` cannot be \"me\"",
+        "\"me\"",
+        "\"file\", \"operator\"",
+    );
+}
+
+#[test]
+fn a_record_that_is_not_complete_is_warned_of_and_loads() {
+    let text =
+        example("classification = \"sensitive-but-unclassified\"\n", "").replace("security-officer = \"R. Roe\", ", "");
+    let message =
+        "the record of agreement `cbp` is not complete: it has no `classification`, `contacts.security-officer`";
+    warned(&text, message, "cbp", "its information system security officer");
+    assert!(Case::new().load(LAB).unwrap().warnings.is_empty(), "nobody is called in a laboratory");
+}
+
+#[test]
+fn a_day_that_has_not_come_or_is_over_is_warned_of_on_the_days_on_which_it_counts() {
+    let text = example("years = 3", "years = 3\ntermination = 2026-12-31");
+    let loaded = Case::new().load(&text).unwrap();
+    let warned = |now: &str| {
+        let warnings = loaded.warnings_at(now.parse().unwrap());
+        warnings.map(|warning| warning.message().to_owned()).collect::<Vec<_>>().join("; ")
+    };
+    assert!(warned("2025-02-28T23:59:59Z").contains("begins in the future: nothing passes under it before 2025-03-01"));
+    assert_eq!(warned("2025-03-01T00:00:00Z"), "");
+    assert_eq!(warned("2026-12-31T23:59:59Z"), "");
+    assert!(warned("2027-01-01T00:00:00Z").contains("ended with 2026-12-31: notice was given"));
+    assert!(warned("2028-03-02T00:00:00Z").contains("the term of agreement `cbp` ended with 2028-03-01"));
+    let rendered: Vec<_> =
+        loaded.warnings_at("2025-01-01T00:00:00Z".parse().unwrap()).map(|w| w.render(false)).collect();
+    shown(&rendered.concat(), "begins in the future", "2025-03-01", "latest signature");
 }

@@ -43,6 +43,7 @@ const TARGETS: &[(&str, Body, Changes)] = &[
     ("recognise_ssh", bodies::recognise::ssh, Changes::Steps(bodies::recognise::LIST)),
     ("recognise_smtp", bodies::recognise::smtp, Changes::Steps(bodies::recognise::LIST)),
     ("recognise_tls", bodies::recognise::tls, Changes::Steps(bodies::recognise::LIST)),
+    ("agreement_state", bodies::agreement_state::state, Changes::Blind),
 ];
 
 fn folder(target: &str) -> PathBuf {

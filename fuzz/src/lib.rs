@@ -3,6 +3,7 @@
 //! The targets in `fuzz_targets/` are a line each. `tests/fuzz_seeds.rs` includes this folder, so that the ordinary
 //! tests replay every committed seed on a stable compiler.
 
+pub mod agreement_state;
 pub mod capture;
 pub mod certificate;
 pub mod config_file;

@@ -71,9 +71,13 @@ impl Book {
 
 /// The head line, and the body behind it.
 pub(super) fn seal<T: Serialize>(kind: &str, value: &T) -> Vec<u8> {
-    let body = serde_json::to_vec(value).expect("names, days and words are JSON");
-    let mut bytes = format!("portcullis {kind} {FORMAT} {}\n", Digest::of(&body)).into_bytes();
-    bytes.extend_from_slice(&body);
+    seal_bytes(kind, &serde_json::to_vec(value).expect("names, days and words are JSON"))
+}
+
+/// The head line, and whatever this body is.
+pub(super) fn seal_bytes(kind: &str, body: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("portcullis {kind} {FORMAT} {}\n", Digest::of(body)).into_bytes();
+    bytes.extend_from_slice(body);
     bytes.push(b'\n');
     bytes
 }

@@ -319,7 +319,7 @@ impl Entry {
         // What was shown before is about what was before.
         self.evidence.clear();
         self.authorisation = None;
-        self.go(State::Suspended, with("suspended", reason), case, out);
+        self.go(State::Suspended, reason.unwrap_or("by the operator").to_owned(), case, out);
         Ok(())
     }
 

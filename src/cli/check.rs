@@ -32,7 +32,7 @@ pub(super) fn check(file: &Path, also: Also, json: bool, out: &mut dyn Write) ->
     };
     let warnings: Vec<_> = loaded.warnings_at(clock::wall()).cloned().collect();
     if also.strict && !warnings.is_empty() {
-        let refused = ConfigError { path: file.to_owned(), errors: warnings, warnings: Vec::new() };
+        let refused = ConfigError::of_warnings(file, warnings);
         return if json { refuse(&refused, out) } else { Err(refused.into()) };
     }
     let findings = also.host.then(|| host_check::check(&needs(&loaded)));

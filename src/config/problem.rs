@@ -127,6 +127,13 @@ impl ConfigError {
         Self { path: path.to_owned(), errors: vec![problem], warnings: Vec::new() }
     }
 
+    /// A file that would load, for somebody to whom every warning is an error.
+    #[must_use]
+    pub fn of_warnings(path: &Path, warnings: Vec<Problem>) -> Self {
+        let errors = warnings.into_iter().map(|warning| Problem { severity: Severity::Error, ..warning }).collect();
+        Self { path: path.to_owned(), errors, warnings: Vec::new() }
+    }
+
     /// The errors with their lines of the file, as they are shown to people: the first ones, where there are many.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {

@@ -41,7 +41,7 @@ const PLAIN: &[&str] = &["method", "user", "name", "allow_weak", "revocation"];
 /// Whether what stands under this key may be a secret.
 fn is_telling(key: &str) -> bool {
     let key = key.to_lowercase();
-    !["weak_psk", "method", "rekey"].contains(&key.as_str())
+    !["weak_psk", "method", "rekey", "authorising-official"].contains(&key.as_str())
         && ["auth", "secret", "psk", "password", "key"].iter().any(|word| key.contains(word))
 }
 

@@ -22,6 +22,7 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("esp_open", packets::esp_open()),
         ("responder", responder::responder()),
         ("control_socket", control_socket()),
+        ("agreement_state", agreement_state()),
         ("initiator", responder::responder()),
         ("certificate", certificate()),
         ("eap", eap()),
@@ -83,19 +84,52 @@ fn eap() -> Vec<Seed> {
 fn control_socket() -> Vec<Seed> {
     let status = br#"{"version":"0.1.0","pid":1,"uptime_s":2,"policy":"ab","tun":"t0","tunnels":[{"name":"t"}],"rules":{"mq":{"packets_out":1}},"drops":{"no_rule":1},"ike_refused":{}}
 "#;
-    let lines: [(&str, &[u8]); 10] = [
+    let lines: [(&str, &[u8]); 13] = [
         ("status", b"{\"op\":\"status\"}\n"),
         ("up", b"{\"op\":\"up\",\"tunnel\":\"cbp\"}\n"),
         ("down", b"{\"op\":\"down\",\"tunnel\":\"cbp\"}\n"),
         ("policy", b"{\"op\":\"policy\"}\n"),
         ("reload", b"{\"op\":\"reload\"}\n"),
         ("monitor", b"{\"op\":\"monitor\"}\n"),
+        ("agreements", b"{\"op\":\"agreements\",\"name\":\"cbp\"}\n"),
+        ("suspend", b"{\"op\":\"agreement\",\"name\":\"cbp\",\"wish\":{\"act\":\"suspend\",\"reason\":\"r\"}}\n"),
+        (
+            "renew",
+            b"{\"op\":\"agreement\",\"name\":\"cbp\",\"wish\":{\"act\":\"renew\",\"date\":\"2026-05-01\",\"authorisation\":\"a\"}}\n",
+        ),
         ("answer", status),
         ("answer_done", b"{\"ok\":true}\n"),
         ("answer_refused", b"{\"error\":\"no such tunnel\"}\n"),
         ("escapes", b"{ \"tunnel\" : \"\\u0063\\n\\ud83d\\ude00\", \"op\":\"up\" }\n"),
     ];
     lines.map(|(name, line)| (name, line.to_vec())).to_vec()
+}
+
+/// Files of the kept state, and lives: four bytes for each thing that happens.
+fn agreement_state() -> Vec<Seed> {
+    let book = br#"{"serial":2,"highest":"2026-05-22T08:36:25Z","entries":{"cbp":{"state":"awaiting-authorisation","since":"2026-05-22T08:36:25Z","lost":false,"agreed":{"date":"2025-03-01","years":3,"file_date":"2025-03-01","file_years":3},"baseline":{"port":"sha256:58d95458f5516fe229d34520b6a0ff0256d49be260fc2d98b552eeffbaee9f5e"},"reviewed":null,"termination":null,"reason":"an exercise","evidence":[{"file":"e.txt","size":3,"digest":"sha256:98ea6e4f216f2fb4b69fff9b3a44842c38686ca685f3f55dc48c5d3fb1107be4"}],"authorisation":null,"told":{"expiry":null,"termination":null,"review":{"day":"2026-03-01","ahead":-1},"change":null},"history":[{"at":"2026-05-22T08:36:25Z","from":"active","to":"suspended","cause":"an exercise","by":"uid 0"}]}}}"#;
+    let behind = |kind: u8, bytes: &[u8]| [&[kind], bytes].concat();
+    // Suspended, restarted, shown, authorised; a year and more; renewed; noticed; the clock back; over.
+    let life: [[u8; 4]; 10] = [
+        [4, 65, 66, 1],
+        [12, 0, 0, 0],
+        [6, 0, 0, 0],
+        [7, 65, 1, 0],
+        [6, 65, 66, 1],
+        [15, 0x3c, 0, 0],
+        [3, 0, 0, 1],
+        [9, 0, 0, 0],
+        [15, 0xf0, 0, 0],
+        [15, 0x20, 0, 0],
+    ];
+    let expiry: [[u8; 4]; 5] = [[15, 0x40, 0, 0], [15, 0xd0, 0, 0], [12, 0, 0, 0], [3, 0xff, 0xf0, 0], [13, 1, 0, 0]];
+    vec![
+        ("book", behind(1, book)),
+        ("empty_book", behind(1, br#"{"serial":0,"highest":"2025-01-01T00:00:00Z","entries":{}}"#)),
+        ("files", behind(0, b"\x04portcullis agreements 1 sha256:00\n{}\nportcullis witness 1 sha256:00\n{}\n")),
+        ("life", behind(2, life.as_flattened())),
+        ("expiry", behind(2, expiry.as_flattened())),
+    ]
 }
 
 /// A configuration for a real agreement.

@@ -73,7 +73,8 @@ pub(super) fn live(topology: &Topology, pair: &mut Pair, to_the_end: bool) -> Re
 /// Something that gateway A's operator wants of the agreement.
 fn wish(pair: &Pair, wish: Wish) -> Result<(), DemoError> {
     let what = wish.as_str();
-    let answer = pair.a.request(&Request::Agreement { name: "cbp".into(), wish }).map_err(system("the control socket"))?;
+    let answer =
+        pair.a.request(&Request::Agreement { name: "cbp".into(), wish }).map_err(system("the control socket"))?;
     match answer["error"].as_str() {
         Some(error) => Err(DemoError::Gateway(format!("agreement {what}: {error}"))),
         None => Ok(()),
