@@ -6,11 +6,14 @@ mod esp_support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use esp_support::*;
 use portcullis::dataplane::buffer::Batch;
 use portcullis::dataplane::offload::Offloads;
+use portcullis::policy::{SelectorMode, Translation};
+use portcullis::wire::rewrite::{End, Side, rewrite};
 use portcullis::wire::vnet::{Segments, VnetHeader};
 
 /// The system's allocator, which counts what each thread asks of it.
@@ -51,19 +54,30 @@ static ALLOCATOR: Counting = Counting;
 const BATCH: usize = 64;
 const SEGMENTS: usize = 40;
 
+/// Two hosts that share an address, which want the same ports.
+const HOSTS: [&str; 2] = ["10.1.0.10", "10.1.0.11"];
+
+/// A segment of the first host's connection from `port`.
+fn segment(port: u16, flags: u8, sequence: u32, acknowledgement: u32, payload: &[u8]) -> Vec<u8> {
+    let (source, destination) = ((HOSTS[0], port), ("203.0.113.20", 1414));
+    Tcp { source, destination, flags, sequence, acknowledgement, options: &[], payload }.build(0)
+}
+
 /// One batch of what a gateway meets: two families, several flows, and some of everything that is refused.
 fn traffic() -> Vec<Vec<u8>> {
     let mut packets = vec![
-        tcp(5000, true, 0x18, 101, 501, &[], &[0x54; 900]),
+        segment(5000, 0x18, 101, 501, &[0x54; 900]),
         // No rule, no connection, too long, malformed.
-        udp(("192.0.2.10", 1000), ("203.0.113.20", 53), 0, b"refused"),
-        tcp(6000, true, 0x10, 1, 1, &[], b"stray"),
-        allowed(1500),
+        udp((HOSTS[0], 1000), ("203.0.113.20", 53), 0, b"refused"),
+        segment(6000, 0x10, 1, 1, b"stray"),
+        udp((HOSTS[0], 1000), ("203.0.113.20", 2000), 0, &[0x77; 1500]),
         vec![0x45; 30],
+        udp((HOSTS[1], 2000), ("203.0.113.20", 2000), 0, &[0x33; 101]),
     ];
     while packets.len() < BATCH {
         let port = 1000 + packets.len() as u16 % 20;
-        packets.push(udp(("192.0.2.10", port), ("203.0.113.20", 2000), 0, &[0x11; 100]));
+        let host = HOSTS[packets.len() / 20 % 2];
+        packets.push(udp((host, port), ("203.0.113.20", 2000), 0, &[0x11; 100]));
         packets.push(udp(("2001:db8::10", port), ("2001:db8:1::20", 2000), 2, &[0x22; 200]));
     }
     packets.truncate(BATCH);
@@ -73,13 +87,20 @@ fn traffic() -> Vec<Vec<u8>> {
 #[test]
 fn a_million_packets_allocate_nothing() {
     let mut pair = Pair::new(Options::default());
-    pair.connect(5000);
-    pair.connect(5001);
+    let inside = HOSTS.map(|host| ip(host).into()).to_vec();
+    let shared = Translation { tunnel: TUNNEL, inside, outside: ip("192.0.2.10"), inbound: None };
+    let policy = Arc::into_inner(policy(true, SelectorMode::Host)).expect("nobody else has it");
+    pair.left.set_policy(Arc::new(policy.translating(vec![shared])));
+    for port in [5000, 5001] {
+        pair.rightwards(&segment(port, 0x02, 100, 0, &[])).unwrap();
+        pair.leftwards(&tcp(port, false, 0x12, 500, 101, &[], &[])).unwrap();
+        pair.rightwards(&segment(port, 0x10, 101, 501, &[])).unwrap();
+    }
     pair.left.set_offloads(Offloads::ALL);
     pair.right.set_offloads(Offloads::ALL);
-    let traffic = traffic();
+    let mut traffic = traffic();
     // And a long packet, which is cut here and tied together again there.
-    let long = tcp(5001, true, 0x10, 101, 501, &[], &vec![0x44; SEGMENTS * 1000]);
+    let long = segment(5001, 0x10, 101, 501, &vec![0x44; SEGMENTS * 1000]);
     let said = VnetHeader {
         needs_checksum: true,
         segments: Segments::Tcp4,
@@ -99,7 +120,12 @@ fn a_million_packets_allocate_nothing() {
         }
         let now = NOW + Duration::from_millis(5) * round;
         out.clear();
-        for packet in &traffic {
+        for packet in &mut traffic {
+            // The last one comes from another port each time: mappings come, and go when they are silent.
+            if packet.len() == 129 {
+                let port = 2000 + (round % 60_000) as u16;
+                rewrite(packet, Side::Source, End { address: ip(HOSTS[1]), port }).unwrap();
+            }
             out.vacant().unwrap()[..packet.len()].copy_from_slice(packet);
             out.push(packet.len(), 0, None);
         }

@@ -14,7 +14,7 @@ use portcullis::dataplane::handover::{Handed, Hands};
 use portcullis::dataplane::pipeline::{Pipeline, PipelineConfig};
 use portcullis::dataplane::steer::Steering;
 use portcullis::event::DropReason;
-use portcullis::policy::{SelectorMode, Snapshot};
+use portcullis::policy::{SelectorMode, Snapshot, Translation};
 use portcullis::sa::child::{ChildSpec, InboundSpec, OutboundSpec};
 use portcullis::sa::command::SadCommand;
 use portcullis::sa::event::SadEvent;
@@ -40,6 +40,13 @@ impl Side {
         let worker = |hands| Pipeline::new(config, policy.clone()).with_hands(hands);
         let workers = Hands::crew(workers).into_iter().map(worker).collect();
         Self { workers, policy, written: Vec::new(), sent: Vec::new() }
+    }
+
+    /// Hosts of ours have other names outside.
+    fn translate(&mut self, lanes: u8, list: Vec<Translation>) {
+        let policy = Arc::into_inner(policy_of_lanes(true, SelectorMode::Host, lanes)).unwrap();
+        self.policy = Arc::new(policy.translating(list));
+        self.workers.iter_mut().for_each(|worker| worker.set_policy(self.policy.clone()));
     }
 
     fn steering(&self) -> Steering {
@@ -389,4 +396,52 @@ fn what_is_forged_or_replayed_ends_where_its_sa_is_and_the_rest_goes_to_its_flow
     two.right.receive(0, &datagram, across(path));
     two.right.settle();
     assert_eq!(two.right.drops()[&DropReason::Replayed], 1);
+}
+
+/// Every packet by any queue and socket: the far side sees no two flows under one name, and each host gets its own answers,
+/// also when it is told that a packet is too long.
+#[test]
+fn translated_hosts_keep_their_names_apart_whoever_of_the_workers_has_their_packets() {
+    let hosts = ["10.1.0.10", "10.1.0.11", "10.1.0.12"];
+    let inside = |list: &[&str]| list.iter().map(|host| ip(host).into()).collect();
+    for shared in [true, false] {
+        let hosts = if shared { &hosts[..] } else { &hosts[..1] };
+        let mut two = Two::new([3, 2], [4, 3]);
+        let outside = ip("192.0.2.10");
+        let list = vec![Translation { tunnel: TUNNEL, inside: inside(hosts), outside, inbound: None }];
+        two.left.translate(4, list);
+        let mut names = std::collections::BTreeSet::new();
+        for (turn, port) in (6000..6060_u16).enumerate() {
+            for (at, host) in hosts.iter().enumerate() {
+                let asked = udp((host, port), ("203.0.113.20", 2000), 0, b"question");
+                for round in 0..2 {
+                    let written = two.carry(true, (turn + at + round) % 3, Some(turn % 2), &[plain(asked.clone())]);
+                    let [(_, seen)] = written.as_slice() else { panic!("{:?}", two.left.drops()) };
+                    let flow = Inner::parse(seen).unwrap().flow();
+                    assert_eq!(flow.source, outside);
+                    assert_eq!(names.insert(flow.source_port), round == 0, "one name each, and the same again");
+                    let answer = |to, port| udp(("203.0.113.20", 2000), (to, port), 0, b"answer");
+                    let back = answer("192.0.2.10", flow.source_port);
+                    let written = two.carry(false, turn % 2, Some((turn + round) % 3), &[plain(back)]);
+                    assert_eq!(written.len(), 1, "{:?}", two.left.drops());
+                    assert_eq!(written[0].1, answer(host, port));
+                }
+                // What is too long is found by whoever seals it; the host is told by its own name.
+                let long = udp((host, port), ("203.0.113.20", 2000), 0, &[7; 1500]);
+                assert!(two.carry(true, turn % 3, None, &[plain(long.clone())]).is_empty());
+                let told: Vec<_> = two.left.workers.iter_mut().flat_map(replies).collect();
+                // Answers are rationed.
+                if let [error] = told.as_slice() {
+                    let error = Inner::parse(error).unwrap();
+                    assert_eq!(error.destination(), ip(host));
+                    assert_eq!(error.icmp().unwrap().quoted().unwrap().flow, Inner::parse(&long).unwrap().flow());
+                } else {
+                    assert!(told.is_empty() && turn > 10, "{turn}");
+                }
+            }
+        }
+        assert_eq!(names.len(), 60 * hosts.len());
+        assert!(two.left.handed_over() > 0);
+        two.left.drops().keys().for_each(|reason| assert_eq!(*reason, DropReason::TooBig));
+    }
 }

@@ -17,6 +17,7 @@ use super::buffer::{Batch, Packet, Path};
 use super::pipeline::Pipeline;
 use super::sad::{NoWay, OutboundPlace, carries};
 use super::steer::{Ends, Steering};
+use super::translate::Edit;
 use crate::event::DropReason;
 use crate::ids::TunnelId;
 use crate::inspect::Pass;
@@ -40,8 +41,8 @@ enum What {
     Datagram(Path),
     /// Opened and found within its SA's selectors.
     Opened(Beside),
-    /// On its way out by this right, and not sealed.
-    Judged(Pass, VnetHeader),
+    /// On its way out by this right, under this name, and not sealed.
+    Judged(Pass, VnetHeader, Option<Edit>),
 }
 
 /// What is known of an opened packet beside its bytes.
@@ -164,7 +165,7 @@ impl Hands {
                 (What::Unjudged(_), What::Unjudged(_))
                 | (What::Datagram(_), What::Datagram(_))
                 | (What::Opened(_), What::Opened(_)) => true,
-                (What::Judged(one, _), What::Judged(other, _)) => one == other,
+                (What::Judged(one, _, name), What::Judged(other, _, other_name)) => (one, name) == (other, other_name),
                 _ => false,
             };
             if !goes_along || batch.is_full() {
@@ -187,7 +188,7 @@ impl Hands {
             }
             let _ = taker.notes.pop();
             match what {
-                What::Unjudged(offload) | What::Judged(_, offload) => batch.push_from_tun(len, offload),
+                What::Unjudged(offload) | What::Judged(_, offload, _) => batch.push_from_tun(len, offload),
                 What::Datagram(path) => batch.push(len, 0, Some(path)),
                 What::Opened(beside) => {
                     batch.push(len, 0, None);
@@ -223,9 +224,11 @@ impl Pipeline {
                 self.outbound(now, batch);
                 Handed::Outwards
             }
-            What::Judged(pass, _) => {
+            What::Judged(pass, _, name) => {
                 let before = self.assumed.replace(pass);
+                self.translator.resume(name);
                 self.outbound(now, batch);
+                self.translator.resume(None);
                 self.assumed = before;
                 Handed::Outwards
             }
@@ -361,6 +364,6 @@ impl Pipeline {
     pub(super) fn pass_on_judged(&mut self, packet: &Packet, offload: VnetHeader, slab: &[u8]) -> bool {
         let Some((to, pass)) = self.hands.wanted.take() else { return false };
         let Some(bytes) = slab.get(packet.start..packet.start + packet.len) else { return false };
-        self.give(to, What::Judged(pass, offload), bytes)
+        self.give(to, What::Judged(pass, offload, self.translator.current()), bytes)
     }
 }

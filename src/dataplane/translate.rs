@@ -24,8 +24,8 @@ use ahash::RandomState;
 const SWEEP: usize = 2048;
 
 /// Who was made whom.
-#[derive(Clone, Copy, Debug)]
-struct Edit {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Edit {
     inside: End,
     outside: End,
 }
@@ -150,6 +150,16 @@ impl Translator {
             self.current = Some(edit);
         }
         Ok(())
+    }
+
+    /// What was done to the packet that is on its way out: another worker that goes on with it has to know.
+    pub(super) fn current(&self) -> Option<Edit> {
+        self.current
+    }
+
+    /// Goes on with packets to which this was done.
+    pub(super) fn resume(&mut self, edit: Option<Edit>) {
+        self.current = edit;
     }
 
     /// Gives the answer to the packet that is on its way out back to its host.
