@@ -76,6 +76,7 @@ fn needs(loaded: &Loaded) -> Needs {
         hosts
             .filter(|host| host.addr().is_ipv6() == v6)
             .any(|host| host.prefix_len() < host.max_prefix_len() || !locals.contains(&host.addr()))
+            || loaded.policy.translations().list().iter().any(|of| of.outside.is_ipv6() == v6)
     };
     Needs {
         tun: loaded.gateway.tun.clone(),

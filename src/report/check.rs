@@ -11,7 +11,7 @@ use crate::config::{Loaded, Problem, TunnelInfo, identity, strength};
 use crate::crypto::certificate::Revocation;
 use crate::ike::config::{LocalAuth, PeerAuth, Start, TunnelConfig};
 use crate::platform::host_check::Finding;
-use crate::policy::{Inspection, Mode, Rule, Service};
+use crate::policy::{Inspection, Mode, Rule, Service, Translation};
 
 /// What the file means. Warnings are rendered by themselves, with their lines of the file.
 #[must_use]
@@ -48,6 +48,11 @@ pub fn check(loaded: &Loaded, warnings: usize, width: usize) -> String {
         for rule in loaded.policy.rules().iter().filter(|rule| rule.inspection != Inspection::of(rule.service)) {
             let _ = writeln!(out, "{} demands: {}", rule.name, rule.inspection);
         }
+    }
+    let rows: Vec<_> = loaded.policy.translations().list().iter().map(|of| translation_row(loaded, of)).collect();
+    let translations = table(["OUTSIDE", "TUNNEL", "INSIDE", "CALLS GO TO"], &rows, width);
+    if !translations.is_empty() {
+        let _ = write!(out, "\n{translations}");
     }
     out
 }
@@ -143,6 +148,16 @@ fn clause(rule: &Rule) -> String {
     } else {
         format!("{}: {}", rule.clause, rule.purposes.join(", "))
     }
+}
+
+fn translation_row(loaded: &Loaded, translation: &Translation) -> [String; 4] {
+    let tunnel = loaded.tunnels.iter().find(|tunnel| tunnel.id == translation.tunnel);
+    [
+        translation.outside.to_string(),
+        tunnel.map(|tunnel| tunnel.name.clone()).unwrap_or_default(),
+        nets(&translation.inside),
+        translation.opened().map_or_else(|| "nobody".to_owned(), |host| host.to_string()),
+    ]
 }
 
 fn service(rule: &Rule) -> String {
@@ -247,9 +262,15 @@ pub fn json(loaded: &Loaded, warnings: &[Problem]) -> Value {
             })
         })
         .collect();
+    let translations = loaded.policy.translations().list().iter().map(|of| {
+        let tunnel = loaded.tunnels.iter().find(|tunnel| tunnel.id == of.tunnel);
+        json!({
+            "tunnel": tunnel.map(|tunnel| &tunnel.name), "outside": of.outside, "inside": of.inside, "inbound": of.opened(),
+        })
+    });
     json!({
         "file": loaded.path, "holds": true, "policy": hex::encode(loaded.policy.digest()),
-        "tunnels": tunnels, "rules": rules,
+        "tunnels": tunnels, "rules": rules, "translations": translations.collect::<Vec<_>>(),
         "agreements": loaded.agreements.iter().map(agreement_json).collect::<Vec<_>>(),
         "errors": [], "warnings": problems(warnings),
     })
