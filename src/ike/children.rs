@@ -118,8 +118,8 @@ impl Children {
         }
     }
 
-    /// Takes one out of the table and stops sending on it. What has a successor, or lost against it, goes on receiving
-    /// for a moment: packets may be on their way.
+    /// Takes one out of the table and stops sending on it. What has a successor or a twin, or lost against it, goes on
+    /// receiving for a moment: packets may be on their way.
     pub fn remove(&mut self, tunnel: &TunnelConfig, step: &mut Step<'_>, inbound: Spi, reason: &str) {
         let Some(index) = self.all.iter().position(|child| child.agreed.inbound == inbound) else { return };
         let gone = self.all.remove(index);
@@ -134,7 +134,9 @@ impl Children {
             // It was to be replaced, and still is.
             predecessor.rekey_at = predecessor.rekey_at.min(step.now + limits::TEMPORARY_FAILURE_PAUSE);
         }
-        let lingers = gone.replaced_by.is_some() || gone.redundant;
+        // Of two that both sides have made at once one stays, and the traffic of the other moves to it.
+        let twin = self.all.iter().any(|other| other.is_twin(&gone));
+        let lingers = gone.replaced_by.is_some() || gone.redundant || twin;
         let inbound = gone.retire(tunnel, step, reason);
         if lingers {
             self.lingering.push((step.now + limits::LINGER, inbound));
