@@ -65,6 +65,23 @@ impl Children {
         self.all.iter().filter(|child| !child.leaving && !child.redundant).map(|child| child.agreed.shape).collect()
     }
 
+    /// Whether one that is there to stay has these selectors.
+    pub fn is_covered(&self, shape: ShapeId) -> bool {
+        self.covered().contains(&shape)
+    }
+
+    /// Those in use that carry exactly the same traffic as `child`.
+    pub fn twins(&self, child: &ChildSa) -> Vec<Spi> {
+        self.all.iter().filter(|other| other.is_current() && other.is_twin(child)).map(|twin| twin.agreed.inbound).collect()
+    }
+
+    /// Those that waited for the peer to show that it has their twin, which was not made in their place.
+    pub fn outlived(&self, by: Spi) -> Vec<Spi> {
+        let rekeyed = self.get(by).and_then(|child| child.replaces);
+        let waits = |child: &&ChildSa| child.replaced_by == Some(by) && rekeyed != Some(child.agreed.inbound);
+        self.all.iter().filter(waits).map(|child| child.agreed.inbound).collect()
+    }
+
     /// One more.
     pub fn push(&mut self, child: ChildSa) {
         self.all.push(child);

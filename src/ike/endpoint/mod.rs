@@ -315,7 +315,7 @@ impl Endpoint {
                 self.with_child(inbound, |state, core, step| state.replace_child(core, step, inbound));
             }
             SadEvent::FirstInbound { inbound } => {
-                self.with_child(inbound, |state, _, step| state.first_inbound(step, inbound));
+                self.with_child(inbound, |state, core, step| state.first_inbound(core, step, inbound));
             }
             SadEvent::PeerMoved { inbound, remote, local } => self.with_child(inbound, |state, core, step| {
                 state.inbound_seen(step.now);

@@ -17,6 +17,7 @@ use crate::ike::child_sa::NewChild;
 use crate::ike::error::Refusal;
 use crate::ike::ike_sa::{Core, Incoming};
 use crate::ike::lanes;
+use crate::ike::limits;
 use crate::ike::negotiate::Place;
 use crate::ike::payloads::Sorted;
 use crate::ike::state::Established;
@@ -61,9 +62,18 @@ pub fn process(requested: Requested, state: &mut Established, core: &mut Core, s
         Ok(Made::Now(new)) => {
             let receive_only = state.leaves_soon();
             let child = new.install_inbound(step).install_outbound(core, step, receive_only);
-            state.add_child(core, child);
+            state.add_child(core, step, child, true);
         }
         Ok(Made::Later(requested)) => state.ongoing = Some(Ongoing::ChildCreate(requested)),
+        // Of two that both sides have made at once the peer has chosen the other one. It may have sent on this one before.
+        Ok(Made::Gone(new)) if state.children.is_covered(shape) => {
+            let _ = new.install_inbound(step);
+            state.children.linger(step.now + limits::LINGER, &[inbound]);
+        }
+        Ok(Made::Gone(_)) => {
+            let declined = create::deleted_already();
+            state.child_failed(step, shape, inbound, ExchangeType::CREATE_CHILD_SA, declined, false);
+        }
         Ok(Made::Nothing) => step.esp.release(inbound),
         Err(NotMade { declined, installed, .. }) => {
             state.child_failed(step, shape, inbound, ExchangeType::CREATE_CHILD_SA, declined, installed);
@@ -109,5 +119,5 @@ pub fn answered(
     core.respond(step, &mut state.protection, incoming, payloads);
     let receive_only = state.leaves_soon();
     let child = half.install_outbound(core, step, receive_only);
-    state.add_child(core, child);
+    state.add_child(core, step, child, false);
 }

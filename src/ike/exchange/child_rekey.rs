@@ -94,6 +94,10 @@ pub fn process(rekeying: Rekeying, state: &mut Established, core: &mut Core, ste
         Ok(Made::Later(requested)) => {
             state.ongoing = Some(Ongoing::ChildRekey(Box::new(Rekeying { old, requested: *requested, rival })));
         }
+        Ok(Made::Gone(_)) => {
+            step.esp.release(inbound);
+            refused(state, core, step, (old, shape), create::deleted_already(), true);
+        }
         // The peer's own takes its place, or the next attempt does.
         Ok(Made::Nothing) => step.esp.release(inbound),
         Err(NotMade { declined, installed, agreed }) => {

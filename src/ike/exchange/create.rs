@@ -57,8 +57,16 @@ pub enum Made {
     Now(Box<NewChild>),
     /// Another key exchange is under way.
     Later(Box<Requested>),
+    /// The same, but the peer has deleted it already: its delete was faster than the response.
+    Gone(Box<NewChild>),
     /// Nothing: the peer's own rekeying has won.
     Nothing,
+}
+
+/// What there is to say of a child SA that the peer deleted before we knew of it.
+pub fn deleted_already() -> Declined {
+    let detail = "the peer has deleted it already";
+    Declined::new(IkeReason::PeerError, NotifyType::CHILD_SA_NOT_FOUND, detail)
 }
 
 /// Why there is no child SA.
@@ -176,14 +184,12 @@ impl Requested {
             return Ok(Made::Later(Box::new(self)));
         }
         let Following { agreed, nonce, series } = following;
-        if state.was_deleted(agreed.outbound) {
-            let detail = "the peer has deleted it already";
-            return Err(not_made(Declined::new(IkeReason::PeerError, NotifyType::CHILD_SA_NOT_FOUND, detail)));
-        }
+        let gone = state.was_deleted(agreed.outbound);
         let nonces = Nonces { initiator: &self.nonce, responder: &nonce };
         let keys = child_keys(state.suite.prf, &state.sk_d, series.secrets(), nonces, agreed.suite);
         let group = agreed.suite.group;
-        Ok(Made::Now(Box::new(agreed.specs(core, step, keys, true, group))))
+        let new = Box::new(agreed.specs(core, step, keys, true, group));
+        Ok(if gone { Made::Gone(new) } else { Made::Now(new) })
     }
 
     /// What the peer has agreed to in CREATE_CHILD_SA.

@@ -4,6 +4,7 @@ mod abuse;
 mod certificates;
 mod child_collision;
 mod child_rekey;
+mod child_twins;
 mod children;
 mod choices;
 mod crash;

@@ -131,16 +131,19 @@ impl Established {
         self.proceed(core, step);
     }
 
-    /// A child SA was installed. If both sides have asked for the same one, the initiator of the IKE SA deletes the
-    /// older of the two.
-    pub fn add_child(&mut self, core: &Core, child: ChildSa) {
-        if core.initiator {
-            let twins = self.children.iter().filter(|other| other.is_current() && other.is_twin(&child));
-            for inbound in twins.map(|twin| twin.agreed.inbound).collect::<Vec<_>>() {
-                self.delete_child(inbound);
+    /// A child SA was installed, which `ours` says whether we asked for. If there is one for the same traffic already - both
+    /// sides have asked, or it was not to be rekeyed -, the initiator of the IKE SA deletes the older of the two.
+    pub fn add_child(&mut self, core: &Core, step: &Step<'_>, child: ChildSa, ours: bool) {
+        let (new, first) = (child.agreed.inbound, self.children.twins(&child));
+        self.children.push(child);
+        for old in first.into_iter().filter(|_| core.initiator) {
+            if ours {
+                self.delete_child(old);
+            } else {
+                // The peer has nothing else until our answer is there.
+                self.children.replaced(old, new, Some(step.now + limits::TWIN_GRACE));
             }
         }
-        self.children.push(child);
     }
 
     /// A child SA that we asked for was not made. If the peer `installed` it all the same, it is told to forget it.
@@ -197,8 +200,12 @@ impl Established {
     }
 
     /// The first packet has come in on a child SA.
-    pub fn first_inbound(&mut self, step: &mut Step<'_>, inbound: Spi) {
+    pub fn first_inbound(&mut self, core: &mut Core, step: &mut Step<'_>, inbound: Spi) {
         self.last_inbound = step.now;
         self.children.seen(step, inbound);
+        for twin in self.children.outlived(inbound) {
+            self.delete_child(twin);
+        }
+        self.proceed(core, step);
     }
 }

@@ -1,0 +1,71 @@
+//! Both sides want the same child SA and ask for it at once. Two are made, the initiator of the IKE SA deletes the older one, and
+//! no packet is lost on the way.
+
+use std::time::Duration;
+
+use super::choices::Choices;
+use super::pair::*;
+use crate::event::Event;
+use crate::ike::api::Input;
+use crate::ike::config::{Childless, Peering};
+use crate::wire::ike::numbers::ExchangeType;
+
+/// Both have asked before either has heard.
+fn both_ask(seed: u64) -> Pair {
+    let mut a = tunnel(A);
+    a.peering = Peering { childless: Childless::Prefer, ..Peering::default() };
+    let mut pair = Pair::seeded(seed, config(a), config(tunnel(B)));
+    while pair.sides[A].ups() == 0 {
+        assert!(pair.step(pair.now + Duration::from_secs(1)));
+    }
+    // A has begun. B would wait for that, but for its operator.
+    pair.input(B, Input::Up(TUNNEL));
+    let asked = pair.line.iter().filter(|datagram| datagram.header().exchange == ExchangeType::CREATE_CHILD_SA);
+    assert_eq!(asked.map(|datagram| datagram.to).collect::<Vec<_>>(), [B, A]);
+    pair
+}
+
+/// ```text
+/// A                                       B
+/// HDR, SK {SA, Ni, KEi, TSi, TSr}  --\ /--   HDR, SK {SA, Ni, KEi, TSi, TSr}
+///                                <----X---->
+/// HDR, SK {SA, Nr, KEr, TSi, TSr}  --\ /--   HDR, SK {SA, Nr, KEr, TSi, TSr}
+///                                <----X---->
+/// HDR, SK {D(the older one)}       -->
+///                                  <--       HDR, SK {D(the older one)}
+/// ```
+/// The delete may be faster than the response that makes what it names; A may have sent on that all the same.
+#[test]
+fn of_two_that_are_made_at_once_one_stays_and_every_packet_arrives() {
+    let (mut runs, mut twins, mut early) = (0, 0, 0);
+    for seed in [1, 2] {
+        let mut choices = Choices::default();
+        loop {
+            let mut pair = both_ask(seed);
+            let mut delivered = 0;
+            while !pair.line.is_empty() && delivered < 12 {
+                let datagram = pair.line.remove(choices.choose(pair.line.len())).unwrap();
+                pair.pass(&datagram);
+                delivered += 1;
+            }
+            let made = |side: usize| {
+                let up = |event: &&Event| matches!(event, Event::ChildUp { .. });
+                pair.sides[side].events.iter().filter(up).count()
+            };
+            twins += usize::from(made(A) == 2 && made(B) == 2);
+            early += usize::from(made(B) < made(A));
+            pair.talk(Duration::from_secs(8));
+            pair.assert_up(1);
+            pair.assert_no_loss();
+            for side in [A, B] {
+                assert_eq!(pair.sides[side].ups(), 1);
+                assert_eq!(pair.failed(side), []);
+            }
+            runs += 1;
+            if !choices.advance() {
+                break;
+            }
+        }
+    }
+    assert!(twins > 10 && early > 0, "{twins} pairs of twins in {runs} runs, {early} deletes before their time");
+}
