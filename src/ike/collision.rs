@@ -15,19 +15,30 @@
 //! Two that rekey the same SA together make two new ones (§2.8.1, §2.8.2). The four nonces decide: [`Lowest`].
 
 use super::ike_sa::Core;
-use super::keymat::Nonces;
+use super::keymat::{Nonces, Spis};
 use super::step::Rival;
+use crate::time::Instant;
+
+/// The handshake that an IKE SA comes from, however often it has been rekeyed since. Two sides may see a rekeying before and
+/// after another handshake; the handshake that began it all they see alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The SPIs of the IKE SA that it made.
+    pub spis: Spis,
+    /// When it was over here.
+    pub since: Instant,
+}
 
 /// Whether the IKE SA in `core` has to go in favour of one of `rivals`: its twins, for what is older it replaces.
 pub fn loses(core: &Core, rivals: &[Rival]) -> bool {
     let twins = rivals.iter().filter(|rival| !rival.is_older_than(core) && rival.is_at_the_same_head_end(core));
-    twins.into_iter().any(|twin| twin.spis < core.spis)
+    twins.into_iter().any(|twin| twin.origin.spis < core.spis)
 }
 
 impl Rival {
     /// Whether it was established before the first message of the IKE SA in `core`.
     pub fn is_older_than(&self, core: &Core) -> bool {
-        self.established_at < core.opened_at
+        self.origin.since < core.opened_at
     }
 
     /// Whether it is with the same head-end of the peer. Others open, and close, IKE SAs of their own.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::account::Accounts;
-use super::config::{Peering, Start, TunnelConfig};
+use super::config::{Peering, Secrets, Start, TunnelConfig};
 use super::heads::Heads;
 use super::limits;
 use super::retransmit::jitter;
@@ -92,6 +92,8 @@ pub struct Connection {
     asked: Vec<ShapeId>,
     /// Which of our pre-shared keys the next attempt signs with.
     turn: usize,
+    /// Whether the peer has refused the proof by one key, and there are others.
+    next_key: bool,
     told: BTreeMap<IkeReason, Instant>,
     /// Why it is not up, in a sentence.
     pub why: Option<String>,
@@ -131,6 +133,7 @@ impl Connection {
             children: BTreeMap::new(),
             asked: Vec::new(),
             turn: 0,
+            next_key: false,
             told: BTreeMap::new(),
             why: None,
             handshakes: 0,
@@ -267,9 +270,12 @@ impl Connection {
         }
     }
 
-    /// The peer did not take our proof; the next attempt makes it with the next pre-shared key.
+    /// The peer did not take our proof; the next attempt makes it with the next pre-shared key, and if there is one that it has
+    /// not refused yet, soon.
     pub fn proof_refused(&mut self) {
         self.turn = self.turn.wrapping_add(1);
+        let keys = self.config.local_auth.secrets().map_or(1, Secrets::count);
+        self.next_key = !self.turn.is_multiple_of(keys);
     }
 
     /// Which of our pre-shared keys the next attempt signs with.
@@ -286,6 +292,10 @@ impl Connection {
         self.why = Some(why);
         if !self.heads.failed(&self.config) {
             // The next head-end, at once.
+            return;
+        }
+        if std::mem::take(&mut self.next_key) {
+            self.retry.not_before = Some(now + jitter(limits::RETRY_FIRST, 25, entropy));
             return;
         }
         self.retry.failed(now, entropy);

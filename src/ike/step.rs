@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::account::Heard;
 use super::api::{KeyLog, Output};
+use super::collision::Origin;
 use super::crash::TokenMaker;
 use super::error::Refusal;
 use super::ike_sa::{Core, IkeSa};
-use super::keymat::Spis;
 use super::path::Path;
 use super::payloads::Sorted;
 use super::state::established::Estate;
@@ -178,10 +178,10 @@ impl EspSpis {
 /// Another established IKE SA of the same tunnel.
 #[derive(Clone, Copy, Debug)]
 pub struct Rival {
-    /// Its SPIs.
-    pub spis: Spis,
-    /// When it was established here.
-    pub established_at: Instant,
+    /// Our SPI of it.
+    pub own: IkeSpi,
+    /// The handshake that it comes from.
+    pub origin: Origin,
     /// Where the peer is.
     pub remote: IpAddr,
 }

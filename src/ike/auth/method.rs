@@ -123,6 +123,12 @@ impl Secrets {
         (place, self.0.get(place).unwrap_or_else(|| self.first()))
     }
 
+    /// How many there are, at least one.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len().max(1)
+    }
+
     /// The place of a key.
     #[must_use]
     pub fn place_of(&self, wanted: &Secret) -> Option<usize> {

@@ -84,13 +84,13 @@ impl Endpoint {
         });
     }
 
-    /// The established IKE SAs of a tunnel, the best first: those that stay, by lowest SPIs.
+    /// The established IKE SAs of a tunnel, the best first: those that stay, by lowest SPIs of their handshakes.
     pub(super) fn established(&self, tunnel: TunnelId) -> Vec<IkeSpi> {
         let mut found: Vec<_> = self
             .sas
             .of(tunnel)
             .filter_map(|(spi, sa)| match &sa.state {
-                State::Established(state) => Some((state.leaves_soon(), sa.core.spis, spi)),
+                State::Established(state) => Some((state.leaves_soon(), state.origin, spi)),
                 _ => None,
             })
             .collect();
@@ -113,7 +113,7 @@ impl Endpoint {
                 let sa = self.sas.get(&spi)?;
                 let State::Established(state) = &sa.state else { return None };
                 let remote = sa.core.path.remote.ip();
-                Some(Rival { spis: sa.core.spis, established_at: state.established_at, remote })
+                Some(Rival { own: spi, origin: state.origin, remote })
             })
             .collect()
     }
@@ -278,7 +278,7 @@ impl Endpoint {
         self.of(tunnel, |connection, now, entropy| connection.authenticated(now, initiator, entropy));
         self.settled(tunnel, remote, initiator);
         if initial_contact {
-            for rival in self.rivals(tunnel, spi).into_iter().filter(|rival| rival.established_at < opened_at) {
+            for rival in self.rivals(tunnel, spi).into_iter().filter(|rival| rival.origin.since < opened_at) {
                 self.forget(rival, "the peer has restarted");
             }
         }
@@ -342,8 +342,7 @@ impl Endpoint {
         }
         let twins = twins.into_iter().map(|twin| (twin, limits::TWIN_GRACE));
         for (rival, grace) in twins.chain(older.into_iter().map(|old| (old, grace))) {
-            let other = self.own_spi(rival);
-            self.with_established(other, |state, _, _| state.leave_at(now + grace));
+            self.with_established(rival.own, |state, _, _| state.leave_at(now + grace));
         }
     }
 
@@ -392,14 +391,9 @@ impl Endpoint {
         wanted
     }
 
-    pub(super) fn own_spi(&self, rival: Rival) -> IkeSpi {
-        if self.sas.contains_key(&rival.spis.initiator) { rival.spis.initiator } else { rival.spis.responder }
-    }
-
     /// Ends an IKE SA of which the peer knows nothing any more.
     pub(super) fn forget(&mut self, rival: Rival, reason: &str) {
-        let spi = self.own_spi(rival);
-        self.with_sa(spi, |sa, step| {
+        self.with_sa(rival.own, |sa, step| {
             let state = std::mem::replace(&mut sa.state, State::Ended);
             if let State::Established(state) = state {
                 sa.state = state.end(&mut sa.core, step, reason);

@@ -51,7 +51,7 @@ pub fn process(requested: Requested, state: &mut Established, core: &mut Core, s
     let (shape, inbound) = (requested.offer.shape, requested.offer.inbound);
     if let Some(group) = requested.once_more(core, answer) {
         step.esp.release(inbound);
-        state.tasks.push_front(Task::CreateChild { shape, group: Some(group) });
+        state.tasks.push_front(Task::CreateChild { shape, group: Some(group), beside: true });
         return;
     }
     if answer.sa.is_some() && requested.is_announced() {

@@ -16,7 +16,7 @@ use super::followup;
 use crate::crypto::suite::Group;
 use crate::ids::ShapeId;
 use crate::ike::child::{self, Declined, Offer};
-use crate::ike::child_sa::NewChild;
+use crate::ike::child_sa::{ChildSa, NewChild};
 use crate::ike::collision::Lowest;
 use crate::ike::error::Refusal;
 use crate::ike::ike_sa::{Core, Incoming};
@@ -133,6 +133,14 @@ fn install(
         state.delete_child(inbound);
         return;
     }
+    let current = state.children.get(old).is_some_and(ChildSa::is_current);
+    if rival.is_none() && !current && !state.children.twins(&child).is_empty() {
+        // What it replaces was to go already, in favour of another one for the same traffic, and so is this one.
+        child.redundant = true;
+        state.children.push(child);
+        state.delete_child(inbound);
+        return;
+    }
     if !state.leaves_soon() {
         child.send(step);
     }
@@ -181,7 +189,7 @@ fn refused(
         _ if not_found => {
             state.remove_child(core, step, old, "the peer has it no more");
             if !state.has_child(shape) {
-                state.tasks.push_front(Task::CreateChild { shape, group: None });
+                state.tasks.push_front(Task::CreateChild { shape, group: None, beside: false });
             }
         }
         // A peer that keeps exact pairs may take its own words alone: it shall rekey. If it does not, another one is made

@@ -397,5 +397,6 @@ pub fn succeed(
     let mut established = Established::with(proof, suite, keys.sk_d, protection, state.handshake_time, &core, step);
     // Its keys come from those of the old one.
     established.uses_ppk = state.uses_ppk;
+    established.origin = state.origin;
     Heir { core, established: Box::new(established) }
 }

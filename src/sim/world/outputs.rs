@@ -1,7 +1,7 @@
 //! What a gateway hears of its operators, its clock and its data path, and what it wants done: messages, changes of the SAD,
 //! events.
 
-use super::{Action, Origin, SECOND, World};
+use super::{Action, Origin, World};
 use crate::event::Event;
 use crate::ids::TunnelId;
 use crate::ike::api::{Input, Output};

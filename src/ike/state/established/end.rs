@@ -23,6 +23,7 @@ pub(super) const SILENT: &str = "the peer does not answer";
 pub struct Estate {
     children: Children,
     tasks: VecDeque<Task>,
+    leaves_at: Option<Instant>,
 }
 
 impl std::fmt::Debug for Estate {
@@ -43,7 +44,7 @@ impl Established {
         let mut tasks = std::mem::take(&mut self.tasks);
         // What was to be renewed is new.
         tasks.retain(|task| !matches!(task, Task::RekeyIke { .. }));
-        Estate { children: std::mem::take(&mut self.children), tasks }
+        Estate { children: std::mem::take(&mut self.children), tasks, leaves_at: self.leaves_at }
     }
 
     /// RFC 7296 §2.8: the new IKE SA inherits the child SAs of the old one.
@@ -51,6 +52,8 @@ impl Established {
         self.children = estate.children;
         self.children.inherited(step.now);
         self.tasks.extend(estate.tasks);
+        // What was to go in favour of another one still is: a rekeying makes it no newer.
+        self.leaves_at = estate.leaves_at;
         step.notices.push(Notice::IkeRekeyed);
         self.proceed(core, step);
     }
@@ -93,6 +96,8 @@ impl Established {
         let (tunnel, spis) = (core.tunnel.name.clone(), core.spis.to_hex());
         step.out.event(Event::IkeDown { tunnel, spis, reason: reason.to_owned() });
         step.notices.push(Notice::Down { reason: reason.to_owned(), silent: reason == SILENT });
+        // What the peer's rekeying has made beside ours has nothing to inherit any more.
+        step.notices.extend(self.rival().map(|spare| Notice::Redundant { spare }));
     }
 
     /// Over, and the peer knows or cannot be told.

@@ -17,6 +17,7 @@ use crate::ids::ShapeId;
 use crate::ike::account::{Heard, Outcome, Said, Topic};
 use crate::ike::auth::{Means, PeerAuthenticated};
 use crate::ike::children::Children;
+use crate::ike::collision::Origin;
 use crate::ike::crash::PeerToken;
 use crate::ike::error::Refusal;
 use crate::ike::exchange::{child_create, child_rekey, create, delete, followup, ike_rekey, informational, mobike};
@@ -44,6 +45,8 @@ pub enum Task {
         shape: ShapeId,
         /// The group that the peer asked for.
         group: Option<Group>,
+        /// Whether it is wanted beside the one that there is.
+        beside: bool,
     },
     /// A child SA is to be replaced.
     RekeyChild {
@@ -117,6 +120,8 @@ pub struct Established {
     pub pending: Vec<followup::Pending>,
     /// How often in a row the peer had forgotten one of ours.
     states_lost: u8,
+    /// The handshake that it comes from.
+    pub origin: Origin,
     /// Since when it has its keys.
     pub established_at: Instant,
     /// From the first message until then.
@@ -187,6 +192,7 @@ impl Established {
             deleted_early: Vec::new(),
             pending: Vec::new(),
             states_lost: 0,
+            origin: Origin { spis: core.spis, since: step.now },
             established_at: step.now,
             handshake_time,
             last_inbound: step.now,
@@ -343,7 +349,6 @@ impl Established {
     }
 
     fn process(mut self: Box<Self>, core: &mut Core, step: &mut Step<'_>, sorted: Result<Sorted, Refusal>) -> State {
-        let ongoing = self.ongoing.take();
         // RFC 7296 §2.21.3: there is no way to tell the peer about a bad response; the IKE SA cannot be trusted.
         let Ok(sorted) = sorted else { return self.close(core, step, "the peer sent a malformed response") };
         if sorted.notify(NotifyType::INVALID_SYNTAX).is_some() {
@@ -355,7 +360,7 @@ impl Established {
             // RFC 9370 §2.2.4: what several retries do not mend is fatal, and the IKE SA is deleted.
             return self.close(core, step, "the peer forgets each key exchange that others are to follow");
         }
-        match ongoing {
+        match self.ongoing.take() {
             Some(Ongoing::ChildCreate(requested)) => {
                 child_create::process(*requested, &mut self, core, step, &sorted);
             }
@@ -389,7 +394,9 @@ impl Established {
         while self.ongoing.is_none() && core.window.next_id().is_some() && !followup::rekeys_ike(self) {
             let Some(task) = self.tasks.pop_front() else { return };
             self.ongoing = match task {
-                Task::CreateChild { shape, group } => child_create::begin(self, core, step, shape, group),
+                // While it waited the peer may have made it.
+                Task::CreateChild { shape, beside: false, .. } if self.children.is_covered(shape) => None,
+                Task::CreateChild { shape, group, .. } => child_create::begin(self, core, step, shape, group),
                 Task::RekeyChild { inbound, group } => child_rekey::begin(self, core, step, inbound, group),
                 Task::RekeyIke { group } => ike_rekey::begin(self, core, step, group),
                 Task::DeleteChild(inbound) => delete::begin(self, core, step, inbound),

@@ -16,7 +16,7 @@ use crate::wire::ike::numbers::{ExchangeType, NotifyType};
 impl Established {
     /// A child SA for these selectors is wanted.
     pub fn want_child(&mut self, core: &mut Core, step: &mut Step<'_>, shape: ShapeId) {
-        self.tasks.push_back(Task::CreateChild { shape, group: None });
+        self.tasks.push_back(Task::CreateChild { shape, group: None, beside: false });
         self.proceed(core, step);
     }
 
@@ -88,7 +88,7 @@ impl Established {
             self.tasks.extend(delete.take());
         }
         if alone && !self.has_child(shape) {
-            self.tasks.push_back(Task::CreateChild { shape, group: None });
+            self.tasks.push_back(Task::CreateChild { shape, group: None, beside: false });
         }
         self.tasks.extend(delete);
         self.proceed(core, step);
@@ -104,7 +104,7 @@ impl Established {
         }
         let covers = |other: &ChildSa| other.is_current() && other.agreed.shape == shape;
         if !self.children.iter().any(|other| other.agreed.inbound != inbound && covers(other)) {
-            self.tasks.push_back(Task::CreateChild { shape, group: None });
+            self.tasks.push_back(Task::CreateChild { shape, group: None, beside: true });
             self.proceed(core, step);
         }
     }
