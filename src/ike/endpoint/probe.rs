@@ -117,6 +117,12 @@ impl Endpoint {
         self.sas.values().filter(due).filter_map(phase).collect()
     }
 
+    /// Our SPI of an IKE SA that waits for the end of a collision, if there is one.
+    #[must_use]
+    pub fn spare(&self) -> Option<IkeSpi> {
+        self.sas.iter().find(|(_, sa)| matches!(sa.state, State::Spare(_))).map(|(own, _)| *own)
+    }
+
     /// How many IKE SAs there are in whatever state.
     #[must_use]
     pub fn table_len(&self) -> usize {

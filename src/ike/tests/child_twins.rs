@@ -69,3 +69,29 @@ fn of_two_that_are_made_at_once_one_stays_and_every_packet_arrives() {
     }
     assert!(twins > 10 && early > 0, "{twins} pairs of twins in {runs} runs, {early} deletes before their time");
 }
+
+/// A rekeys what it has just made; meanwhile B's request for the same traffic makes the twin that stays.
+///
+/// ```text
+/// A                                          B
+/// HDR, SK {SA, Ni, KEi, TSi, TSr}  ----\ /-- HDR, SK {SA, Ni, KEi, TSi, TSr}   late
+///                                  <----|--  HDR, SK {SA, Nr, KEr, TSi, TSr}
+/// HDR, SK {N(REKEY_SA), SA, Ni, ..} ----|->
+///                                  <----/
+/// HDR, SK {SA, Nr, KEr, TSi, TSr}  -->
+///                                  <--       HDR, SK {SA, Nr, ..}
+/// ```
+#[test]
+fn what_replaces_a_twin_that_is_to_go_goes_too() {
+    for seed in 0..4 {
+        let mut pair = both_ask(seed);
+        let (of_a, of_b) = (pair.take(B), pair.take(A));
+        pair.pass(&of_a);
+        pair.pass_next(A);
+        pair.rekey(A, true, false);
+        pair.pass(&of_b);
+        pair.talk(Duration::from_secs(8));
+        pair.assert_up(1);
+        pair.assert_no_loss();
+    }
+}

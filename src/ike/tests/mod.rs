@@ -28,6 +28,7 @@ mod peers;
 mod ppk;
 mod rotation;
 mod states;
+mod succession;
 mod table;
 mod traffic;
 mod twins;

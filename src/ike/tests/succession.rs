@@ -1,0 +1,143 @@
+//! What a rekeying overtakes: IKE SAs that are on their way out, attempts with several keys, what waits for the window.
+
+use std::time::Duration;
+
+use super::pair::*;
+use crate::entropy::{Entropy, SeededEntropy};
+use crate::event::Event;
+use crate::ike::api::Input;
+use crate::ike::endpoint::Endpoint;
+use crate::wire::ike::numbers::ExchangeType;
+
+const OLD: &[u8] = b"the key that is to go, long enough for it";
+const NEW: &[u8] = b"the key that is to stay, long enough too";
+
+fn with(side: usize, keys: &[&[u8]]) -> crate::ike::config::TunnelConfig {
+    let mut tunnel = tunnel(side);
+    set_psk(&mut tunnel, keys);
+    tunnel
+}
+
+/// B has the old IKE SA replaced by one that is made from scratch, while one side or both rekey the old one: what comes of
+/// that goes too, whichever message is faster.
+///
+/// ```text
+/// A                                        B
+/// HDR(1), SK {SA(IKE), Ni, KEi}  --\ /--   HDR(1), SK {SA(IKE), Ni, KEi}
+///                              <----X---   HDR(2), SA, KE, Ni
+/// HDR(1), SK {SA, Nr, KEr}     --\ / \->
+///                                 X
+/// HDR(2), SA, KE, Nr           --/ \-->
+///                                <--       HDR(2), SK {IDi, IDr, AUTH, ..}
+/// ```
+#[test]
+fn a_rekeying_saves_no_ike_sa_that_has_a_successor() {
+    let mut rekeyed = 0;
+    for seed in 0..60 {
+        let mut pair = Pair::seeded(seed, config(with(A, &[OLD])), config(with(B, &[NEW, OLD])));
+        pair.run_secs(1);
+        pair.reload(A, with(A, &[NEW, OLD]));
+        pair.meddle = Some(Box::new(|datagram, entropy| {
+            let entropy: &mut dyn Entropy = entropy;
+            vec![(Duration::from_millis(entropy.below(150)), datagram)]
+        }));
+        pair.rekey(A, false, true);
+        pair.run(Duration::from_millis(seed * 7 % 100));
+        // It does not take the old key any more: the peer is to prove itself anew.
+        pair.reload(B, with(B, &[NEW]));
+        if seed % 2 == 0 {
+            pair.rekey(B, false, true);
+        }
+        pair.run_secs(45);
+        pair.assert_up(1);
+        for side in [A, B] {
+            pair.sides[side].endpoint.assert_tidy(1);
+        }
+        let is_rekeyed = |event: &Event| matches!(event, Event::IkeRekeyed { .. });
+        rekeyed += usize::from(pair.sides[A].events.iter().any(is_rekeyed));
+    }
+    assert!(rekeyed > 20, "{rekeyed}");
+}
+
+/// Both rekey the IKE SA, and B is gone before it has seen A's answer. What A has made for B does not outlive the old one.
+#[test]
+fn what_a_rekeying_made_beside_ours_goes_with_the_ike_sa_that_it_was_to_replace() {
+    let mut pair = Pair::new(tunnel(A), tunnel(B));
+    pair.run_secs(1);
+    pair.rekey(A, false, true);
+    pair.rekey(B, false, true);
+    let (_, of_b) = (pair.take(B), pair.take(A));
+    pair.deliver(&of_b);
+    assert!(pair.sides[A].endpoint.spare().is_some());
+    pair.line.clear();
+    let mut b = tunnel(B);
+    b.start = crate::ike::config::Start::Always;
+    let side = &mut pair.sides[B];
+    side.endpoint = Endpoint::new(config(b), Box::new(SeededEntropy::new(7)), false);
+    (side.inbound, side.outbound, side.ways) = Default::default();
+    pair.input(B, Input::Timeout);
+    pair.run_secs(1);
+    pair.assert_up(1);
+    pair.run_secs(20);
+    pair.sides[A].endpoint.assert_tidy(1);
+}
+
+/// ```text
+/// HDR, SK {IDi, AUTH by the new key, ..} -->
+///                                        <-- HDR, SK {N(AUTHENTICATION_FAILED)}
+/// HDR, SK {IDi, AUTH by the old key, ..} -->                                        a second later
+/// ```
+#[test]
+fn the_second_key_is_tried_soon_however_long_the_pauses_have_grown() {
+    let mut pair = Pair::new(with(A, &[NEW, OLD]), with(B, &[OLD]));
+    pair.meddle = Some(Box::new(|_, _| Vec::new()));
+    pair.run_secs(1800);
+    pair.meddle = None;
+    while pair.failed(B).is_empty() {
+        assert!(pair.step(pair.now + Duration::from_secs(130)));
+    }
+    pair.run_secs(2);
+    pair.assert_up(1);
+    assert_eq!(pair.failed(B).len(), 1);
+    // With a key that nobody takes the pauses go on growing.
+    pair.reload(A, with(A, &[NEW, b"another key that the peer has never heard of"]));
+    pair.input(A, Input::Down(TUNNEL));
+    pair.run_secs(2);
+    pair.input(A, Input::Up(TUNNEL));
+    let before = pair.failed(B).len();
+    pair.run_secs(300);
+    assert!((6..=24).contains(&(pair.failed(B).len() - before)), "{} attempts", pair.failed(B).len() - before);
+}
+
+/// B wants a child SA and has to wait; when its turn comes A has made it.
+///
+/// ```text
+/// A                                        B
+///                                <--       HDR, SK {N(REKEY_SA), SA, Ni, ..}   late
+/// HDR, SK {SA, Ni, TSi, TSr}     -->       wants the same
+///                                <--       HDR, SK {SA, Nr, TSi, TSr}
+/// ```
+#[test]
+fn what_the_peer_has_made_meanwhile_is_not_asked_for() {
+    let two = |side: usize| {
+        let mut tunnel = tunnel(side);
+        tunnel.children = vec![child(side, 0), child(side, 1)];
+        config(tunnel)
+    };
+    let mut pair = Pair::seeded(1, two(A), two(B));
+    while pair.sides[A].ups() == 0 {
+        pair.step(pair.now + Duration::from_secs(1));
+    }
+    let of_a = pair.take(B);
+    assert_eq!(of_a.header().exchange, ExchangeType::CREATE_CHILD_SA);
+    pair.rekey(B, true, false);
+    pair.input(B, Input::Up(TUNNEL));
+    pair.pass(&of_a);
+    pair.talk(Duration::from_secs(8));
+    pair.assert_up(2);
+    pair.assert_no_loss();
+    for side in [A, B] {
+        let ups = pair.sides[side].events.iter().filter(|event| matches!(event, Event::ChildUp { .. }));
+        assert_eq!(ups.count(), 2, "one for each pair of selectors");
+    }
+}
