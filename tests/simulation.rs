@@ -24,21 +24,20 @@ const ONCE_FAILED: &[(u64, &str)] = &[
         793,
         "the loser of two new IKE SAs stayed for a minute at the side where it had lost, because the peer never made it",
     ),
+    (2130, "a wish that waited for the window made a second child SA, and a rekeying of the first one kept both"),
+    (4827, "an IKE SA that was to go in favour of another one forgot that by being rekeyed"),
+    (5630, "the second of two keys was tried a minute after the first"),
+    (6436, "an IKE SA that was to go in favour of another one forgot that by inheriting from the one that was rekeyed"),
+    (6655, "of two child SAs that both sides made at once the one that went took a packet with it"),
+    (7717, "what a rekeying had made beside ours outlived the IKE SA that it was to replace by a minute"),
+    (7941, "an IKE SA that was to go in favour of another one forgot that by being rekeyed"),
+    (8369, "the second of two keys was tried a minute after the first"),
+    (9932, "of two child SAs that both sides made at once the one that went took a packet with it"),
 ];
 
 /// Seeds in which something does not hold yet: open faults, each to be found and mended. One that holds again has to leave this
 /// list.
-const OPEN: &[(u64, &str)] = &[
-    (2130, "L1: more than one IKE SA is left"),
-    (4827, "L1: more than one IKE SA is left"),
-    (5630, "L1: no IKE SA is left"),
-    (6436, "L1: more than one IKE SA is left"),
-    (6655, "L4: of two child SAs that both sides made at once the older one goes with a packet under way"),
-    (7717, "L1: more than one IKE SA is left"),
-    (7941, "L1: more than one IKE SA is left"),
-    (8369, "L1: no IKE SA is left"),
-    (9932, "L4: of two child SAs that both sides made at once the older one goes with a packet under way"),
-];
+const OPEN: &[(u64, &str)] = &[];
 
 /// States in which 10,000 seeds have not brought about an event yet, nor anybody's forged message.
 const NOT_MET: &[&str] = &[
