@@ -25,6 +25,7 @@ const ONCE_FAILED: &[(u64, &str)] = &[
         "the loser of two new IKE SAs stayed for a minute at the side where it had lost, because the peer never made it",
     ),
     (2130, "a wish that waited for the window made a second child SA, and a rekeying of the first one kept both"),
+    (3892, "a child SA was given up because the peer, which did not have the answer yet, did not know it"),
     (4827, "an IKE SA that was to go in favour of another one forgot that by being rekeyed"),
     (5630, "the second of two keys was tried a minute after the first"),
     (6436, "an IKE SA that was to go in favour of another one forgot that by inheriting from the one that was rekeyed"),

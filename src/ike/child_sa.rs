@@ -38,6 +38,8 @@ pub struct ChildSa {
     pub redundant: bool,
     /// When we delete it, if the peer, whose part it is, has not.
     pub patience_ends: Option<Instant>,
+    /// The peer has asked for it and may not have our answer yet: it has not used it, nor asked for anything else since.
+    pub unheard: bool,
     /// Until when the peer may ask again for the answer that makes it.
     pub unproven_until: Instant,
     /// When it is rekeyed.
@@ -115,6 +117,7 @@ impl Agreed {
                 replaced_by: None,
                 redundant: false,
                 patience_ends: None,
+                unheard: false,
                 unproven_until: step.now + limits::NEGOTIATION_TIME,
                 rekey_at: step.now + lifetime.soft_time,
                 expires_at: step.now + lifetime.hard_time,
@@ -234,7 +237,7 @@ impl ChildSa {
     /// Whether the peer may not have the answer that makes it, although it asked for it: there is no use in rekeying what
     /// it does not know, and "not found" would be no reason to forget it.
     pub fn is_unproven(&self, now: Instant) -> bool {
-        self.waits() && now < self.unproven_until
+        (self.waits() || self.unheard) && now < self.unproven_until
     }
 
     /// Whether nothing has shown yet that the peer has it.

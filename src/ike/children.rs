@@ -112,7 +112,7 @@ impl Children {
     pub fn inherited(&mut self, now: Instant) {
         self.lanes.ask_again();
         let until = now + limits::INHERITED_GRACE;
-        for child in self.all.iter_mut().filter(|child| child.waits()) {
+        for child in self.all.iter_mut().filter(|child| child.waits() || child.unheard) {
             child.unproven_until = child.unproven_until.min(until);
         }
         for child in &mut self.all {
@@ -128,9 +128,15 @@ impl Children {
         }
     }
 
+    /// The peer asks for something new, so it has all our answers: it asks for one thing at a time.
+    pub fn answers_arrived(&mut self) {
+        self.all.iter_mut().for_each(|child| child.unheard = false);
+    }
+
     /// The first packet has come in on a child SA: the peer has it, so it may be sent on.
     pub fn seen(&mut self, step: &mut Step<'_>, inbound: Spi) {
         if let Some(child) = self.get_mut(inbound) {
+            child.unheard = false;
             child.send(step);
         }
     }

@@ -141,3 +141,37 @@ fn what_the_peer_has_made_meanwhile_is_not_asked_for() {
         assert_eq!(ups.count(), 2, "one for each pair of selectors");
     }
 }
+
+/// B's answer is late. What it has made does not count as lost because A does not know of it yet.
+///
+/// ```text
+/// A                                        B
+/// HDR, SK {SA, Ni, TSi, TSr}     -->
+///                                <--       HDR, SK {SA, Nr, TSi, TSr}           late
+///                                          wants new keys for it: not yet
+/// ```
+#[test]
+fn what_the_peer_has_asked_for_is_not_rekeyed_before_it_has_the_answer() {
+    let two = |side: usize| {
+        let mut tunnel = tunnel(side);
+        tunnel.children = vec![child(side, 0), child(side, 1)];
+        config(tunnel)
+    };
+    let mut pair = Pair::seeded(1, two(A), two(B));
+    while pair.sides[A].ups() == 0 {
+        pair.step(pair.now + Duration::from_secs(1));
+    }
+    let request = pair.take(B);
+    pair.deliver(&request);
+    let late = pair.take(A);
+    pair.rekey(B, true, false);
+    pair.run(Duration::from_millis(400));
+    pair.deliver(&late);
+    pair.talk(Duration::from_secs(14));
+    pair.assert_up(2);
+    pair.assert_no_loss();
+    for side in [A, B] {
+        assert_eq!(pair.failed(side), []);
+        assert_eq!(pair.status(side).rekeys.child, 2, "both have new keys in the end");
+    }
+}

@@ -230,6 +230,7 @@ impl Established {
             Ok(Arrival::Request(sorted)) => {
                 self.heard(core, step, incoming.path);
                 step.hear(incoming.header.exchange, false, &sorted);
+                self.children.answers_arrived();
                 Ok(self.answer(core, step, incoming, sorted))
             }
             Ok(Arrival::Response(sorted)) => {

@@ -133,7 +133,8 @@ impl Established {
 
     /// A child SA was installed, which `ours` says whether we asked for. If there is one for the same traffic already - both
     /// sides have asked, or it was not to be rekeyed -, the initiator of the IKE SA deletes the older of the two.
-    pub fn add_child(&mut self, core: &Core, step: &Step<'_>, child: ChildSa, ours: bool) {
+    pub fn add_child(&mut self, core: &Core, step: &Step<'_>, mut child: ChildSa, ours: bool) {
+        child.unheard = !ours;
         let (new, first) = (child.agreed.inbound, self.children.twins(&child));
         self.children.push(child);
         for old in first.into_iter().filter(|_| core.initiator) {
