@@ -72,7 +72,11 @@ impl Children {
 
     /// Those in use that carry exactly the same traffic as `child`.
     pub fn twins(&self, child: &ChildSa) -> Vec<Spi> {
-        self.all.iter().filter(|other| other.is_current() && other.is_twin(child)).map(|twin| twin.agreed.inbound).collect()
+        self.all
+            .iter()
+            .filter(|other| other.is_current() && other.is_twin(child))
+            .map(|twin| twin.agreed.inbound)
+            .collect()
     }
 
     /// Those that waited for the peer to show that it has their twin, which was not made in their place.

@@ -124,7 +124,12 @@ fn lists<S: Copy + PartialEq>(dice: &mut Dice, pool: &[S]) -> [Vec<S>; 2] {
 }
 
 /// Draws one.
-pub(super) fn draw(dice: &mut Dice, ends: [usize; 2], features: &BTreeSet<Feature>, nats: &[Option<NatPlan>]) -> TunnelPlan {
+pub(super) fn draw(
+    dice: &mut Dice,
+    ends: [usize; 2],
+    features: &BTreeSet<Feature>,
+    nats: &[Option<NatPlan>],
+) -> TunnelPlan {
     let on = |feature| features.contains(&feature);
     let starts = [
         [Start::Always, Start::Always],

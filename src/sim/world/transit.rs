@@ -33,8 +33,7 @@ impl World {
 
     fn route(&mut self, from: Option<usize>, frame: &Frame, origin: Origin) {
         let Some(to) = self.gateway_at(frame.destination) else { return };
-        let between =
-            |of: &TunnelPlan| of.ends.contains(&to) && from.is_none_or(|from| of.ends.contains(&from));
+        let between = |of: &TunnelPlan| of.ends.contains(&to) && from.is_none_or(|from| of.ends.contains(&from));
         let Some(tunnel) = self.plan.tunnels.iter().position(between) else { return };
         let way = usize::from(self.plan.tunnels[tunnel].ends[1] != to);
         let mut line = self.plan.tunnels[tunnel].lines[way];
