@@ -301,7 +301,12 @@ mod tests {
             let about = |host: End| {
                 let whole = packet(host);
                 let headers = if host.address.is_ipv6() { 48 } else { 28 };
-                let quoted = &whole[..headers + cut.index(whole.len() - headers + 1)];
+                // Half a checksum, which TCP's can be, says nothing and is left as it is.
+                let cut = match cut.index(whole.len() - headers + 1) {
+                    9 if kind == Kind::Tcp => 10,
+                    other => other,
+                };
+                let quoted = &whole[..(headers + cut).min(whole.len())];
                 if outwards {
                     error(host.address, there.address, quoted)
                 } else {
