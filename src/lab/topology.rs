@@ -78,10 +78,15 @@ const fn v6(net: u16, host: u16) -> IpAddr {
     IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, net, 0, 0, 0, 0, host))
 }
 
+/// Where host A is once it has moved (`hide_host_a`): gateway A and host A in a network that nobody outside knows.
+const PRIVATE: [IpAddr; 2] = [v4(10, 10, 0, 1), v4(10, 10, 0, 10)];
+
 /// The networks whose addresses must not be seen on the underlay.
 #[must_use]
 pub fn inner_networks() -> Vec<IpNet> {
-    [V4, V6].iter().flat_map(|family| [net(family.host_a, family.prefix), net(family.host_b, family.prefix)]).collect()
+    let known =
+        [V4, V6].into_iter().flat_map(|family| [family.host_a, family.host_b].map(|host| net(host, family.prefix)));
+    known.chain([net(PRIVATE[1], V4.prefix)]).collect()
 }
 
 /// The five namespaces.
@@ -96,6 +101,8 @@ pub struct Topology {
     pub gateway_b: Namespace,
     /// The host behind gateway B.
     pub host_b: Namespace,
+    /// Host A's own address in IPv4.
+    pub own_a: IpAddr,
 }
 
 impl Topology {
@@ -107,6 +114,7 @@ impl Topology {
             underlay: Namespace::new()?,
             gateway_b: Namespace::new()?,
             host_b: Namespace::new()?,
+            own_a: V4.host_a,
         };
         for router in [&topology.gateway_a, &topology.underlay, &topology.gateway_b] {
             router.set_sysctls(&[
@@ -163,6 +171,29 @@ impl Topology {
             &[(any, family.router_b)],
         )?;
         give(&self.host_b, &[("eth0", family.host_b)], &[(any, family.inside_b)])
+    }
+
+    /// Takes host A's address in IPv4 away and gives it a private one, which the underlay would find all the same: whoever is to
+    /// reach it under its old address needs a gateway that translates.
+    pub fn hide_host_a(&mut self) -> io::Result<()> {
+        let [router, host] = PRIVATE;
+        let network = |address| IpNet::new(address, V4.prefix).map_err(io::Error::other);
+        self.gateway_a.run(|| {
+            let mut netlink = Netlink::open()?;
+            let link = netlink.index_of("inside")?;
+            netlink.add_address(link, network(router)?)
+        })??;
+        self.host_a.run(|| {
+            let mut netlink = Netlink::open()?;
+            let link = netlink.index_of("eth0")?;
+            netlink.delete_address(link, network(V4.host_a)?)?;
+            netlink.add_address(link, network(host)?)?;
+            netlink.replace_route(&Route::by_gateway(net(v4(0, 0, 0, 0), 0), router))
+        })??;
+        self.underlay
+            .run(|| Netlink::open()?.replace_route(&Route::by_gateway(net(host, V4.prefix), V4.gateway_a)))??;
+        self.own_a = host;
+        Ok(())
     }
 
     /// Has every link carry packets of its MTU and no longer ones, as real wires do: slower, for captures that are read.

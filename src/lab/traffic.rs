@@ -133,13 +133,14 @@ pub fn attempt(topology: &Topology, attempt: Attempt) -> io::Result<Outcome> {
         Attempt::WrongSide => connect(b, 0, a, SocketAddr::new(V4.host_a, MQ_PORT)),
         Attempt::WrongSideFromPort => connect(b, MQ_PORT, a, SocketAddr::new(V4.host_a, 40_000)),
         Attempt::Udp => udp(a, b, SocketAddr::new(V4.host_b, MQ_PORT)),
-        Attempt::Redirect => raw(a, b, Protocol::ICMPV4, &redirect()),
-        Attempt::Midstream => raw(a, b, Protocol::TCP, &segment()),
+        Attempt::Redirect => raw(a, b, Protocol::ICMPV4, &redirect(topology.own_a)),
+        Attempt::Midstream => raw(a, b, Protocol::TCP, &segment(topology.own_a)),
     }
 }
 
 fn connect(from: &Namespace, source_port: u16, to: &Namespace, target: SocketAddr) -> io::Result<Outcome> {
-    let listener = to.run(|| TcpListener::bind(target))??;
+    // Whatever address its host has itself.
+    let listener = to.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, target.port())))??;
     listener.set_nonblocking(true)?;
     let result = from.run(|| -> io::Result<()> {
         let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
@@ -236,13 +237,13 @@ fn answer_of(error: &io::Error) -> &'static str {
 }
 
 /// RFC 792: a redirect for a host (type 5, code 1), which quotes the header and the first bytes of the packet it is about.
-fn redirect() -> Vec<u8> {
+fn redirect(own: IpAddr) -> Vec<u8> {
     let octets = |address| if let IpAddr::V4(v4) = address { v4.octets() } else { [0; 4] };
     let mut out = vec![5, 1, 0, 0];
-    out.extend(octets(V4.host_a)); // the better gateway, it says
+    out.extend(octets(own)); // the better gateway, it says
     let mut quoted = vec![0x45, 0, 0, 44, 0, 1, 0x40, 0, 64, 6, 0, 0];
     quoted.extend(octets(V4.host_b));
-    quoted.extend(octets(V4.host_a));
+    quoted.extend(octets(own));
     let sum = checksum(&quoted).to_be_bytes();
     quoted[10..12].copy_from_slice(&sum);
     out.extend(quoted);
@@ -253,7 +254,7 @@ fn redirect() -> Vec<u8> {
 }
 
 /// An ACK with data from the middle of a connection that never was (RFC 9293 §3.1).
-fn segment() -> Vec<u8> {
+fn segment(own: IpAddr) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend(MIDSTREAM_PORT.to_be_bytes());
     out.extend(MQ_PORT.to_be_bytes());
@@ -264,7 +265,7 @@ fn segment() -> Vec<u8> {
     out.extend([0; 4]);
     out.extend(MARK);
     let mut pseudo = Vec::new();
-    for address in [V4.host_a, V4.host_b] {
+    for address in [own, V4.host_b] {
         if let IpAddr::V4(v4) = address {
             pseudo.extend(v4.octets());
         }

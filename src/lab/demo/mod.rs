@@ -8,7 +8,7 @@ mod outcome;
 
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -76,7 +76,7 @@ pub fn run(options: Options) -> Result<bool, DemoError> {
     tun::available().map_err(system("the demo needs a TUN device"))?;
     let standing = Standing::begin("demo").map_err(system("a private folder for the demo"))?;
     let steps = Steps::new(json);
-    let topology = Topology::build().map_err(system("the demo's network"))?;
+    let mut topology = Topology::build().map_err(system("the demo's network"))?;
     if let Some(folder) = &pcap {
         fs::create_dir_all(folder).map_err(system("the folder for captures"))?;
         topology.cut_to_packets().map_err(system("the demo's network"))?;
@@ -85,6 +85,8 @@ pub fn run(options: Options) -> Result<bool, DemoError> {
     steps.say("control: the same hosts without Portcullis");
     let control = control(&topology, pcap.as_deref()).map_err(system("the control without Portcullis"))?;
 
+    // From here on the partner's rules name an address that host A has no more.
+    topology.hide_host_a().map_err(system("the demo's network"))?;
     steps.say("two gateways negotiate IKEv2");
     let capture = watch(&topology, pcap.as_deref(), "underlay.pcap").map_err(system("the capture"))?;
     let mut pair = Pair::start(&topology, &standing, pcap.as_deref())?;
@@ -188,6 +190,7 @@ fn conversation(topology: &Topology, plan: Plan) -> io::Result<Passed> {
     listener.set_nonblocking(true)?;
     let stream = topology.host_a.run(|| TcpStream::connect_timeout(&target, Duration::from_secs(5)))??;
     let server = accept(&listener)?;
+    let (own, seen) = (stream.local_addr()?.ip(), server.peer_addr()?.ip());
     let start = clock::now();
     let server = std::thread::spawn(move || mq_session::server(server, plan));
     let client: Tally = mq_session::client(stream, plan)?;
@@ -195,7 +198,7 @@ fn conversation(topology: &Topology, plan: Plan) -> io::Result<Passed> {
     if !client.agrees_with(&server) {
         return Err(io::Error::other("the two ends saw different content"));
     }
-    Ok(Passed { tally: client, took: clock::now() - start })
+    Ok(Passed { tally: client, took: clock::now() - start, own, seen })
 }
 
 /// The client is connected one segment before the server is.
@@ -237,8 +240,8 @@ impl Pair {
             standing.watch(gateway.pid());
             Ok::<_, DemoError>(gateway)
         };
-        let mut a = start("gateway-a", &topology.gateway_a, config(true, &psk))?;
-        let mut b = start("gateway-b", &topology.gateway_b, config(false, &psk))?;
+        let mut a = start("gateway-a", &topology.gateway_a, config(true, &psk, topology.own_a))?;
+        let mut b = start("gateway-b", &topology.gateway_b, config(false, &psk, topology.own_a))?;
         let mut up = Vec::new();
         for (name, gateway) in [("gateway A", &mut a), ("gateway B", &mut b)] {
             let status = gateway.wait_until_up(COME_UP).ok_or_else(|| {
@@ -265,9 +268,14 @@ impl Pair {
 }
 
 /// One side's configuration file.
-fn config(side_a: bool, psk: &str) -> String {
+fn config(side_a: bool, psk: &str, own: IpAddr) -> String {
     let (local, peer) = if side_a { (V4.gateway_a, V4.gateway_b) } else { (V4.gateway_b, V4.gateway_a) };
     let direction = if side_a { "outbound" } else { "inbound" };
+    let translate = if side_a {
+        format!("[[translate]]\ntunnel = \"cbp\"\ninside = \"{own}\"\noutside = \"{}\"\n", V4.host_a)
+    } else {
+        String::new()
+    };
     format!(
         r#"[gateway]
 state_dir = "@FOLDER@/state"
@@ -296,7 +304,8 @@ from = ["{}"]
 to = ["{}"]
 service = "mq"
 direction = "{direction}"
-"#,
+
+{translate}"#,
         V4.host_a, V4.host_b
     )
 }

@@ -1,6 +1,7 @@
 //! What the demo shows at the end, and what of it was promised.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -8,12 +9,16 @@ use serde_json::{Value, json};
 use super::agreement::Life;
 use crate::lab::capture::{Seen, Sightings};
 use crate::lab::mq_session::Tally;
+use crate::lab::topology::V4;
 use crate::lab::traffic::Attempt;
 
 /// The conversation that passed.
 pub(super) struct Passed {
     pub(super) tally: Tally,
     pub(super) took: Duration,
+    /// The address of the host that opened it, and the one that the other host saw.
+    pub(super) own: IpAddr,
+    pub(super) seen: IpAddr,
 }
 
 /// An attempt that must have been refused.
@@ -98,6 +103,8 @@ impl Result {
             && self.esp_packets > 0
             && self.ike_packets > 0
             && self.handshake_ms > 0.0
+            && self.passed.seen == V4.host_a
+            && self.passed.own != V4.host_a
             && self.life.as_promised()
     }
 
@@ -142,6 +149,8 @@ impl Result {
                 "digest_out": hex::encode(tally.put_digest),
                 "digest_in": hex::encode(tally.got_digest),
                 "counters": self.rule_packets,
+                "inside": self.passed.own,
+                "seen_as": self.passed.seen,
             }],
             "refused": refused,
             "agreement": {
@@ -178,6 +187,12 @@ impl Result {
             tally.segments,
             tally.heartbeats,
             self.megabytes_a_second()
+        );
+        println!(
+            "  {}  from {}, which the other side knows as {}",
+            mark(self.passed.seen == V4.host_a && self.passed.own != V4.host_a),
+            self.passed.own,
+            self.passed.seen
         );
         println!("\nRefused                                       rule     reason            by  its sender saw");
         for each in &self.refused {
@@ -243,7 +258,12 @@ mod tests {
             answer: "silence",
         };
         let mut result = Result {
-            passed: Passed { tally: Tally::default(), took: Duration::from_secs(1) },
+            passed: Passed {
+                tally: Tally::default(),
+                took: Duration::from_secs(1),
+                own: [10, 0, 0, 1].into(),
+                seen: V4.host_a,
+            },
             refused: Attempt::ALL.map(refused).into(),
             rule_packets: BTreeMap::new(),
             suite: String::new(),
@@ -277,6 +297,8 @@ mod tests {
         assert!(!shown(|result| result.life.terminated = Some(None)));
         assert!(shown(|result| result.life.terminated = None), "with --keep it is not shown");
         assert!(!shown(|result| result.esp_packets = 0));
+        assert!(!shown(|result| result.passed.seen = result.passed.own));
+        assert!(!shown(|result| result.passed.own = V4.host_a));
         assert!(!shown(|result| drop(result.refused.pop())));
         for index in 0..Attempt::ALL.len() {
             assert!(!shown(|result| result.refused[index].arrived = true));
