@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use esp_support::*;
 use portcullis::dataplane::buffer::Batch;
+use portcullis::dataplane::handover::Hands;
 use portcullis::dataplane::offload::Offloads;
+use portcullis::dataplane::pipeline::{Pipeline, PipelineConfig};
+use portcullis::dataplane::steer::Ends;
 use portcullis::policy::{SelectorMode, Translation};
 use portcullis::wire::rewrite::{End, Side, rewrite};
 use portcullis::wire::vnet::{Segments, VnetHeader};
@@ -172,4 +175,43 @@ fn a_million_packets_allocate_nothing() {
     assert!(told > 10, "repeats were told: {told}");
     assert!(trains > 9_000, "{trains} trains");
     assert_eq!(allocations, 0);
+}
+
+/// Every packet is read by one worker, judged by another, and sealed by the first again: its lane has no SA of its own.
+#[test]
+fn what_changes_hands_allocates_nothing() {
+    let policy = policy_of_lanes(true, SelectorMode::Host, 2);
+    let config = PipelineConfig { flow_capacity: 4096, hash_seed: [1, 2, 3, 4] };
+    let worker = |hands| Pipeline::new(config, policy.clone()).with_hands(hands);
+    let mut workers: Vec<Pipeline> = Hands::crew(2).into_iter().map(worker).collect();
+    let first = policy.shapes(TUNNEL).iter().filter(|shape| shape.lane == 0).count();
+    for command in install(&policy, &Options::default(), true, 0).into_iter().take(2 * first) {
+        workers[0].apply(NOW, command);
+    }
+    let lane = |port: u16| Ends::of(&udp(("192.0.2.10", port), ("203.0.113.20", 2000), 0, &[]), true).unwrap().lane(2);
+    let port = (1000..2000).find(|port| lane(*port) == 1).unwrap();
+    let packet = udp(("192.0.2.10", port), ("203.0.113.20", 2000), 0, &[0x11; 100]);
+    let mut batch = Batch::with_trains(BATCH, 9728);
+    let (mut sent, mut before) = (0, 0);
+    for round in 0..2000 {
+        if round == 20 {
+            (sent, before) = (0, ALLOCATIONS.get());
+        }
+        batch.clear();
+        for _ in 0..BATCH {
+            batch.vacant().unwrap()[..packet.len()].copy_from_slice(&packet);
+            batch.push(packet.len(), 0, None);
+        }
+        workers[0].outbound(NOW, &mut batch);
+        for worker in [1, 0] {
+            while workers[worker].take_handed(NOW, &mut batch).is_some() {
+                sent += batch.packets().iter().filter(|packet| !packet.done).count();
+            }
+        }
+        for worker in &mut workers {
+            while worker.poll_given().is_some() || worker.poll_event().is_some() || worker.poll_record().is_some() {}
+        }
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert_eq!(sent, (2000 - 20) * BATCH);
 }

@@ -156,3 +156,38 @@ fn a_pfs_mismatch_is_found_right_after_set_up() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("PFS, ecp384"), "{text}");
 }
+
+/// strongSwan 5.9 knows nothing of SA_RESOURCE_INFO: one child SA carries the flows of all our workers.
+#[test]
+fn one_child_sa_of_strongswan_serves_every_worker_and_lane() {
+    for opener in [Opener::We, Opener::Peer] {
+        let Some(scene) = Scene::set("one_child_sa_of_strongswan_serves_every_worker_and_lane") else { return };
+        let charon = scene.charon(&Connection::default());
+        let ours = Ours { gateway: "workers = 2\n", tunnel: "lanes = 2\n", ..ours() };
+        let mut gateway = scene.portcullis(&ours, opener);
+        bring_up(opener, &mut gateway, &charon);
+        let topology = &scene.topology;
+        // Each run is a flow of its own, of either lane.
+        for _ in 0..4 {
+            let numbers = Numbers::start(&topology.host_a, V4.host_a, &topology.gateway_b, V4.host_b);
+            std::thread::sleep(Duration::from_millis(100));
+            let tally = numbers.count();
+            assert!(tally.is_whole(), "{tally:?}\n{:?}\n{}", gateway.status(), gateway.log());
+        }
+        rekey(&gateway, "--child");
+        rekey_by_charon(&mut gateway, &charon, "child");
+        scene.transfer().unwrap();
+        settled(&mut gateway, &charon);
+        let status = gateway.status().unwrap();
+        assert_eq!(status["ike_refused"]["no-lane"], 1, "{status}");
+        assert_eq!(
+            (&status["tunnels"][0]["failures"], &status["tunnels"][0]["why"]),
+            (&0.into(), &Value::Null),
+            "{status}"
+        );
+        for reason in ["no-sa", "handover-full", "unknown-spi"] {
+            assert!(status["drops"][reason].is_null(), "{status}");
+        }
+        assert!(gateway.stop().unwrap().success());
+    }
+}

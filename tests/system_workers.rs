@@ -8,9 +8,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use portcullis::guard::routes::Way as RouteWay;
 use portcullis::lab::gateway::Gateway;
 use portcullis::lab::topology::{Addresses, V4, V6};
-use portcullis::platform::netlink::Netlink;
+use portcullis::platform::netlink::{Netlink, Route};
 use serde_json::Value;
 use system_common::{
     PATIENCE, Pair, Setup, Side, Site, Way, assert_nothing_in_clear, drops, exchange, rule, site, tunnel, wait_for,
@@ -267,4 +268,33 @@ fn a_tun_that_vanishes_comes_back_with_all_its_queues() {
     let moved = workers(&pair.a).iter().zip(&before).all(|(now, then)| now[0] > then[0] && now[1] > then[1]);
     assert!(moved, "{before:?} {:?}\n{}", workers(&pair.a), pair.logs());
     pair.stop();
+}
+
+/// The MTU of the routes into the TUN.
+fn route_mtu(site: &Site, side: Side) -> Vec<Option<u32>> {
+    site.standing(side).routes.iter().filter(|route| route.way == RouteWay::Tun).map(|route| route.mtu).collect()
+}
+
+/// Reports of a narrow path come to any of the sockets that share a port: whoever has sent what they quote hears of it.
+#[test]
+fn every_worker_learns_of_a_path_that_becomes_narrow() {
+    for more in ["encapsulation = \"forced\"", ""] {
+        // A network of its own each time: hosts remember what they were told.
+        let Some(site) = site("every_worker_learns_of_a_path_that_becomes_narrow") else { return };
+        let pair = site.pair(&setup(V4, V4, [3, 2], [3, 3], more));
+        wait_for_lanes(&pair, 3);
+        let set = || {
+            let mut netlink = Netlink::open()?;
+            let device = netlink.index_of("to-b")?;
+            netlink.replace_route(&Route { mtu: Some(1300), ..Route::by_device(V4.gateway_b.into(), device) })
+        };
+        let wide = route_mtu(&site, Side::A);
+        site.topology.underlay.run(set).unwrap().expect("a route of the underlay");
+        // Many connections, of every lane: each of them has long packets to send.
+        streams(&site, V4, 9, 128 << 10);
+        let narrow = wait_until(|| route_mtu(&site, Side::A).iter().all(|mtu| mtu.is_some_and(|mtu| mtu < 1300)));
+        assert!(narrow, "{wide:?} {:?}\n{}", route_mtu(&site, Side::A), pair.logs());
+        assert!(workers(&pair.a).iter().all(|[out, ..]| *out > 10), "{:?}", workers(&pair.a));
+        pair.stop();
+    }
 }

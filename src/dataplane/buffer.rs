@@ -57,6 +57,8 @@ pub struct Packet {
     pub offload: VnetHeader,
     /// Outer path, for datagrams of the underlay.
     pub path: Option<Path>,
+    /// The lane of the SA that it was sealed with: datagrams of two lanes do not share a message.
+    pub lane: u8,
     /// Set when a stage has dropped or consumed the packet; later stages pass it over.
     pub done: bool,
     /// Its part in a train for the TUN device.

@@ -41,8 +41,16 @@ enum What {
     Datagram(Path),
     /// Opened and found within its SA's selectors.
     Opened(Beside),
-    /// On its way out by this right, under this name, and not sealed.
-    Judged(Pass, VnetHeader, Option<Edit>),
+    /// On its way out by this right and not sealed.
+    Judged(Right, VnetHeader),
+}
+
+/// By what right a packet goes out, in which lane, and under which name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Right {
+    pass: Pass,
+    lane: u8,
+    name: Option<Edit>,
 }
 
 /// What is known of an opened packet beside its bytes.
@@ -83,8 +91,10 @@ pub struct Hands {
     passed_on: bool,
     /// Neither other workers nor other lanes.
     pub(super) plain: bool,
-    /// The worker by whose SA the packet in hand goes out, and by which right.
-    wanted: Option<(u16, Pass)>,
+    /// The worker by whose SA the packet in hand goes out, by which right, and in which lane.
+    wanted: Option<(u16, Pass, u8)>,
+    /// The lane by which the packet in hand goes out.
+    pub(super) lane: u8,
     beside: Vec<Beside>,
 }
 
@@ -108,6 +118,7 @@ impl Default for Hands {
             passed_on: false,
             plain: true,
             wanted: None,
+            lane: 0,
             beside: Vec::new(),
         }
     }
@@ -165,7 +176,7 @@ impl Hands {
                 (What::Unjudged(_), What::Unjudged(_))
                 | (What::Datagram(_), What::Datagram(_))
                 | (What::Opened(_), What::Opened(_)) => true,
-                (What::Judged(one, _, name), What::Judged(other, _, other_name)) => (one, name) == (other, other_name),
+                (What::Judged(one, _), What::Judged(other, _)) => one == other,
                 _ => false,
             };
             if !goes_along || batch.is_full() {
@@ -188,7 +199,7 @@ impl Hands {
             }
             let _ = taker.notes.pop();
             match what {
-                What::Unjudged(offload) | What::Judged(_, offload, _) => batch.push_from_tun(len, offload),
+                What::Unjudged(offload) | What::Judged(_, offload) => batch.push_from_tun(len, offload),
                 What::Datagram(path) => batch.push(len, 0, Some(path)),
                 What::Opened(beside) => {
                     batch.push(len, 0, None);
@@ -224,7 +235,8 @@ impl Pipeline {
                 self.outbound(now, batch);
                 Handed::Outwards
             }
-            What::Judged(pass, _, name) => {
+            What::Judged(Right { pass, lane, name }, _) => {
+                self.hands.lane = lane;
                 let before = self.assumed.replace(pass);
                 self.translator.resume(name);
                 self.outbound(now, batch);
@@ -332,12 +344,14 @@ impl Pipeline {
         }
         let steering = self.hands.steering;
         let lanes = self.policy.lanes(tunnel);
-        let lane = if lanes > 1 { Ends::of(inner.bytes(), true).map_or(0, |ends| ends.lane(lanes)) } else { 0 };
+        let translations = self.policy.translations();
+        let lane_of = |ends: Ends| if translations.is_shared(ends.local) { 0 } else { ends.lane(lanes) };
+        let lane = if lanes > 1 { Ends::of(inner.bytes(), true).map_or(0, lane_of) } else { 0 };
         let mut ways = [(lane, self.policy.lane_shape(shape, lane)), (0, shape)].into_iter();
         let wanted = ways.find_map(|(lane, shape)| {
             let worker = steering.worker(tunnel, lane);
             if worker != steering.own() {
-                return Some(Err((worker, shape)));
+                return Some(Err((worker, shape, lane)));
             }
             match self.sad.find_outbound(tunnel, shape, inner) {
                 Err(NoWay::NoSa) if lane > 0 => {
@@ -346,13 +360,16 @@ impl Pipeline {
                     }
                     None
                 }
-                found => Some(Ok(found)),
+                found => {
+                    self.hands.lane = lane;
+                    Some(Ok(found))
+                }
             }
         });
         match wanted {
             Some(Ok(found)) => found,
-            Some(Err((worker, shape))) => {
-                self.hands.wanted = Some((worker, Pass { shape, opened: false, ..*pass }));
+            Some(Err((worker, shape, lane))) => {
+                self.hands.wanted = Some((worker, Pass { shape, opened: false, ..*pass }, lane));
                 Err(NoWay::Elsewhere)
             }
             None => Err(NoWay::NoSa),
@@ -362,8 +379,9 @@ impl Pipeline {
     /// A packet that [`way_out`](Self::way_out) has just found another worker for goes there; false if there is none, or it
     /// has no room.
     pub(super) fn pass_on_judged(&mut self, packet: &Packet, offload: VnetHeader, slab: &[u8]) -> bool {
-        let Some((to, pass)) = self.hands.wanted.take() else { return false };
+        let Some((to, pass, lane)) = self.hands.wanted.take() else { return false };
         let Some(bytes) = slab.get(packet.start..packet.start + packet.len) else { return false };
-        self.give(to, What::Judged(pass, offload, self.translator.current()), bytes)
+        let name = self.translator.current();
+        self.give(to, What::Judged(Right { pass, lane, name }, offload), bytes)
     }
 }

@@ -99,6 +99,7 @@ impl Pipeline {
         packet.start = sealed.start;
         packet.len = sealed.len();
         packet.path = Some(cleared.path);
+        packet.lane = self.hands.lane;
         Ok(())
     }
 
@@ -144,7 +145,8 @@ impl Pipeline {
         let template = Template::new(train, &slab[long.start..long.start + header_len]);
         let distance = stride(train.longest());
         let begin = packets.len();
-        packets.resize(begin + count, Packet { path: Some(cleared.path), ..Packet::default() });
+        let lane = self.hands.lane;
+        packets.resize(begin + count, Packet { path: Some(cleared.path), lane, ..Packet::default() });
         let sa = self.sad.outbound(cleared.sa).expect("its place was just found");
         for index in (0..count).rev() {
             let start = long.start + index * distance;

@@ -110,6 +110,7 @@ impl Pipeline {
         }
         let one_lane = policy.tunnels().iter().all(|tunnel| tunnel.lanes <= 1);
         self.hands.plain = one_lane && self.hands.steering.is_alone();
+        self.hands.lane = 0;
         self.translator.follow(&self.policy, &policy);
         self.policy = policy;
         self.events.reserve(self.sad.len() + self.sad.shapes());

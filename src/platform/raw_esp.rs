@@ -28,8 +28,7 @@ impl RawEsp {
     /// `count` sockets, one for each worker: each gets the packets whose SPI modulo `count` is its number.
     pub fn bind_group(address: IpAddr, count: u16) -> io::Result<Vec<Self>> {
         let open = |worker| {
-            let inner =
-                Datagrams::open_shared(Type::RAW, Protocol::from(ESP), address, 0, (count > 1).then_some(worker))?;
+            let inner = Datagrams::open(Type::RAW, Protocol::from(ESP), address, 0)?;
             if count > 1 {
                 inner.filter_by_spi(worker, count)?;
             }

@@ -34,7 +34,7 @@ impl UdpSocket {
         }
         // Sockets of one user may join a group; that another process has the port shows only to one that wants it alone.
         drop(Self::bind(address, port)?);
-        let open = |worker| Datagrams::open_shared(Type::DGRAM, Protocol::UDP, address, port, Some(worker));
+        let open = |_| Datagrams::open_shared(Type::DGRAM, Protocol::UDP, address, port, true);
         let group = (0..count).map(open).collect::<io::Result<Vec<_>>>()?;
         if let Some(first) = group.first() {
             first.steer_group(count)?;

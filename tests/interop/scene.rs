@@ -35,6 +35,8 @@ pub struct Ours {
     pub to: String,
     /// How both sides prove themselves, in place of the preshared key.
     pub auth: Option<String>,
+    /// Further lines of the gateway.
+    pub gateway: &'static str,
     /// Further lines of the tunnel.
     pub tunnel: &'static str,
     /// Further lines of the rule.
@@ -49,6 +51,7 @@ impl Default for Ours {
             psk: super::PSK.into(),
             to: V4.host_b.to_string(),
             auth: None,
+            gateway: "",
             tunnel: "",
             rule: "",
         }
@@ -82,11 +85,11 @@ impl Scene {
     /// Starts Portcullis as gateway A. It opens the tunnel by itself only if it is the opener.
     pub fn portcullis(&self, ours: &Ours, opener: Opener) -> Gateway {
         let start = if opener == Opener::We { "always" } else { "manual" };
-        let Ours { ike, esp, psk, to, auth, tunnel, rule } = ours;
+        let Ours { ike, esp, psk, to, auth, gateway, tunnel, rule } = ours;
         let psk = || format!("auth = {{ method = \"psk\", secret = \"hex:{psk}\" }}");
         let auth = auth.clone().unwrap_or_else(psk);
         let config = format!(
-            "[gateway]\nstate_dir = \"@FOLDER@/state\"\ncontrol_socket = \"@FOLDER@/control.sock\"\n\n\
+            "[gateway]\nstate_dir = \"@FOLDER@/state\"\ncontrol_socket = \"@FOLDER@/control.sock\"\n{gateway}\n\
              [agreement.lab]\nkind = \"lab\"\n\n\
              [tunnel.peer]\nagreement = \"lab\"\nlocal = \"{local}\"\npeer = \"{peer}\"\nstart = \"{start}\"\n\
              {auth}\nike = [\"{ike}\"]\nesp = [\"{esp}\"]\n{tunnel}\n\n\

@@ -14,6 +14,7 @@ pub mod peers;
 pub mod progress;
 pub mod remote;
 pub mod rfc2544;
+mod scaling;
 pub mod search;
 pub mod site;
 mod stand;

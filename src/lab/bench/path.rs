@@ -1,4 +1,5 @@
-//! `bench path`: what the packet path costs in memory, packet by packet and in trains, with and without its parts.
+//! `bench path`: what the packet path costs in memory, packet by packet and in trains, with and without its parts; on several
+//! threads at once: `scaling`.
 //!
 //! A sample is the time of at least 64 packets. Variants that are held against each other are sampled in turn, so that a
 //! machine which slows down slows both; their difference is that of neighbours. Left out: every system call.
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use super::figure::Figure;
 use super::memory::{Facing, NOW, SEGMENT, SEGMENTS, Without, across, datagram, fill, fill_train, train};
-use super::stats;
+use super::{scaling, stats};
 use crate::dataplane::buffer::Batch;
 use crate::platform::clock;
 use crate::policy::Service;
@@ -29,7 +30,7 @@ const BATCHES: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 const SAMPLES: std::ops::RangeInclusive<usize> = 7..=2001;
 
 /// Inner packets of one kind and the path that they take.
-struct Course {
+pub(super) struct Course {
     facing: Facing,
     load: Load,
     out: Vec<Batch>,
@@ -93,6 +94,31 @@ impl Course {
         Self { facing, load, out: batches(), inn: batches() }
     }
 
+    /// Single packets of the usual length, in full batches.
+    pub(super) fn usual() -> Self {
+        Self::singles(USUAL, PACKETS, 1, Without::Nothing)
+    }
+
+    /// Trains.
+    pub(super) fn usual_train() -> Self {
+        Self::trains(1, Without::Nothing)
+    }
+
+    /// What these two carry.
+    pub(super) fn layer(train: bool) -> String {
+        if train {
+            format!("each of {SEGMENTS} TCP segments with {SEGMENT} bytes of payload, moved as one train")
+        } else {
+            format!("inner IP packets of {USUAL} bytes, batches of {PACKETS}")
+        }
+    }
+
+    /// Sends everything through both data paths; how many packets that were.
+    pub(super) fn there_and_in(&mut self) -> usize {
+        self.sample(Way::Inbound);
+        self.out.iter().map(Batch::len).sum()
+    }
+
     /// Nanoseconds a packet, on one way.
     fn sample(&mut self, way: Way) -> f64 {
         self.load();
@@ -154,7 +180,7 @@ impl Course {
 /// How many variants there are, for whoever shows progress.
 #[must_use]
 pub fn variants() -> usize {
-    2 * (2 * SIZES.len() + 2 * BATCHES.len() + 2) + 2 * 2 + 2 * 3
+    2 * (2 * SIZES.len() + 2 * BATCHES.len() + 2) + 2 * 2 + 2 * 3 + scaling::variants()
 }
 
 /// Measures everything, `each` long for a variant; says before each what it is.
@@ -214,6 +240,7 @@ pub fn measure(each: Duration, mut say: impl FnMut(&str)) -> Vec<Figure> {
         let pair = [1000, 1].map(|rules| Course::trains(rules, Without::Nothing));
         figures.push(difference(each, way, &case("train"), layer("a train of TCP segments, each"), pair, what));
     }
+    figures.extend(scaling::measure(each, &mut say));
     figures
 }
 

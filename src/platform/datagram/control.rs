@@ -21,9 +21,15 @@ fn put(out: &mut [u8], at: usize, level: i32, kind: i32, data: &[u8]) -> usize {
     end
 }
 
-/// Writes what goes beside a datagram: its source address (where it has one), its TOS, and the segment length of a train.
-pub(super) fn write(out: &mut [u8; ROOM], source: IpAddr, tos: u8, segment: u16) -> usize {
+/// What Linux sends with, and RFC 1700 recommends.
+const HOPS: u8 = 64;
+
+/// Writes what goes beside a datagram: its source address (where it has one), its TOS, the segment length of a train, and a hop
+/// limit of its own for a lane above 0: what puts datagrams together on the way, or at the peer, does not where that differs,
+/// and each lane is received by its own worker.
+pub(super) fn write(out: &mut [u8; ROOM], source: IpAddr, tos: u8, lane: u8, segment: u16) -> usize {
     let mut end = 0;
+    let hops = i32::from(HOPS.saturating_sub(lane).max(1)).to_ne_bytes();
     match source {
         IpAddr::V4(v4) => {
             // struct in_pktinfo: link, source, (destination).
@@ -33,6 +39,9 @@ pub(super) fn write(out: &mut [u8; ROOM], source: IpAddr, tos: u8, segment: u16)
                 end = put(out, end, libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
             }
             end = put(out, end, libc::IPPROTO_IP, libc::IP_TOS, &i32::from(tos).to_ne_bytes());
+            if lane > 0 {
+                end = put(out, end, libc::IPPROTO_IP, libc::IP_TTL, &hops);
+            }
         }
         IpAddr::V6(v6) => {
             // struct in6_pktinfo: source, link.
@@ -42,6 +51,9 @@ pub(super) fn write(out: &mut [u8; ROOM], source: IpAddr, tos: u8, segment: u16)
                 end = put(out, end, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
             }
             end = put(out, end, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &i32::from(tos).to_ne_bytes());
+            if lane > 0 {
+                end = put(out, end, libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, &hops);
+            }
         }
     }
     if segment > 0 {
@@ -111,7 +123,7 @@ mod tests {
         for source in ["192.0.2.1", "2001:db8::1"] {
             let mut bytes = [0; ROOM];
             let source: IpAddr = source.parse().unwrap();
-            let end = write(&mut bytes, source, 0xb9, 1400);
+            let end = write(&mut bytes, source, 0xb9, 3, 1400);
             assert_eq!(read(&bytes[..end]), Beside { local: Some(source), tos: 0xb9, segment: 0 });
             let last = each(&bytes[..end]).last().unwrap();
             assert_eq!(last, (libc::SOL_UDP, libc::UDP_SEGMENT, &1400_u16.to_ne_bytes()[..]));

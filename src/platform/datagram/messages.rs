@@ -47,6 +47,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) path: Path,
     /// Length of each but the last of those that lie here one behind the other.
     pub(super) segment: u16,
+    /// Its lane: others neither share its message nor have its hop limit.
+    pub(super) lane: u8,
     /// Whether it may share a message with the one before it.
     pub(super) joins: bool,
 }
@@ -172,7 +174,8 @@ impl Messages {
         let (at, count) = (messages - 1, vectors - group.first_vector);
         let segment = if count > 1 { group.len as u16 } else { group.segment };
         let name = address::encode(group.path.remote, &mut self.names[at]);
-        let control = control::write(&mut self.controls[at].0, group.path.local.ip(), group.path.tos, segment);
+        let control =
+            control::write(&mut self.controls[at].0, group.path.local.ip(), group.path.tos, group.lane, segment);
         self.sizes[at] = count;
         self.prepare(at, group.first_vector, count, name, control);
     }
@@ -190,9 +193,10 @@ impl Messages {
     }
 }
 
-/// Datagrams that go in one message: all by one path and with one TOS, all of one length but the last.
+/// Datagrams that go in one message: all by one path, with one TOS and in one lane, all of one length but the last.
 struct Group {
     path: Path,
+    lane: u8,
     /// Length of each.
     len: usize,
     /// As given with the first one.
@@ -208,7 +212,16 @@ impl Group {
     fn of(first: &Outgoing<'_>, first_vector: usize) -> Self {
         let len = first.bytes.len();
         let ended = first.segment > 0 || len == 0;
-        Self { path: first.path, len, segment: first.segment, first_vector, count: 1, bytes: len, ended }
+        Self {
+            path: first.path,
+            lane: first.lane,
+            len,
+            segment: first.segment,
+            first_vector,
+            count: 1,
+            bytes: len,
+            ended,
+        }
     }
 
     fn take(&mut self, next: &Outgoing<'_>) -> bool {
@@ -218,7 +231,7 @@ impl Group {
             && self.count < SEGMENTS
             && (1..=self.len).contains(&len)
             && self.bytes + len <= BYTES
-            && next.path == self.path;
+            && (next.path, next.lane) == (self.path, self.lane);
         if fits {
             self.count += 1;
             self.bytes += len;

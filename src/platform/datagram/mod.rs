@@ -69,16 +69,16 @@ pub(super) struct Datagrams {
 
 impl Datagrams {
     pub(super) fn open(kind: Type, protocol: Protocol, address: IpAddr, port: u16) -> io::Result<Self> {
-        Self::open_shared(kind, protocol, address, port, None)
+        Self::open_shared(kind, protocol, address, port, false)
     }
 
-    /// One of several sockets for the same packets, that of `worker`.
+    /// Perhaps one of several UDP sockets that share a port.
     pub(super) fn open_shared(
         kind: Type,
         protocol: Protocol,
         address: IpAddr,
         port: u16,
-        worker: Option<u16>,
+        shared: bool,
     ) -> io::Result<Self> {
         let local = SocketAddr::new(address, port);
         let socket = Socket::new(Domain::for_address(local), kind, Some(protocol))?;
@@ -114,13 +114,8 @@ impl Datagrams {
                 set_option(fd, libc::SOL_SOCKET, plain, BUFFER)?;
             }
         }
-        if let Some(worker) = worker {
-            if kind == Type::DGRAM {
-                socket.set_reuse_port(true)?;
-            }
-            // The peer's kernel puts datagrams together that differ in their SPI alone, and steers them by the first one's. It
-            // does not where their TTLs differ.
-            steer::set_hop_limit(fd, local.is_ipv4(), worker)?;
+        if shared {
+            socket.set_reuse_port(true)?;
         }
         socket.bind(&SockAddr::from(local))?;
         // What a raw socket calls its port is its protocol: paths of raw ESP have port 0.
@@ -280,7 +275,8 @@ impl Datagrams {
                 }
                 *indices.get_mut(count)? = index;
                 count += 1;
-                Some(Outgoing { bytes: batch.bytes(index), path, segment: packet.segment, joins: index > apart })
+                let (segment, lane) = (packet.segment, packet.lane);
+                Some(Outgoing { bytes: batch.bytes(index), path, segment, lane, joins: index > apart })
             });
             match self.outgoing.send(self.socket.as_fd(), self.sending, datagrams) {
                 Ok(0) => {

@@ -11,12 +11,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use socket2::SockFilter;
 
-use super::messages::set_option;
-
 /// `SO_ATTACH_REUSEPORT_CBPF` of asm-generic/socket.h.
 const ATTACH_TO_GROUP: libc::c_int = libc::SO_ATTACH_REUSEPORT_CBPF;
-/// What Linux sends with, and RFC 1700 recommends.
-const HOPS: u16 = 64;
 /// A filter's answer: this much of the packet.
 const ALL: u32 = u32::MAX;
 
@@ -67,14 +63,4 @@ pub(super) fn attach_to_group(socket: BorrowedFd<'_>, count: u16) -> io::Result<
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// A TTL, or hop limit, of its own for each worker.
-pub(super) fn set_hop_limit(socket: BorrowedFd<'_>, v4: bool, worker: u16) -> io::Result<()> {
-    let hops = i32::from(HOPS.saturating_sub(worker).max(1));
-    if v4 {
-        set_option(socket, libc::IPPROTO_IP, libc::IP_TTL, hops)
-    } else {
-        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, hops)
-    }
 }
