@@ -34,6 +34,14 @@ pub fn status(status: &Status, width: usize) -> String {
         super::plain(offload("udp_gro")),
         super::plain(&status.aead.provider),
     );
+    if status.workers.len() > 1 {
+        let row = |(number, worker): (usize, &BTreeMap<String, u64>)| {
+            let count = |key: &str| worker.get(key).copied().unwrap_or(0).to_string();
+            [number.to_string(), count("packets_out"), count("packets_in"), count("handed_over")]
+        };
+        let workers: Vec<_> = status.workers.iter().enumerate().map(row).collect();
+        section(&mut out, &table(["WORKER", "PACKETS OUT", "PACKETS IN", "HANDED OVER"], &workers, width));
+    }
     let tunnels: Vec<_> = status.tunnels.iter().map(tunnel_row).collect();
     section(
         &mut out,
@@ -210,5 +218,10 @@ mod tests {
         assert!(refused.starts_with("mq") && refused.contains(" 9 "), "{refused}");
         assert!(text.contains("approved by J. Doe, CHG-7"), "{text}");
         assert!(!text.contains("IKE REFUSED"), "what did not happen is not shown: {text}");
+        assert!(!text.contains("WORKER"), "one worker is no news: {text}");
+        let worker = |out: u64| [("packets_out".to_owned(), out), ("handed_over".to_owned(), 7)].into();
+        let text = status(&Status { workers: vec![worker(11), worker(22)], ..example() }, 200);
+        let second: Vec<&str> = text.lines().find(|line| line.starts_with("1 ")).unwrap().split_whitespace().collect();
+        assert_eq!(second, ["1", "22", "0", "7"]);
     }
 }
