@@ -243,6 +243,9 @@ fn an_agreement_expires_under_traffic_at_the_end_of_its_day_and_a_restart_does_n
     assert_nothing_in_clear(&watch.stop().unwrap());
 }
 
+/// What is done in one state, and the state that is to survive.
+type Done<'a> = (&'a [&'a str], &'a str);
+
 #[test]
 fn a_gateway_that_is_killed_in_any_state_comes_back_in_that_state() {
     let Some(site) = site("a_gateway_that_is_killed_in_any_state_comes_back_in_that_state") else { return };
@@ -255,8 +258,7 @@ fn a_gateway_that_is_killed_in_any_state_comes_back_in_that_state() {
     let ago = |days: i32| today.checked_sub(Span::new().years(1).days(days)).unwrap();
     let in_grace = format!("date = {}\nyears = 1\ngrace_days = 90", ago(10));
     let over = format!("date = {}\nyears = 1", ago(10));
-    // What is done in one state, and the state that is to survive.
-    let ways: [(&str, &[(&[&str], &str)]); 4] = [
+    let ways: [(&str, &[Done<'_>]); 4] = [
         (
             "",
             &[

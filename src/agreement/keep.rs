@@ -168,10 +168,16 @@ mod tests {
         }
     }
 
+    fn take_all(disk: &mut Disk, book: &Book) {
+        for step in steps(book, false) {
+            take(disk, &step);
+        }
+    }
+
     fn kept(books: &[u64]) -> Disk {
         let mut disk = Disk::new();
         for serial in books {
-            steps(&book(*serial), false).iter().for_each(|step| take(&mut disk, step));
+            take_all(&mut disk, &book(*serial));
         }
         disk
     }
@@ -193,7 +199,7 @@ mod tests {
                     assert_eq!(found(&left), if written { new.clone() } else { old.clone() }, "{step:?}");
                     // The next process writes over what is left.
                     let mut after = left;
-                    steps(&book(next + 1), false).iter().for_each(|step| take(&mut after, step));
+                    take_all(&mut after, &book(next + 1));
                     assert_eq!(found(&after), Found::Kept(book(next + 1)));
                 }
                 take(&mut disk, &step);

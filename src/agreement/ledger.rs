@@ -221,9 +221,12 @@ impl Ledger {
         wanted.filter_map(report).collect()
     }
 
-    /// The names of the agreements of the file.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.subjects.iter().map(|subject| subject.record.name.as_str())
+    /// The state of each agreement of the file.
+    #[must_use]
+    pub fn states(&self) -> BTreeMap<&str, State> {
+        let state = |subject: &Subject| self.book.entries.get(&subject.record.name).map(|entry| entry.state);
+        let all = self.subjects.iter();
+        all.filter_map(|subject| Some((subject.record.name.as_str(), state(subject)?))).collect()
     }
 
     /// Why nothing is known of what was kept.

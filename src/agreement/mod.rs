@@ -11,6 +11,7 @@ mod entry;
 mod fuzz;
 mod keep;
 mod ledger;
+mod obey;
 mod record;
 mod remind;
 mod report;

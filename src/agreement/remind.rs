@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::{Case, Entry};
 use super::record::Record;
-use super::significant::Baseline;
+use super::significant::{Baseline, Part};
 use super::state::State;
 use crate::event::{AgreementMatter, Event};
 
@@ -81,10 +81,7 @@ impl Entry {
         } else if self.told.change.as_ref() != Some(case.baseline) {
             self.told.change = Some(case.baseline.clone());
             let agreement = case.record.name.clone();
-            out.push(Event::AgreementChanged {
-                agreement,
-                parts: parts.into_iter().map(|part| part.as_str()).collect(),
-            });
+            out.push(Event::AgreementChanged { agreement, parts: parts.into_iter().map(Part::as_str).collect() });
         }
     }
 }

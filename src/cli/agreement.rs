@@ -134,17 +134,16 @@ pub(super) fn agreement(socket: Option<PathBuf>, what: Agreement, out: &mut dyn 
         Agreement::Terminate { name, effective, place } => (name, Wish::Terminate { effective }, place),
     };
     let request = Request::Agreement { name: name.clone(), wish: wish.clone() };
-    let reports = match ask(socket, &place.file, &request)? {
-        Some(reports) => reports,
-        None => {
-            let loaded = config::load_rules(&place.file)?;
-            let by = format!("uid {}", nix::unistd::getuid());
-            let (reports, events) = offline_wish(&loaded, &name, &wish, &by, clock::wall())?;
-            for event in events {
-                eprintln!("portcullis: {}", report::event::sentence(&json!(event).to_string()));
-            }
-            reports
+    let reports = if let Some(reports) = ask(socket, &place.file, &request)? {
+        reports
+    } else {
+        let loaded = config::load_rules(&place.file)?;
+        let by = format!("uid {}", nix::unistd::getuid());
+        let (reports, events) = offline_wish(&loaded, &name, &wish, &by, clock::wall())?;
+        for event in events {
+            eprintln!("portcullis: {}", report::event::sentence(&json!(event).to_string()));
         }
+        reports
     };
     if place.json {
         writeln!(out, "{}", json!({ "agreements": reports }))?;
@@ -155,16 +154,16 @@ pub(super) fn agreement(socket: Option<PathBuf>, what: Agreement, out: &mut dyn 
 }
 
 fn status(socket: Option<PathBuf>, name: Option<&str>, place: &Place, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let reports = match ask(socket, &place.file, &Request::Agreements { name: name.map(str::to_owned) })? {
-        Some(reports) => reports,
-        None => {
-            let mut reports = offline_reports(&config::load_rules(&place.file)?, clock::wall())?;
-            reports.retain(|report| name.is_none_or(|name| report.name == name));
-            if let Some(name) = name.filter(|_| reports.is_empty()) {
-                return Err(Failure::Refused(format!("no agreement is called `{name}`")));
-            }
-            reports
+    let request = Request::Agreements { name: name.map(str::to_owned) };
+    let reports = if let Some(reports) = ask(socket, &place.file, &request)? {
+        reports
+    } else {
+        let mut reports = offline_reports(&config::load_rules(&place.file)?, clock::wall())?;
+        reports.retain(|report| name.is_none_or(|name| report.name == name));
+        if let Some(name) = name.filter(|_| reports.is_empty()) {
+            return Err(Failure::Refused(format!("no agreement is called `{name}`")));
         }
+        reports
     };
     if place.json {
         writeln!(out, "{}", json!({ "agreements": reports }))?;

@@ -40,7 +40,9 @@ fn facts(loaded: &Loaded, record: &Agreement) -> Vec<(Part, String)> {
         }
         let ports: Vec<_> = rule.effective_ports().iter().map(ToString::to_string).collect();
         let (service, direction) = (rule.service.as_str(), rule.direction.as_str());
-        fact(Part::Port, format!("{service} {direction} {}", ports.join(" ")));
+        let inspected =
+            if rule.inspection.is_uninspected() { "uninspected".to_owned() } else { rule.inspection.to_string() };
+        fact(Part::Port, format!("{service} {direction} {} {} {inspected}", ports.join(" "), rule.mode.as_str()));
     }
     for (role, contact) in &record.contacts {
         fact(Part::Contact, format!("{} {contact}", role.as_str()));

@@ -5,6 +5,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -24,6 +25,8 @@ pub(super) struct Agreements {
     folder: PathBuf,
     /// What is closed in the data path and in IKE, by agreement.
     pub(super) closed: BTreeMap<String, DropReason>,
+    /// When time alone may close or open something next.
+    change: Option<Timestamp>,
     /// The disk refused the last time: told once.
     refused: bool,
 }
@@ -38,7 +41,8 @@ impl Agreements {
             tracing::error!("STATE OF THE AGREEMENTS LOST: {why}; nothing passes until `portcullis agreement resume`");
         }
         let closed = ledger.closings();
-        let mut agreements = Self { ledger, folder: folder.to_owned(), closed, refused: false };
+        let mut agreements = Self { ledger, folder: folder.to_owned(), closed, change: None, refused: false };
+        agreements.look_ahead();
         let written = agreements.write(false);
         // A gateway that cannot keep what it is told must not begin; one that could once goes on by what it knows.
         if first { written.map(|()| agreements) } else { Ok(agreements) }
@@ -56,11 +60,17 @@ impl Agreements {
         written
     }
 
-    /// How long until time alone may close or open something; a day at most.
-    pub(super) fn until_change(&self) -> std::time::Duration {
-        let left = self.ledger.next_change().map(|at| at.duration_since(clock::wall()));
-        let day = std::time::Duration::from_hours(24);
-        left.map_or(day, |left| std::time::Duration::try_from(left).unwrap_or_default().min(day))
+    /// Finds out when time alone may close or open something: to be called after every change.
+    pub(super) fn look_ahead(&mut self) {
+        self.change = self.ledger.next_change();
+    }
+
+    /// How long until then; a day at most.
+    pub(super) fn until_change(&self) -> Duration {
+        const DAY: Duration = Duration::from_hours(24);
+        let left = self.change.map(|at| at.duration_since(clock::wall()));
+        // Once a second it is looked at anyway: a moment that has just passed is no reason to turn in circles.
+        left.map_or(DAY, |left| Duration::try_from(left).unwrap_or(DAY).min(DAY))
     }
 }
 

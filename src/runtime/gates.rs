@@ -35,6 +35,7 @@ impl ControlLoop {
     pub(super) fn pass_time(&mut self) -> Result<(), RunError> {
         let mut news = Vec::new();
         self.agreements.ledger.pass_time(clock::wall(), &mut news);
+        self.agreements.look_ahead();
         self.close(self.agreements.ledger.closings())?;
         // A refusal has been logged, and is tried again.
         let _ = self.agreements.write(false);
@@ -69,6 +70,7 @@ impl ControlLoop {
                 ),
             });
         }
+        self.agreements.look_ahead();
         self.close(after)?;
         self.tell(&news);
         Ok(Answer::Agreements { agreements: self.agreements.ledger.reports(Some(name)) })
@@ -87,6 +89,7 @@ impl ControlLoop {
             self.journal.publish(&Event::ReloadRefused { reason: reason.clone() });
             return Err(reason);
         }
+        self.agreements.look_ahead();
         let after = self.agreements.ledger.closings();
         events.extend(gates(&self.agreements.closed, &after));
         self.agreements.closed = after;
@@ -120,11 +123,11 @@ impl ControlLoop {
 
     /// Puts beside each tunnel how its agreement stands.
     pub(super) fn stamp(&self, status: &mut Status) {
-        let reports = self.agreements.ledger.reports(None);
+        let states = self.agreements.ledger.states();
         for tunnel in &mut status.tunnels {
-            let report = reports.iter().find(|report| tunnel["agreement"] == *report.name);
-            if let Some(report) = report {
-                tunnel["agreement_state"] = report.state.as_str().into();
+            let state = tunnel["agreement"].as_str().and_then(|name| states.get(name));
+            if let Some(state) = state {
+                tunnel["agreement_state"] = state.as_str().into();
             }
         }
     }

@@ -29,9 +29,13 @@ pub(super) struct Life {
     pub(super) suspended: Option<String>,
     /// A conversation passed once it was resumed.
     pub(super) resumed: bool,
-    /// A new connection was refused with this reason once it was terminated; not shown if everything is to stay up.
-    pub(super) terminated: Option<Option<String>>,
+    /// A new connection was refused once it was terminated; not shown if everything is to stay up.
+    pub(super) terminated: Option<Told>,
 }
+
+/// The reason that was told, if any was.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told(pub(super) Option<String>);
 
 impl Life {
     /// Whether all of it was as promised.
@@ -40,7 +44,7 @@ impl Life {
         self.ended
             && is(&self.suspended, DropReason::AgreementSuspended)
             && self.resumed
-            && self.terminated.as_ref().is_none_or(|told| is(told, DropReason::AgreementTerminated))
+            && self.terminated.as_ref().is_none_or(|told| is(&told.0, DropReason::AgreementTerminated))
     }
 }
 
@@ -65,7 +69,7 @@ pub(super) fn live(topology: &Topology, pair: &mut Pair, to_the_end: bool) -> Re
 
     if to_the_end {
         wish(pair, Wish::Terminate { effective: Some(Effective::Now) })?;
-        life.terminated = Some(refusal(topology, pair)?);
+        life.terminated = Some(Told(refusal(topology, pair)?));
     }
     Ok(life)
 }

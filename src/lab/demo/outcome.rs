@@ -157,7 +157,7 @@ impl Result {
                 "running_ended": self.life.ended,
                 "suspended": self.life.suspended,
                 "resumed": self.life.resumed,
-                "terminated": self.life.terminated.clone().flatten(),
+                "terminated": self.life.terminated.as_ref().and_then(|told| told.0.clone()),
                 "as_promised": self.life.as_promised(),
             },
             "bytes": self.bytes(),
@@ -218,7 +218,7 @@ impl Result {
         );
         println!("  {}  resumed with evidence and authorisation: a conversation passes again", mark(life.resumed));
         if let Some(terminated) = &life.terminated {
-            println!("  {}  terminated: a new one is refused: {}", mark(terminated.is_some()), reason(terminated));
+            println!("  {}  terminated: a new one is refused: {}", mark(terminated.0.is_some()), reason(&terminated.0));
         }
         println!("\nUnderlay");
         println!(
@@ -246,6 +246,7 @@ impl Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::demo::agreement::Told;
 
     fn shown(change: impl FnOnce(&mut Result)) -> bool {
         let refused = |attempt: Attempt| Refused {
@@ -277,7 +278,7 @@ mod tests {
                 ended: true,
                 suspended: Some("agreement-suspended".into()),
                 resumed: true,
-                terminated: Some(Some("agreement-terminated".into())),
+                terminated: Some(Told(Some("agreement-terminated".into()))),
             },
         };
         change(&mut result);
@@ -294,7 +295,7 @@ mod tests {
         assert!(!shown(|result| result.life.suspended = None));
         assert!(!shown(|result| result.life.suspended = Some("no-sa".into())));
         assert!(!shown(|result| result.life.resumed = false));
-        assert!(!shown(|result| result.life.terminated = Some(None)));
+        assert!(!shown(|result| result.life.terminated = Some(Told(None))));
         assert!(shown(|result| result.life.terminated = None), "with --keep it is not shown");
         assert!(!shown(|result| result.esp_packets = 0));
         assert!(!shown(|result| result.passed.seen = result.passed.own));
