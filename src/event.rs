@@ -89,8 +89,20 @@ reasons! {
         AgreementStateLost, "agreement-state-lost", "the state of its agreement is lost or damaged, so it may have been suspended";
         WrongDirection, "wrong-direction", "a rule allows this flow, but only the other side may open it";
         BadTcpFlags, "bad-tcp-flags", "this combination of TCP flags is never legal";
+        UrgentData, "urgent-data", "urgent data is not carried";
+        DataInSyn, "data-in-syn", "a TCP segment that opens a connection carries data";
+        BadTcpOptions, "bad-tcp-options", "the options of a SYN are malformed";
         NoConnection, "no-connection", "a TCP segment that belongs to no known connection";
         OutOfState, "out-of-state", "the TCP segment is not legal in the state of its connection";
+        OutOfWindow, "out-of-window", "the TCP segment lies outside the window, or acknowledges what was acknowledged long ago";
+        ResetNotBelieved, "reset-not-believed", "a RST that its receiver would not believe: it does not lie in the window";
+        BadTcpChecksum, "bad-tcp-checksum", "the TCP checksum is wrong";
+        StaleTimestamp, "stale-timestamp", "the timestamp of the TCP segment is older than that of an earlier one";
+        HoldFull, "hold-full", "the service is not known yet, something is missing in front of this segment, and no more may wait";
+        RetainFull, "retain-full", "no more may be kept of the flow until something is acknowledged";
+        OverlapDiffers, "overlap-differs", "bytes were sent again before they were acknowledged, with other contents";
+        FlowEnded, "flow-ended", "the flow was ended";
+        InspectionChanged, "inspection-changed", "the rule demands another protocol now, and nobody has heard what the flow said";
         IcmpNotError, "icmp-not-error", "an ICMP message other than an error is not allowed";
         IcmpNoFlow, "icmp-no-flow", "the ICMP error quotes no live flow";
         FlowTableFull, "flow-table-full", "the flow table is full";
@@ -408,6 +420,19 @@ pub enum Event {
         bytes_out: u64,
         /// Bytes of inner packets that came in.
         bytes_in: u64,
+    },
+    /// A flow said what its rule does not allow, and goes on because the rule only observes.
+    FlowObserved {
+        /// Tunnel by name.
+        tunnel: String,
+        /// Rule by name.
+        rule: String,
+        /// The clause it stands for.
+        clause: String,
+        /// What would have ended it.
+        reason: DropReason,
+        /// Who talks to whom.
+        flow: FlowKey,
     },
     /// A packet was refused; one event for a flow, repeats are counted.
     Refused {

@@ -81,7 +81,9 @@ pub(crate) fn question(service: Service, from: std::net::IpAddr, to: std::net::I
 fn judge(case: &Case, policy: &Snapshot, flow: &FlowKey, line: usize) -> Tested {
     const ALLOW: &str = "allow";
     let (got, rule) = match probe::ask(policy, flow).0 {
-        Verdict::Pass(pass) => (None, Some(pass.rule)),
+        Verdict::Pass(pass) | Verdict::Split(pass) => (None, Some(pass.rule)),
+        // The first packet of a flow waits for nothing.
+        Verdict::Waits => (None, None),
         Verdict::Drop { reason, rule, .. } => (Some(reason), rule),
     };
     let rule = rule.and_then(|id| policy.rule(id));

@@ -8,6 +8,10 @@ use std::net::SocketAddr;
 
 use crate::wire::vnet::{self, Segments, VnetHeader};
 
+/// Room for packets that waited and leave with a batch, beside what the batch takes in.
+const ANNEX: usize = 128 << 10;
+/// Packets that fit there if they are as short as can be.
+const ADDED: usize = ANNEX / stride(40);
 /// Room in front of each packet: outer headers, ESP header and IV are written there without moving the packet.
 pub const HEADROOM: usize = 96;
 /// Room behind each packet: padding, trailer and ICV.
@@ -82,9 +86,57 @@ impl Head {
     }
 }
 
+/// Room at the end of a slab for packets that were not taken in with its batch.
+#[derive(Debug)]
+pub(super) struct Annex {
+    begin: usize,
+    end: usize,
+    cursor: usize,
+}
+
+impl Annex {
+    /// Where the next packet may lie, with room in front of it and behind it.
+    pub(super) fn vacant(&self) -> std::ops::Range<usize> {
+        let start = (self.cursor + HEADROOM).min(self.end);
+        start..self.end.saturating_sub(TAILROOM).max(start)
+    }
+
+    /// Takes the first `len` bytes of it.
+    pub(super) fn take(&mut self, len: usize) -> std::ops::Range<usize> {
+        let start = self.vacant().start;
+        self.cursor += stride(len);
+        start..start + len
+    }
+}
+
+/// Everything of a batch, for stages that cut trains, tie them, and add packets.
+pub(super) struct Parts<'a> {
+    pub(super) packets: &'a mut Vec<Packet>,
+    pub(super) slab: &'a mut [u8],
+    pub(super) heads: &'a mut Vec<Head>,
+    pub(super) annex: &'a mut Annex,
+}
+
+/// Moves packets that were put at the end of `packets` behind those that they are to follow. `added` names for each of them, in
+/// their order, the one that it follows.
+pub(super) fn put_in_order(packets: &mut [Packet], added: &[u32]) {
+    let taken = packets.len().saturating_sub(added.len());
+    for (index, leader) in added.iter().enumerate() {
+        let before = added[..index].iter().filter(|other| *other <= leader).count();
+        let place = *leader as usize + before + 1;
+        let Some(behind) = packets.get_mut(place..=taken + index) else { continue };
+        behind.rotate_right(1);
+        // Nothing is tied to the first packet of a batch.
+        for packet in packets.iter_mut().filter(|packet| packet.next as usize >= place) {
+            packet.next += 1;
+        }
+    }
+}
+
 /// A slab of packets. Allocated once, refilled for ever.
 pub struct Batch {
     slab: Box<[u8]>,
+    annex: Annex,
     packets: Vec<Packet>,
     heads: Vec<Head>,
     /// How many packets are taken in at most.
@@ -105,6 +157,26 @@ pub(super) const fn stride(len: usize) -> usize {
     ((HEADROOM + len + TAILROOM).div_ceil(LINE) | 1) * LINE
 }
 
+impl Default for Batch {
+    /// No room at all, and no memory.
+    fn default() -> Self {
+        let annex = Annex { begin: 0, end: 0, cursor: 0 };
+        let (packets, heads) = (Vec::new(), Vec::new());
+        Self {
+            slab: Box::default(),
+            annex,
+            packets,
+            heads,
+            slots: 0,
+            room: 0,
+            reach: 0,
+            filled: 0,
+            cursor: 0,
+            closed: true,
+        }
+    }
+}
+
 impl Batch {
     /// `slots` packets of at most `room` bytes each.
     #[must_use]
@@ -121,8 +193,9 @@ impl Batch {
 
     fn with(slots: usize, room: usize, reach: usize, bytes: usize, packets: usize) -> Self {
         Self {
-            slab: vec![0; bytes].into(),
-            packets: Vec::with_capacity(packets),
+            slab: vec![0; bytes + ANNEX].into(),
+            annex: Annex { begin: bytes, end: bytes + ANNEX, cursor: bytes },
+            packets: Vec::with_capacity(packets + ADDED),
             heads: Vec::with_capacity(slots),
             slots,
             room,
@@ -137,6 +210,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.packets.clear();
         self.heads.clear();
+        self.annex.cursor = self.annex.begin;
         self.filled = 0;
         self.cursor = 0;
         self.closed = false;
@@ -180,20 +254,28 @@ impl Batch {
 
     fn vacant_up_to(&mut self, len: usize) -> Option<&mut [u8]> {
         let start = self.cursor + HEADROOM;
-        if self.is_full() { None } else { self.slab.get_mut(start..start + len) }
+        if self.is_full() { None } else { self.slab.get_mut(..self.annex.begin)?.get_mut(start..start + len) }
     }
 
     /// Room for `count` packets of any length at equal distances, for a call that fills several at once; each is then
     /// taken by [`push_slot`](Self::push_slot).
     pub fn vacant_slots(&mut self) -> impl Iterator<Item = &mut [u8]> {
         let (left, room) = (self.slots - self.filled, self.room);
-        let slots = self.slab.get_mut(self.cursor..).unwrap_or_default().chunks_exact_mut(stride(room));
+        let slab = self.slab.get_mut(self.cursor..self.annex.begin);
+        let slots = slab.unwrap_or_default().chunks_exact_mut(stride(room));
         slots.take(left).map(move |slot| &mut slot[HEADROOM..HEADROOM + room])
     }
 
     /// Takes the first `len` bytes of the vacant room as a packet.
     pub fn push(&mut self, len: usize, segment: u16, path: Option<Path>) {
         self.take(len, segment, path, stride(len));
+    }
+
+    /// Forgets the last packet.
+    pub(super) fn pop(&mut self) {
+        if self.packets.pop().is_some() {
+            self.filled -= 1;
+        }
     }
 
     /// Takes the first `len` bytes of the next of the [`vacant_slots`](Self::vacant_slots) as a packet.
@@ -252,9 +334,10 @@ impl Batch {
         (&mut self.packets, &mut self.slab)
     }
 
-    /// Everything, for stages that cut trains and tie them.
-    pub(super) fn all_mut(&mut self) -> (&mut Vec<Packet>, &mut [u8], &mut Vec<Head>) {
-        (&mut self.packets, &mut self.slab, &mut self.heads)
+    /// Everything, for stages that cut trains, tie them, and add packets.
+    pub(super) fn all_mut(&mut self) -> Parts<'_> {
+        let Self { packets, slab, heads, annex, .. } = self;
+        Parts { packets, slab, heads, annex }
     }
 
     /// The bytes of packet `index`.
@@ -316,6 +399,48 @@ mod tests {
             assert!(pair[1].start - (pair[0].start + pair[0].len) >= HEADROOM + TAILROOM);
         }
         assert!(batch.packets()[0].start >= HEADROOM);
+    }
+
+    #[test]
+    fn packets_that_waited_follow_the_ones_that_they_waited_for_and_trains_stay_tied() {
+        let mut batch = Batch::new(8, 100);
+        for len in 0..5 {
+            batch.vacant().unwrap();
+            batch.push(len, 0, None);
+        }
+        let Parts { packets, annex, .. } = batch.all_mut();
+        // 1, 3 and 4 are a train.
+        (packets[1].role, packets[1].next) = (Role::Leads(0), 3);
+        (packets[3].role, packets[3].next, packets[4].role) = (Role::Follows, 4, Role::Follows);
+        for len in [10, 11, 12, 13] {
+            let place = annex.take(len);
+            packets.push(Packet { start: place.start, len, ..Packet::default() });
+        }
+        put_in_order(packets, &[4, 1, 1, 0]);
+        let lens: Vec<usize> = packets.iter().map(|packet| packet.len).collect();
+        assert_eq!(lens, [0, 13, 1, 11, 12, 2, 3, 4, 10]);
+        let next: Vec<u32> = packets.iter().map(|packet| packet.next).collect();
+        assert_eq!(next, [0, 0, 6, 0, 0, 0, 7, 0, 0]);
+    }
+
+    #[test]
+    fn the_annex_is_bounded_and_free_again_once_the_batch_is() {
+        let mut batch = Batch::new(2, 100);
+        let fill = |batch: &mut Batch| {
+            let Parts { annex, slab, .. } = batch.all_mut();
+            let mut count = 0;
+            while annex.vacant().len() >= 1400 {
+                let place = annex.take(1400);
+                assert!(slab.get(place.start - HEADROOM..place.end + TAILROOM).is_some());
+                count += 1;
+            }
+            count
+        };
+        let count = fill(&mut batch);
+        assert!(count > 60 && count * 1400 <= ANNEX, "{count}");
+        assert!(batch.vacant().is_some());
+        batch.clear();
+        assert_eq!(fill(&mut batch), count);
     }
 
     #[test]

@@ -53,6 +53,10 @@ pub struct Traffic {
     pub reasons: Reasons,
     /// Flows opened (rules only).
     pub flows: Tally,
+    /// Flows ended because of what they said, or because the policy does not allow them any more (rules only).
+    pub ended: Tally,
+    /// Flows that were not ended only because their rule observes (rules only).
+    pub observed: Tally,
     /// When the last authenticated packet came (tunnels only), in the nanoseconds of [`Instant`].
     pub last_inbound: Tally,
 }

@@ -49,6 +49,17 @@ pub enum Record {
     },
     /// A flow has ended.
     FlowClosed(Closed),
+    /// A flow would have been ended if its rule did not only observe.
+    FlowObserved {
+        /// Its tunnel.
+        tunnel: TunnelId,
+        /// The rule.
+        rule: RuleId,
+        /// Why.
+        reason: DropReason,
+        /// Who talks to whom.
+        flow: FlowKey,
+    },
 }
 
 /// A flow that has ended.
@@ -201,6 +212,11 @@ impl Records {
         self.tell(Record::FlowRecognised { tunnel, rule, flow });
     }
 
+    /// Notes a flow that goes on though it should not. There is one such record for a flow, and it is what the rule is for.
+    pub fn observed(&mut self, tunnel: TunnelId, rule: RuleId, reason: DropReason, flow: FlowKey) {
+        self.push(Record::FlowObserved { tunnel, rule, reason, flow });
+    }
+
     /// Notes a flow that has ended.
     pub fn closed(&mut self, closed: Closed) {
         self.tell(Record::FlowClosed(closed));
@@ -257,7 +273,7 @@ impl Records {
         let (tally, more) = match record {
             Record::Refused(refused) => (&mut self.untold.refused, refused.count),
             Record::FlowOpened { .. } => (&mut self.untold.opened, 1),
-            Record::FlowRecognised { .. } => (&mut self.untold.recognised, 1),
+            Record::FlowRecognised { .. } | Record::FlowObserved { .. } => (&mut self.untold.recognised, 1),
             Record::FlowClosed(_) => (&mut self.untold.closed, 1),
         };
         *tally += more;

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::buffer::{Batch, Head, Packet, Role};
+use super::buffer::{Batch, Packet, Parts, Role, put_in_order};
 use super::coalesce::{self, Candidate};
 use super::handover::Beside;
 use super::held::Holding;
@@ -25,6 +25,7 @@ use crate::wire::ip::{self, Inner};
 use crate::wire::natt::{self, Natt};
 use crate::wire::rewrite::{Side, rewrite};
 use crate::wire::tcp;
+use crate::wire::tcp_options;
 
 /// No datagram of a tunnel is longer: a jumbo frame, and what ESP adds. The sockets have room for more, for trains.
 const LONGEST_DATAGRAM: usize = 9_728;
@@ -77,35 +78,38 @@ impl Growing {
     }
 }
 
-/// The parts of a batch.
-struct Parts<'a> {
-    packets: &'a mut [Packet],
-    slab: &'a mut [u8],
-    heads: &'a mut Vec<Head>,
+fn place(packets: &[Packet], index: usize) -> Range<usize> {
+    let packet = &packets[index];
+    packet.start..packet.start + packet.len
 }
 
-impl Parts<'_> {
-    fn place(&self, index: usize) -> Range<usize> {
-        let packet = &self.packets[index];
-        packet.start..packet.start + packet.len
-    }
+fn bytes<'a>(parts: &'a Parts<'_>, index: usize) -> &'a [u8] {
+    &parts.slab[place(parts.packets, index)]
+}
 
-    /// Each packet of an arrival, in place.
-    fn each(&mut self, arrival: &Arrival, mut act: impl FnMut(&mut [u8])) {
-        let mut at = arrival.first;
-        loop {
-            let place = self.place(at);
-            act(&mut self.slab[place]);
-            if at == arrival.last {
-                return;
-            }
-            at = self.packets[at].next as usize;
+/// Each packet of an arrival, in place.
+fn each(parts: &mut Parts<'_>, arrival: &Arrival, mut act: impl FnMut(&mut [u8])) {
+    let mut at = arrival.first;
+    loop {
+        let place = place(parts.packets, at);
+        act(&mut parts.slab[place]);
+        if at == arrival.last {
+            return;
         }
+        at = parts.packets[at].next as usize;
     }
+}
 
-    fn bytes(&self, index: usize) -> &[u8] {
-        &self.slab[self.place(index)]
-    }
+/// What was said of an arrival.
+enum Judged {
+    /// It goes on.
+    In,
+    /// It waits.
+    Waits,
+    /// Its packets are to be judged one by one.
+    Split,
+    /// Of a train the first goes on, without its payload.
+    Bare,
 }
 
 impl Pipeline {
@@ -114,8 +118,7 @@ impl Pipeline {
     pub fn inbound(&mut self, now: Instant, batch: &mut Batch) {
         self.tick_if_due(now);
         batch.split_trains();
-        let (packets, slab, heads) = batch.all_mut();
-        let mut parts = Parts { packets, slab, heads };
+        let mut parts = batch.all_mut();
         for index in 0..parts.packets.len() {
             if parts.packets[index].done {
                 continue;
@@ -134,22 +137,27 @@ impl Pipeline {
                 }
             }
         }
-        // Nothing is held back for a later batch.
-        while let Some(arrival) = self.growing.remove(0) {
-            self.admit(now, arrival, &mut parts);
-        }
+        self.admit_all(now, &mut parts);
     }
 
     /// Lets in what other workers have opened; `beside` tells of each packet of `batch`.
     pub(super) fn inbound_opened(&mut self, now: Instant, batch: &mut Batch, beside: &[Beside]) {
-        let (packets, slab, heads) = batch.all_mut();
-        let mut parts = Parts { packets, slab, heads };
+        let mut parts = batch.all_mut();
         for (index, &Beside { tunnel, tos }) in beside.iter().enumerate() {
             let arrival = Arrival { first: index, last: index, sa: None, tunnel, tos, train: None };
             self.gather(now, arrival, &mut parts);
         }
+        self.admit_all(now, &mut parts);
+    }
+
+    /// Lets in what may still grow: nothing is held back for a later batch.
+    fn admit_all(&mut self, now: Instant, parts: &mut Parts<'_>) {
         while let Some(arrival) = self.growing.remove(0) {
-            self.admit(now, arrival, &mut parts);
+            self.admit(now, arrival, parts);
+        }
+        if !self.followed.is_empty() {
+            put_in_order(parts.packets, &self.followed);
+            self.followed.clear();
         }
     }
 
@@ -216,19 +224,19 @@ impl Pipeline {
 
     /// Ties an opened packet to a train, or lets it begin one, or lets it go on alone; nothing overtakes its own flow.
     fn gather(&mut self, now: Instant, mut arrival: Arrival, parts: &mut Parts<'_>) {
-        let bytes = parts.bytes(arrival.first);
+        let own = bytes(parts, arrival.first);
         let Coalescing { tcp, udp } = self.coalescing;
-        let candidate = if tcp || udp { Candidate::of(bytes) } else { None };
+        let candidate = if tcp || udp { Candidate::of(own) } else { None };
         let candidate = candidate.filter(|candidate| if candidate.is_udp() { udp } else { tcp });
         let growing = &mut self.growing;
         let same = (0..growing.len)
             .rev()
-            .find(|&at| growing.trains[at].is_some_and(|other| coalesce::same_flow(parts.bytes(other.first), bytes)));
+            .find(|&at| growing.trains[at].is_some_and(|other| coalesce::same_flow(bytes(parts, other.first), own)));
         if let Some(at) = same {
             if let (Some(candidate), Some(other)) = (&candidate, &mut growing.trains[at])
                 && (other.sa, other.tunnel, other.tos) == (arrival.sa, arrival.tunnel, arrival.tos)
                 && let Some(train) = &mut other.train
-                && train.take(parts.bytes(other.first), bytes, candidate)
+                && train.take(bytes(parts, other.first), own, candidate)
             {
                 parts.packets[other.last].next = arrival.first as u32;
                 other.last = arrival.first;
@@ -250,32 +258,73 @@ impl Pipeline {
         self.growing.push(arrival);
     }
 
-    /// Lets a packet, or a train, in or not.
+    /// Lets a packet, or a train, in or not; and behind it packets that have waited for it.
     fn admit(&mut self, now: Instant, arrival: Arrival, parts: &mut Parts<'_>) {
         let judged = self.judge(now, &arrival, parts);
         let trained = arrival.train.filter(|train| train.count() > 1);
-        let (mut at, mut role) = (arrival.first, Role::Alone);
-        if let (Ok(()), Some(train)) = (&judged, &trained) {
-            role = Role::Leads(parts.heads.len() as u16);
-            parts.heads.push(train.head(parts.bytes(arrival.first)));
+        if let (Ok(Judged::Split), Some(_)) = (&judged, &trained) {
+            let mut next = Some(arrival.first);
+            while let Some(at) = next {
+                let behind = std::mem::take(&mut parts.packets[at].next) as usize;
+                next = (at != arrival.last).then_some(behind);
+                self.admit(now, Arrival { first: at, last: at, train: None, ..arrival }, parts);
+            }
+            return;
         }
-        if trained.is_some() || judged.is_err() {
+        let goes_in = matches!(judged, Ok(Judged::In));
+        let first_goes = goes_in || matches!(judged, Ok(Judged::Bare));
+        let (mut at, mut role) = (arrival.first, Role::Alone);
+        if let (true, Some(train)) = (goes_in, &trained) {
+            role = Role::Leads(parts.heads.len() as u16);
+            let head = train.head(bytes(parts, arrival.first));
+            parts.heads.push(head);
+        }
+        if trained.is_some() || !goes_in {
             loop {
                 parts.packets[at].role = role;
-                parts.packets[at].done = judged.is_err();
+                parts.packets[at].done = !goes_in;
                 if at == arrival.last {
                     break;
                 }
                 at = parts.packets[at].next as usize;
-                role = Role::Follows;
+                role = if goes_in { Role::Follows } else { Role::Alone };
             }
+            parts.packets[arrival.first].done = !first_goes;
         }
         if let Err(refusal) = judged {
             self.refuse(now, false, refusal, trained.map_or(1, |train| train.count() as u64));
         }
+        if self.flows.releases() {
+            self.release_inwards(now, arrival.first, parts);
+        }
     }
 
-    fn judge(&mut self, now: Instant, arrival: &Arrival, parts: &mut Parts<'_>) -> Result<(), Refusal> {
+    /// Lets in packets that have waited, behind the one of index `leader`.
+    fn release_inwards(&mut self, now: Instant, leader: usize, parts: &mut Parts<'_>) {
+        while let Some((len, pass)) = self.flows.release(&mut parts.slab[parts.annex.vacant()]) {
+            if len == 0 {
+                self.refuse(now, false, DropReason::QueueFull.into(), 1);
+                continue;
+            }
+            let place = parts.annex.take(len);
+            self.counters.rule(pass.rule).count_in(1, len as u64);
+            self.counters.tunnel(pass.tunnel).count_in(1, len as u64);
+            // It waited under its outside name.
+            let waited = &mut parts.slab[place.clone()];
+            match self.translator.inwards(now, &self.policy, pass.tunnel, waited) {
+                Ok(Some(host)) => _ = rewrite(waited, Side::Destination, host),
+                Ok(None) => {}
+                Err(reason) => {
+                    self.refuse(now, false, Refusal { tunnel: Some(pass.tunnel), ..reason.into() }, 1);
+                    continue;
+                }
+            }
+            parts.packets.push(Packet { start: place.start, len, ..Packet::default() });
+            self.followed.push(leader as u32);
+        }
+    }
+
+    fn judge(&mut self, now: Instant, arrival: &Arrival, parts: &mut Parts<'_>) -> Result<Judged, Refusal> {
         let tunnel = arrival.tunnel;
         let refusal = |reason: DropReason| Refusal { tunnel: Some(tunnel), ..reason.into() };
         let (count, bytes, rest) = match &arrival.train {
@@ -284,8 +333,8 @@ impl Pipeline {
         };
 
         // What is inside, and does it belong to this SA?
-        let place = parts.place(arrival.first);
-        let inner = Inner::parse_leader(&parts.slab[place.clone()], rest).map_err(refusal)?;
+        let first = place(parts.packets, arrival.first);
+        let inner = Inner::parse_leader(&parts.slab[first.clone()], rest).map_err(refusal)?;
         let flow = inner.flow();
         let refusal = |reason| Refusal { flow: Some(flow), ..refusal(reason) };
         let sa = arrival.sa.map(|place| self.sad.inbound(place).expect("a packet was just opened with it"));
@@ -296,33 +345,59 @@ impl Pipeline {
             return Err(refusal(DropReason::TtlExpired));
         }
 
-        // May it go? The peer is never answered: what it sends is its own affair.
-        let pass = match self.verdict(now, Origin::Tunnel(tunnel), &inner) {
-            Verdict::Pass(pass) => pass,
-            Verdict::Drop { reason, rule, .. } => return Err(Refusal { rule, ..refusal(reason) }),
-        };
-        let refusal = |reason| Refusal { rule: Some(pass.rule), ..refusal(reason) };
-
         // What the way has done to it.
         let Ok(tos) = tunnel::decapsulate(inner.tos(), arrival.tos) else { return Err(refusal(DropReason::EcnDrop)) };
-        let syn = inner.tcp().is_some_and(|segment| segment.flags() & tcp::SYN != 0);
-        let (old_tos, v6) = (inner.tos(), inner.is_v6());
-        if tos != old_tos {
-            parts.each(arrival, |packet| ip::set_tos(packet, tos));
+        let inner = if tos == inner.tos() {
+            inner
+        } else {
+            each(parts, arrival, |packet| ip::set_tos(packet, tos));
+            Inner::parse_leader(&parts.slab[first.clone()], rest).map_err(refusal)?
+        };
+
+        // May it go? Of the others of its train nothing counts but their payload: their headers are those of the first.
+        let mut pieces: [&[u8]; coalesce::MAX_PACKETS];
+        let mut others: &[&[u8]] = &[];
+        if count > 1 {
+            pieces = [&[]; coalesce::MAX_PACKETS];
+            let headers = first.len() - inner.tcp().map_or(0, |segment| segment.payload().len());
+            let mut at = arrival.first;
+            for piece in pieces.iter_mut().take(count as usize - 1) {
+                at = parts.packets[at].next as usize;
+                *piece = parts.slab[place(parts.packets, at)].get(headers..).unwrap_or_default();
+            }
+            others = &pieces[..count as usize - 1];
         }
-        let host = self.translator.inwards(now, &self.policy, tunnel, &parts.slab[place.clone()]).map_err(refusal)?;
+        let (syn, v6) = (inner.tcp().is_some_and(|segment| segment.flags() & tcp::SYN != 0), inner.is_v6());
+        // The peer is never answered, but told if it was allowed and is not any more.
+        let pass = match self.verdict(now, Origin::Tunnel(tunnel), &inner, others) {
+            Verdict::Pass(pass) => pass,
+            Verdict::Waits => return Ok(Judged::Waits),
+            Verdict::Split(pass) if arrival.train.is_none_or(|train| train.count() == 1) => {
+                return Err(Refusal { rule: Some(pass.rule), ..refusal(DropReason::HoldFull) });
+            }
+            Verdict::Split(_) => return Ok(Judged::Split),
+            Verdict::Drop { reason, rule, .. } => return Err(Refusal { rule, ..refusal(reason) }),
+        };
+        let mut carried = (count, bytes);
+        let host = self.translator.inwards(now, &self.policy, tunnel, &parts.slab[first.clone()]).map_err(refusal)?;
         if let Some(host) = host {
-            parts.each(arrival, |packet| _ = rewrite(packet, Side::Destination, host));
+            each(parts, arrival, |packet| _ = rewrite(packet, Side::Destination, host));
+        }
+        if pass.bare {
+            let len =
+                tcp::shed_payload(&mut parts.slab[first.clone()]).ok_or_else(|| refusal(DropReason::BadTransport))?;
+            parts.packets[arrival.first].len = len;
+            carried = (1, len as u64);
         }
         if syn {
-            tcp::clamp_mss(&mut parts.slab[place], mtu::max_segment(self.tunnels.inner_mtu(tunnel), v6));
+            tcp_options::strip(&mut parts.slab[first.clone()]);
+            tcp::clamp_mss(&mut parts.slab[first], mtu::max_segment(self.tunnels.inner_mtu(tunnel), v6));
         }
-
-        self.counters.rule(pass.rule).count_in(count, bytes);
-        self.counters.tunnel(tunnel).count_in(count, bytes);
+        self.counters.rule(pass.rule).count_in(carried.0, carried.1);
+        self.counters.tunnel(tunnel).count_in(carried.0, carried.1);
         if pass.opened {
             self.opened(now, tunnel, pass.rule, flow);
         }
-        Ok(())
+        Ok(if pass.bare && count > 1 { Judged::Bare } else { Judged::In })
     }
 }

@@ -3,7 +3,9 @@
 //! One long packet of many segments (`segment`) is judged once, takes one range of sequence numbers, and is cut here into
 //! segments that are sealed one after the other.
 
-use super::buffer::{Batch, Packet, Path, stride};
+use std::ops::Range;
+
+use super::buffer::{Batch, Packet, Parts, Path, stride};
 use super::drop::Refused;
 use super::mtu;
 use super::pipeline::{Pipeline, notice_event};
@@ -20,6 +22,7 @@ use crate::time::Instant;
 use crate::wire::icmp::IcmpError;
 use crate::wire::ip::Inner;
 use crate::wire::tcp;
+use crate::wire::tcp_options;
 use crate::wire::vnet::{Segments, VnetHeader};
 
 /// Why a packet goes no further, and who it was.
@@ -58,56 +61,121 @@ impl Cleared {
 
 impl Pipeline {
     /// Seals what was read from the TUN device. Afterwards every packet that is not `done` is a datagram to send along
-    /// its `path`; a long one has become its segments.
+    /// its `path`; a long one has become its segments, and what has waited stands behind what it waited for.
     pub fn outbound(&mut self, now: Instant, batch: &mut Batch) {
         self.tick_if_due(now);
-        let (packets, slab, _) = batch.all_mut();
-        for index in 0..packets.len() {
-            let packet = packets[index];
+        let mut parts = batch.all_mut();
+        let mut at = 0;
+        while let Some(packet) = parts.packets.get_mut(at) {
             if packet.done {
+                at += 1;
                 continue;
             }
-            if self.pass_on_unjudged(&packet, slab) {
-                packets[index].done = true;
+            if self.pass_on_unjudged(packet, parts.slab) {
+                packet.done = true;
+                at += 1;
                 continue;
             }
             if packet.offload.segments != Segments::None {
-                debug_assert!(index + 1 == packets.len(), "what is to be cut is the last, and has the room behind it");
-                self.send_train(now, packets, slab);
-                return;
-            }
-            if let Err(refusal) = self.send(now, &mut packets[index], slab) {
-                packets[index].done = true;
-                if !self.pass_on_judged(&packets[index], VnetHeader::default(), slab) {
-                    self.refuse(now, true, refusal, 1);
+                debug_assert!(
+                    at + 1 == parts.packets.len(),
+                    "what is to be cut is the last, and has the room behind it"
+                );
+                self.send_train(now, &mut parts);
+                at = parts.packets.len();
+            } else {
+                match self.send(now, packet, parts.slab) {
+                    Ok(leaves) => packet.done = !leaves,
+                    Err(refusal) => {
+                        packet.done = true;
+                        if !self.pass_on_judged(packet, VnetHeader::default(), parts.slab) {
+                            self.refuse(now, true, refusal, 1);
+                        }
+                    }
                 }
+                at += 1;
+            }
+            if self.flows.releases() {
+                at = self.release_outwards(now, at, &mut parts);
             }
         }
     }
 
-    fn send(&mut self, now: Instant, packet: &mut Packet, slab: &mut [u8]) -> Result<(), Refusal> {
+    /// Whether it leaves; else it waits.
+    fn send(&mut self, now: Instant, packet: &mut Packet, slab: &mut [u8]) -> Result<bool, Refusal> {
         let place = packet.start..packet.start + packet.len;
         segment::complete(&mut slab[place.clone()], &packet.offload)?;
         self.outwards(now, &mut slab[place.clone()])?;
-        let cleared = self.clear(now, &Inner::parse(&slab[place.clone()])?)?;
+        let inner = Inner::parse(&slab[place.clone()])?;
+        let Some(pass) = self.may_go(now, &inner, &[])? else { return Ok(false) };
+        if pass.bare {
+            return self.send_bare(now, pass, packet, slab);
+        }
+        let cleared = self.clear(now, &inner, pass)?;
+        *packet = self.leave(now, &cleared, place, slab)?;
+        Ok(true)
+    }
+
+    /// Sends the headers of a packet.
+    fn send_bare(&mut self, now: Instant, pass: Pass, packet: &mut Packet, slab: &mut [u8]) -> Result<bool, Refusal> {
+        let place = packet.start..packet.start + packet.len;
+        let len = tcp::shed_payload(&mut slab[place.clone()]).ok_or(DropReason::BadTransport)?;
+        let place = place.start..place.start + len;
+        (packet.len, packet.offload) = (len, VnetHeader::default());
+        let cleared = self.clear(now, &Inner::parse(&slab[place.clone()])?, pass)?;
+        *packet = self.leave(now, &cleared, place, slab)?;
+        Ok(true)
+    }
+
+    /// Seals a packet that may go.
+    fn leave(
+        &mut self,
+        now: Instant,
+        cleared: &Cleared,
+        place: Range<usize>,
+        slab: &mut [u8],
+    ) -> Result<Packet, Refusal> {
         if cleared.syn {
+            tcp_options::strip(&mut slab[place.clone()]);
             tcp::clamp_mss(&mut slab[place.clone()], mtu::max_segment(cleared.fits, cleared.v6));
         }
-        let sequence = self.reserve(now, &cleared, 1, packet.len as u64)?;
+        let sequence = self.reserve(now, cleared, 1, place.len() as u64)?;
         let sa = self.sad.outbound(cleared.sa).expect("its place was just found");
         let sealed = sa.seal(sequence, slab, place);
-        packet.start = sealed.start;
-        packet.len = sealed.len();
-        packet.path = Some(cleared.path);
-        packet.lane = self.hands.lane;
-        Ok(())
+        let (start, len, lane) = (sealed.start, sealed.len(), self.hands.lane);
+        Ok(Packet { start, len, path: Some(cleared.path), lane, ..Packet::default() })
+    }
+
+    /// Sends packets that have waited, from place `at` on; where those behind them begin.
+    fn release_outwards(&mut self, now: Instant, mut at: usize, parts: &mut Parts<'_>) -> usize {
+        while let Some((len, pass)) = self.flows.release(&mut parts.slab[parts.annex.vacant()]) {
+            if len == 0 {
+                self.refuse(now, true, DropReason::QueueFull.into(), 1);
+                continue;
+            }
+            let place = parts.annex.take(len);
+            let left = match Inner::parse(&parts.slab[place.clone()]) {
+                Ok(inner) => self.clear(now, &inner, pass),
+                Err(reason) => Err(reason.into()),
+            };
+            let waited = Packet { start: place.start, len, ..Packet::default() };
+            match left.and_then(|cleared| self.leave(now, &cleared, place, parts.slab)) {
+                Ok(packet) => {
+                    parts.packets.insert(at, packet);
+                    at += 1;
+                }
+                Err(_) if self.pass_on_judged(&waited, VnetHeader::default(), parts.slab) => {}
+                Err(refusal) => self.refuse(now, true, refusal, 1),
+            }
+        }
+        at
     }
 
     /// Cuts the last packet into its segments and seals each: judged once, numbered by one range.
-    fn send_train(&mut self, now: Instant, packets: &mut Vec<Packet>, slab: &mut [u8]) {
-        let Some(packet) = packets.last_mut() else { return };
+    fn send_train(&mut self, now: Instant, parts: &mut Parts<'_>) {
+        let Some(packet) = parts.packets.last_mut() else { return };
         let place = packet.start..packet.start + packet.len;
-        let train = match Train::plan(&slab[place.clone()], &packet.offload) {
+        let train = match Train::plan(&parts.slab[place.clone()], &packet.offload) {
             Ok(train) => train,
             Err(reason) => {
                 packet.done = true;
@@ -115,27 +183,50 @@ impl Pipeline {
             }
         };
         let count = train.count();
-        match self.clear_train(now, &train, &mut slab[place]) {
-            Ok((cleared, first)) => self.cut(&train, &cleared, first, packets, slab),
+        match self.clear_train(now, &train, packet, parts.slab) {
+            Ok(Some((cleared, first))) => self.cut(&train, &cleared, first, parts.packets, parts.slab),
+            Ok(None) => {}
             Err(refusal) => {
                 packet.done = true;
                 let packet = *packet;
-                train.restore(&mut slab[packet.start..packet.start + packet.len]);
-                if !self.pass_on_judged(&packet, packet.offload, slab) {
+                // What lost its payload is a single packet by now.
+                let long = packet.offload.segments != Segments::None;
+                if long {
+                    train.restore(&mut parts.slab[packet.start..packet.start + packet.len]);
+                }
+                if !self.pass_on_judged(&packet, packet.offload, parts.slab) {
                     self.refuse(now, true, refusal, count as u64);
                 }
             }
         }
     }
 
-    /// Whether a train may go, by what its first segment looks like; and the first of its sequence numbers.
-    fn clear_train(&mut self, now: Instant, train: &Train, bytes: &mut [u8]) -> Result<(Cleared, u64), Refusal> {
+    /// Whether a train may go, by what its first segment looks like and all of them carry; and the first of its sequence
+    /// numbers. `None`: its headers have gone, or nothing.
+    fn clear_train(
+        &mut self,
+        now: Instant,
+        train: &Train,
+        packet: &mut Packet,
+        slab: &mut [u8],
+    ) -> Result<Option<(Cleared, u64)>, Refusal> {
+        let bytes = &mut slab[packet.start..packet.start + packet.len];
         train.pretend_first(bytes);
-        let leader = bytes.get_mut(..train.longest()).ok_or(DropReason::BadIpHeader)?;
+        let (leader, rest) = bytes.split_at_mut_checked(train.longest()).ok_or(DropReason::BadIpHeader)?;
         self.outwards(now, leader)?;
-        let cleared = self.clear(now, &Inner::parse_leader(leader, train.rest() as u32)?)?;
+        let inner = Inner::parse_leader(leader, train.rest() as u32)?;
+        let Some(pass) = self.may_go(now, &inner, &[&*rest])? else {
+            packet.done = true;
+            return Ok(None);
+        };
+        if pass.bare {
+            packet.len = train.longest();
+            self.send_bare(now, pass, packet, slab)?;
+            return Ok(None);
+        }
+        let cleared = self.clear(now, &inner, pass)?;
         let first = self.reserve(now, &cleared, train.count() as u64, train.bytes() as u64)?;
-        Ok((cleared, first))
+        Ok(Some((cleared, first)))
     }
 
     /// From the last segment to the first: each moves into free room behind those that are still to be moved.
@@ -161,14 +252,20 @@ impl Pipeline {
         }
     }
 
-    /// May it go, by which SA, and does it fit?
-    fn clear(&mut self, now: Instant, inner: &Inner<'_>) -> Result<Cleared, Refusal> {
+    /// May it go, or all of the train that it leads? `None`: it waits.
+    fn may_go(&mut self, now: Instant, inner: &Inner<'_>, rest: &[&[u8]]) -> Result<Option<Pass>, Refusal> {
         let flow = inner.flow();
         if inner.ttl() == 0 {
             return Err(Refusal { flow: Some(flow), ..DropReason::TtlExpired.into() });
         }
-        let pass = match self.verdict(now, Origin::Tun, inner) {
+        let pass = match self.verdict(now, Origin::Tun, inner, rest) {
             Verdict::Pass(pass) => pass,
+            Verdict::Waits => return Ok(None),
+            Verdict::Split(Pass { tunnel, rule, .. }) => {
+                // Our own side sends in order but for what was lost, and that again in order.
+                let reason = DropReason::HoldFull;
+                return Err(Refusal { reason, tunnel: Some(tunnel), rule: Some(rule), flow: Some(flow) });
+            }
             Verdict::Drop { reason, tunnel, rule, reply } => {
                 match reply {
                     Reply::None => {}
@@ -181,6 +278,12 @@ impl Pipeline {
         if pass.opened {
             self.opened(now, pass.tunnel, pass.rule, flow);
         }
+        Ok(Some(pass))
+    }
+
+    /// By which SA does it go, and does it fit?
+    fn clear(&mut self, now: Instant, inner: &Inner<'_>, pass: Pass) -> Result<Cleared, Refusal> {
+        let flow = inner.flow();
         let refusal = |reason| Refusal { reason, tunnel: Some(pass.tunnel), rule: Some(pass.rule), flow: Some(flow) };
 
         // By which SA?
@@ -228,6 +331,36 @@ impl Pipeline {
         self.counters.rule(cleared.pass.rule).count_out(count, bytes);
         self.counters.tunnel(cleared.pass.tunnel).count_out(count, bytes);
         Ok(sequence)
+    }
+
+    /// Seals the last of the packets that the gateway made itself for the peer's side; it is not there any more if it has gone
+    /// to the worker of its SA, or if the tunnel is down and nobody can be told.
+    pub(super) fn depart(&mut self, now: Instant, pass: Pass) {
+        let mut batch = std::mem::take(&mut self.departures.batch);
+        let Parts { packets, slab, .. } = batch.all_mut();
+        let sealed = packets.last_mut().is_some_and(|packet| {
+            let place = packet.start..packet.start + packet.len;
+            let Ok(inner) = Inner::parse(&slab[place.clone()]) else { return false };
+            let (flow, v6, tos) = (inner.flow(), inner.is_v6(), inner.tos());
+            let left = self.way_out(now, &pass, &inner).ok().and_then(|sa| {
+                let sa_spec = self.sad.outbound(sa)?;
+                let path = outer_path(&sa_spec.child().encapsulation, tunnel::encapsulate(tos));
+                let cleared = Cleared { pass, sa, path, fits: u16::MAX, syn: false, v6, flow };
+                self.leave(now, &cleared, place, slab).ok()
+            });
+            match left {
+                Some(left) => *packet = left,
+                None => {
+                    self.pass_on_judged(packet, VnetHeader::default(), slab);
+                    return false;
+                }
+            }
+            true
+        });
+        if !sealed {
+            batch.pop();
+        }
+        self.departures.batch = batch;
     }
 
     fn answer(&mut self, now: Instant, offending: &Inner<'_>, answer: Answer) {

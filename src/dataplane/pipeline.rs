@@ -11,7 +11,7 @@ use ahash::RandomState;
 
 use super::buffer::{Batch, Path};
 use super::counters::{CounterWriter, Counters};
-use super::drop::{Record, Records};
+use super::drop::{self, Closed, Record, Records};
 use super::events::Events;
 use super::handover::Hands;
 use super::held::Held;
@@ -20,14 +20,14 @@ use super::inbound::{Coalescing, Growing};
 use super::mtu::{self, Outer};
 use super::offload::Offloads;
 use super::paths::Tunnels;
-use super::replies::Replies;
+use super::replies::{Departures, Replies};
 use super::sad::Sad;
 use super::translate::Translator;
 use crate::crypto::aead::Provider;
 use crate::esp::limits::Notice;
 use crate::event::DropReason;
-use crate::ids::TunnelId;
-use crate::inspect::{FlowTable, Origin, Pass, Verdict};
+use crate::ids::{RuleId, TunnelId};
+use crate::inspect::{Cause, Ending, FlowTable, Origin, Pass, Verdict};
 use crate::policy::Snapshot;
 use crate::sa::command::SadCommand;
 use crate::sa::event::SadEvent;
@@ -35,11 +35,14 @@ use crate::sa::spi::Spi;
 use crate::time::Instant;
 use crate::wire::esp::EspHeader;
 use crate::wire::ip::Inner;
+use crate::wire::rewrite::{Side, rewrite};
 
 /// Time between two rounds of housekeeping, in nanoseconds.
 const TICK: u64 = 100_000_000;
 /// Flows looked at in one round.
 const SWEEP: usize = 4096;
+/// Flows that end at a time, at most, and can all be told of.
+const SWEPT: usize = 128;
 
 /// What a pipeline is made of.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +65,11 @@ pub struct Pipeline {
     pub(super) held: Held,
     pub(super) ike: IkeQueue,
     pub(super) replies: Replies,
+    pub(super) departures: Departures,
+    /// Whether the peer's side is told of flows that are ended.
+    reset_remote: bool,
+    /// Behind which packet of a batch each goes that has waited.
+    pub(super) followed: Vec<u32>,
     pub(super) coalescing: Coalescing,
     pub(super) growing: Growing,
     pub(super) hands: Hands,
@@ -89,6 +97,9 @@ impl Pipeline {
             held: Held::default(),
             ike: IkeQueue::default(),
             replies: Replies::default(),
+            departures: Departures::default(),
+            reset_remote: true,
+            followed: Vec::with_capacity(1024),
             coalescing: Coalescing::default(),
             growing: Growing::default(),
             hands: Hands::default(),
@@ -113,7 +124,22 @@ impl Pipeline {
         self.hands.lane = 0;
         self.translator.follow(&self.policy, &policy);
         self.policy = policy;
+        self.flows.policy_changed();
         self.events.reserve(self.sad.len() + self.sad.shapes());
+    }
+
+    /// Ends flows that the policy does not allow any more and tells both ends, as far as there is room for that in
+    /// [`replies`](Self::replies) and [`departures`](Self::departures); true: to be called again once these are sent. To be
+    /// called after [`set_policy`](Self::set_policy), before the next batch or after it.
+    pub fn end_disallowed(&mut self, now: Instant) -> bool {
+        let more = self.flows.end_disallowed(now, &self.policy);
+        self.tell_endings(now);
+        more
+    }
+
+    /// Whether the peer's side gets a RST for flows that are ended. Our own side always does.
+    pub fn set_reset_remote(&mut self, reset_remote: bool) {
+        self.reset_remote = reset_remote;
     }
 
     /// Which of the kernel's offloads the runtime uses from now on: packets are tied into trains as the TUN device takes
@@ -158,6 +184,12 @@ impl Pipeline {
     /// Packets for our own side that the gateway made itself, to be written to the TUN device; the caller clears.
     pub fn replies(&mut self) -> &mut Batch {
         &mut self.replies.batch
+    }
+
+    /// Datagrams for the underlay that the gateway made itself, to be sent like a batch that went
+    /// [`outbound`](Self::outbound); the caller clears. To be looked after whenever [`replies`](Self::replies) are.
+    pub fn departures(&mut self) -> &mut Batch {
+        &mut self.departures.batch
     }
 
     /// Fills `batch` with packets that were held for an SA that has come; false if there is none. After SAs were installed
@@ -233,7 +265,10 @@ impl Pipeline {
     /// What time alone brings. `outbound` and `inbound` call it; an idle worker calls it once a second.
     pub fn tick(&mut self, now: Instant) {
         self.ticked = now;
-        self.flows.sweep(now, SWEEP);
+        for _ in 0..SWEEP / SWEPT {
+            self.flows.sweep(now, SWEPT);
+            self.tell_endings(now);
+        }
         self.records.tick(now);
         self.translator.tick(now, &self.counters);
         self.counters.untold(self.records.take_untold());
@@ -254,12 +289,68 @@ impl Pipeline {
         }
     }
 
-    /// May this packet go?
+    /// May this packet go, or the train that it leads with `rest` as the payload of the others?
     #[inline]
-    pub(super) fn verdict(&mut self, now: Instant, origin: Origin, inner: &Inner<'_>) -> Verdict {
-        match self.assumed {
-            None => self.flows.judge(now, origin, inner, &self.policy),
-            Some(pass) => Verdict::Pass(pass),
+    pub(super) fn verdict(&mut self, now: Instant, origin: Origin, inner: &Inner<'_>, rest: &[&[u8]]) -> Verdict {
+        if let Some(pass) = self.assumed {
+            return Verdict::Pass(pass);
+        }
+        let verdict = self.flows.judge_train(now, origin, inner, rest, &self.policy);
+        self.tell_endings(now);
+        if let Verdict::Pass(Pass { tunnel, rule, recognised, observed, .. }) = verdict
+            && (recognised || observed.is_some())
+        {
+            self.told(tunnel, rule, inner, observed);
+        }
+        verdict
+    }
+
+    /// Tells both ends of flows that were ended, and the operator.
+    #[inline]
+    fn tell_endings(&mut self, now: Instant) {
+        while let Some(ending) = self.flows.poll_ending() {
+            self.tell_ending(now, &ending);
+        }
+    }
+
+    /// What is said in a flow is known, or is not what it should be and passes all the same.
+    fn told(&mut self, tunnel: TunnelId, rule: RuleId, inner: &Inner<'_>, observed: Option<DropReason>) {
+        match observed {
+            None => self.records.recognised(tunnel, rule, inner.flow()),
+            Some(reason) => {
+                self.counters.rule(rule).observed.add(1);
+                self.records.observed(tunnel, rule, reason, inner.flow());
+            }
+        }
+    }
+
+    fn tell_ending(&mut self, now: Instant, ending: &Ending) {
+        let &Ending { cause, flow, tunnel, shape, rule, bytes: [bytes_out, bytes_in], local, remote } = ending;
+        if let Some(cause) = cause {
+            let end = match cause {
+                Cause::Closed => drop::Ending::Closed,
+                Cause::Expired => drop::Ending::Expired,
+                Cause::Refused(reason) => {
+                    self.counters.rule(rule).ended.add(1);
+                    drop::Ending::Refused(reason)
+                }
+            };
+            self.records.closed(Closed { tunnel, rule, flow, end, bytes_out, bytes_in });
+        }
+        if let Some(reset) = local
+            && let Some(packet) = self.replies.reset(now, &reset)
+        {
+            // Our own host goes by its inside name.
+            if let Ok(Some(host)) = self.translator.inwards(now, &self.policy, tunnel, packet) {
+                rewrite(packet, Side::Destination, host);
+            }
+            self.counters.shared().replies.add(1);
+        }
+        if let Some(reset) = remote.filter(|_| self.reset_remote)
+            && self.departures.reset(now, &reset).is_some()
+        {
+            let pass = Pass { tunnel, shape, rule, opened: false, bare: false, recognised: false, observed: None };
+            self.depart(now, pass);
         }
     }
 

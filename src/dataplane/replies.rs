@@ -1,8 +1,10 @@
-//! Packets that the gateway makes itself and sends inwards, to our own side alone: ICMP errors and resets.
+//! Packets that the gateway makes itself: ICMP errors, to our own side alone, and resets, to our own side and, of
+//! flows that it ends, to the peer's.
 
 use std::time::Duration;
 
 use super::buffer::Batch;
+use crate::inspect::Reset;
 use crate::time::Instant;
 use crate::wire::icmp::{self, IcmpError};
 use crate::wire::ip::Inner;
@@ -85,6 +87,42 @@ impl Replies {
         let made = packets.last()?;
         slab.get_mut(made.start..made.start + made.len)
     }
+
+    /// Ends a connection of our own side: with the packet, if there is room for that.
+    pub fn reset(&mut self, now: Instant, reset: &Reset) -> Option<&mut [u8]> {
+        write_reset(&mut self.batch, &mut self.resets, now, reset)
+    }
+}
+
+/// Resets for the peer's side, which are sealed before they leave.
+pub struct Departures {
+    pub(super) batch: Batch,
+    resets: Bucket,
+}
+
+impl Default for Departures {
+    fn default() -> Self {
+        Self { batch: Batch::new(SLOTS, ROOM), resets: Bucket::new(2000, 1000) }
+    }
+}
+
+impl Departures {
+    /// Ends a connection of the peer's side: with the packet, if there is room for that. It is the last one, and to be sealed.
+    pub fn reset(&mut self, now: Instant, reset: &Reset) -> Option<&mut [u8]> {
+        write_reset(&mut self.batch, &mut self.resets, now, reset)
+    }
+}
+
+fn write_reset<'a>(batch: &'a mut Batch, limit: &mut Bucket, now: Instant, reset: &Reset) -> Option<&'a mut [u8]> {
+    let Reset { from, to, sequence, acknowledgement } = *reset;
+    let len = tcp::write_reset(batch.vacant()?, from, to, sequence, acknowledgement)?;
+    if !limit.take(now) {
+        return None;
+    }
+    batch.push(len, 0, None);
+    let (packets, slab) = batch.parts_mut();
+    let made = packets.last()?;
+    slab.get_mut(made.start..made.start + made.len)
 }
 
 #[cfg(test)]

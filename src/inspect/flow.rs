@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::tcp_state::Connection;
+use super::ear::Kind;
+use super::tcp::Connection;
 use crate::policy::{Allowed, Opening};
 use crate::time::Instant;
 use crate::wire::ip;
@@ -73,12 +74,18 @@ pub(super) struct Flow {
     pub(super) allowed: Allowed,
     /// The generation of the policy that allowed it.
     pub(super) generation: u64,
+    /// Which protocol is heard in it.
+    pub(super) kind: Option<Kind>,
     pub(super) state: State,
+    /// Bytes of inner packets that went out, and that came in.
+    pub(super) bytes: [u64; 2],
     pub(super) expires: Instant,
 }
 
 impl Flow {
-    pub(super) fn touch(&mut self, now: Instant) {
+    /// A packet has passed: so many bytes.
+    pub(super) fn touch(&mut self, now: Instant, outbound: bool, bytes: u64) {
         self.expires = now + self.state.timeout();
+        self.bytes[usize::from(!outbound)] += bytes;
     }
 }

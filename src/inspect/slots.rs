@@ -10,6 +10,12 @@ use crate::time::Instant;
 /// No place.
 const NONE: u32 = u32::MAX;
 
+/// What one flow takes, with its place and its share of the buckets: this much for each flow that there is room for, whether
+/// it is there or not. Who is heard has a listener besides (`stream`).
+pub(super) const BYTES_PER_FLOW: usize = size_of::<Place>() + 2 * size_of::<u32>();
+
+const _: () = assert!(BYTES_PER_FLOW <= 256, "docs/PERFORMANCE.md says so");
+
 #[derive(Clone, Debug)]
 struct Place {
     /// The next place in the same bucket, or the next free one.
@@ -83,9 +89,9 @@ impl Slots {
     }
 
     /// Ends the flow at a place.
-    pub(super) fn remove(&mut self, place: u32) {
-        let Some(slot) = self.places.get_mut(place as usize) else { return };
-        let Some(flow) = slot.flow.take() else { return };
+    pub(super) fn remove(&mut self, place: u32) -> Option<Flow> {
+        let slot = self.places.get_mut(place as usize)?;
+        let flow = slot.flow.take()?;
         let next = std::mem::replace(&mut slot.next, self.free);
         self.free = place;
         self.len -= 1;
@@ -95,16 +101,18 @@ impl Slots {
             link = &mut self.places[*link as usize].next;
         }
         *link = next;
+        Some(flow)
     }
 
-    /// Looks at the next `budget` places and ends the flows there that have expired. Returns how many.
-    pub(super) fn sweep(&mut self, now: Instant, budget: usize) -> usize {
+    /// Looks at the next `budget` places and ends the flows there that have expired, each of which goes to `gone`. Returns
+    /// how many.
+    pub(super) fn sweep(&mut self, now: Instant, budget: usize, mut gone: impl FnMut(Flow)) -> usize {
         let before = self.len;
         for _ in 0..budget.min(self.places.len()) {
             let place = self.cursor;
             self.cursor = if place + 1 < self.places.len() { place + 1 } else { 0 };
             if self.places[place].flow.as_ref().is_some_and(|flow| flow.expires <= now) {
-                self.remove(place as u32);
+                self.remove(place as u32).into_iter().for_each(&mut gone);
             }
         }
         before - self.len

@@ -66,6 +66,8 @@ struct Gateway {
     policy: Snapshot,
     now: Instant,
     v6: bool,
+    /// What every segment offers.
+    window: u16,
 }
 
 /// A TCP segment without its addresses: source port, destination port, flags, sequence, acknowledgement, payload.
@@ -74,7 +76,7 @@ type Segment = (u16, u16, u8, u32, u32, &'static [u8]);
 impl Gateway {
     fn new() -> Self {
         let (table, policy) = (FlowTable::new(16, [1, 2, 3, 4]), compile(rules(), true, None));
-        Self { table, policy, now: Instant::from_nanos(1), v6: false }
+        Self { table, policy, now: Instant::from_nanos(1), v6: false, window: 1000 }
     }
 
     fn ip(&self, origin: Origin) -> etherparse::PacketBuilderStep<etherparse::IpHeaders> {
@@ -97,10 +99,30 @@ impl Gateway {
 
     fn segment(&self, origin: Origin, (from, to, flags, sequence, acknowledgement, payload): Segment) -> Vec<u8> {
         let mut packet = Vec::new();
-        self.ip(origin).tcp(from, to, sequence, 1000).write(&mut packet, payload).unwrap();
+        self.ip(origin).tcp(from, to, sequence, self.window).write(&mut packet, payload).unwrap();
         let at = if self.v6 { 40 } else { 20 };
         packet[at + 8..at + 12].copy_from_slice(&acknowledgement.to_be_bytes());
         packet[at + 13] = flags;
+        mend(&mut packet, at);
+        packet
+    }
+
+    /// A segment with options, which fill whole words.
+    fn syn(&self, origin: Origin, segment: Segment, options: &[u8]) -> Vec<u8> {
+        let mut packet = self.segment(origin, segment);
+        let at = if self.v6 { 40 } else { 20 };
+        packet.splice(at + 20..at + 20, options.iter().copied());
+        packet[at + 12] = ((20 + options.len()) / 4 * 16) as u8;
+        let length = packet.len();
+        if self.v6 {
+            packet[4..6].copy_from_slice(&((length - 40) as u16).to_be_bytes());
+        } else {
+            packet[2..4].copy_from_slice(&(length as u16).to_be_bytes());
+            packet[10..12].fill(0);
+            let sum = crate::wire::checksum::checksum(&packet[..20]);
+            packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        }
+        mend(&mut packet, at);
         packet
     }
 
@@ -151,6 +173,17 @@ impl Gateway {
     fn pass_time(&mut self, seconds: u64) {
         self.now = self.now + Duration::from_secs(seconds);
     }
+}
+
+/// Makes the TCP checksum right; the IP header is `at` bytes long.
+fn mend(packet: &mut [u8], at: usize) {
+    packet[at + 16..at + 18].fill(0);
+    let sum = {
+        let inner = Inner::parse(packet).unwrap();
+        let pseudo = crate::wire::checksum::Sum::pseudo(inner.source(), inner.destination(), 6, inner.payload().len());
+        pseudo.unwrap().and(inner.payload()).finish()
+    };
+    packet[at + 16..at + 18].copy_from_slice(&sum.to_be_bytes());
 }
 
 impl Verdict {
@@ -250,9 +283,12 @@ fn a_segment_of_an_unknown_connection_is_reset_if_it_is_ours() {
 fn flags_that_are_never_legal_are_refused_on_a_live_connection_too() {
     let mut gateway = Gateway::new();
     gateway.establish();
-    let bad = [0, FIN, PSH, SYN | FIN, SYN | RST, FIN | PSH | URG, SYN | ACK | FIN, RST | FIN | ACK, ACK | URG, URG];
+    let bad = [0, FIN, PSH, SYN | FIN, SYN | RST, FIN | PSH | URG, SYN | ACK | FIN, RST | FIN | ACK, RST | URG, URG];
     for flags in bad {
         assert_eq!(gateway.tcp(Origin::Tun, (40000, 1414, flags, 101, 501, b"")).reason(), DropReason::BadTcpFlags);
+    }
+    for flags in [ACK | URG, SYN | URG, FIN | ACK | URG] {
+        assert_eq!(gateway.tcp(PEER, (1414, 40000, flags, 501, 101, b"")).reason(), DropReason::UrgentData);
     }
     gateway.tcp(Origin::Tun, (40000, 1414, ACK | PSH | 0xc0, 101, 501, b"")).passed();
 }
@@ -265,7 +301,8 @@ fn nothing_passes_before_the_handshake_is_complete() {
     assert_eq!(gateway.tcp(Origin::Tun, (40000, 1414, ACK, 101, 501, b"early")).reason(), out);
     assert_eq!(gateway.tcp(PEER, (1414, 40000, ACK, 501, 101, b"early")).reason(), out);
     assert_eq!(gateway.tcp(PEER, (1414, 40000, SYN | ACK, 500, 100, b"")).reason(), out, "wrong acknowledgement");
-    assert_eq!(gateway.tcp(PEER, (1414, 40000, SYN | ACK, 500, 101, b"data")).reason(), out);
+    let with_data = gateway.tcp(PEER, (1414, 40000, SYN | ACK, 500, 101, b"data"));
+    assert_eq!(with_data.reason(), DropReason::DataInSyn);
     assert_eq!(gateway.tcp(Origin::Tun, (40000, 1414, SYN | ACK, 100, 101, b"")).reason(), out);
     gateway.tcp(PEER, (1414, 40000, SYN | ACK, 500, 101, b"")).passed();
     assert_eq!(gateway.tcp(PEER, (1414, 40000, ACK, 501, 101, b"early")).reason(), out);
@@ -281,11 +318,14 @@ fn nothing_passes_before_the_handshake_is_complete() {
 fn data_in_a_syn_opens_nothing() {
     let mut gateway = Gateway::new();
     gateway.tcp(Origin::Tun, (40000, 1414, SYN, 100, 0, b"fast open")).dropped(
-        DropReason::OutOfState,
+        DropReason::DataInSyn,
         Some(1),
         Reply::None,
     );
     assert!(gateway.table.is_empty());
+    gateway.tcp(Origin::Tun, (40000, 1414, SYN, 100, 0, b"")).passed();
+    let again = gateway.tcp(Origin::Tun, (40000, 1414, SYN, 100, 0, b"fast open"));
+    assert_eq!(again.reason(), DropReason::DataInSyn);
 }
 
 #[test]
@@ -324,11 +364,11 @@ fn sequence_numbers_wrap() {
 
 #[test]
 fn a_reset_ends_a_connection_only_if_its_receiver_would_believe_it() {
-    let out = DropReason::OutOfState;
+    let (out, unbelieved) = (DropReason::OutOfState, DropReason::ResetNotBelieved);
     let mut gateway = Gateway::new();
     gateway.tcp(Origin::Tun, (40000, 1414, SYN, 100, 0, b"")).passed();
-    assert_eq!(gateway.tcp(PEER, (1414, 40000, RST, 0, 0, b"")).reason(), out, "no acknowledgement");
-    assert_eq!(gateway.tcp(PEER, (1414, 40000, RST | ACK, 0, 100, b"")).reason(), out);
+    assert_eq!(gateway.tcp(PEER, (1414, 40000, RST, 0, 0, b"")).reason(), unbelieved, "no acknowledgement");
+    assert_eq!(gateway.tcp(PEER, (1414, 40000, RST | ACK, 0, 100, b"")).reason(), unbelieved);
     gateway.tcp(PEER, (1414, 40000, RST | ACK, 0, 101, b"")).passed();
     // The same ports may try again at once.
     assert!(gateway.tcp(Origin::Tun, (40000, 1414, SYN, 900, 0, b"")).opened());
@@ -337,7 +377,13 @@ fn a_reset_ends_a_connection_only_if_its_receiver_would_believe_it() {
     gateway.establish();
     gateway.tcp(PEER, (1414, 40000, ACK, 501, 101, b"0123456789")).passed();
     for sequence in [500, 512, 600, 0] {
-        assert_eq!(gateway.tcp(PEER, (1414, 40000, RST, sequence, 0, b"")).reason(), out, "{sequence}");
+        assert_eq!(gateway.tcp(PEER, (1414, 40000, RST, sequence, 0, b"")).reason(), unbelieved, "{sequence}");
+    }
+    // RFC 5961: in the window, but perhaps not the next number. It is let through, and the connection stays for the
+    // challenge ACK that may answer it.
+    for sequence in [501, 505, 511] {
+        gateway.tcp(PEER, (1414, 40000, RST, sequence, 0, b"")).passed();
+        gateway.tcp(Origin::Tun, (40000, 1414, ACK, 101, 501, b"")).passed();
     }
     gateway.tcp(Origin::Tun, (40000, 1414, ACK, 101, 511, b"alive")).passed();
     gateway.tcp(PEER, (1414, 40000, RST, 511, 0, b"")).passed();
@@ -345,6 +391,218 @@ fn a_reset_ends_a_connection_only_if_its_receiver_would_believe_it() {
     assert_eq!(gateway.tcp(PEER, (1414, 40000, ACK, 511, 101, b"")).reason(), out);
     gateway.pass_time(11);
     assert_eq!(gateway.tcp(PEER, (1414, 40000, ACK, 511, 101, b"")).reason(), DropReason::NoConnection);
+}
+
+#[test]
+fn a_reset_that_may_have_been_believed_shortens_the_connections_life_unless_its_sender_goes_on() {
+    let wounded = |goes_on: bool| {
+        let mut gateway = Gateway::new();
+        gateway.establish();
+        gateway.tcp(Origin::Tun, (40000, 1414, ACK, 101, 501, b"on its way")).passed();
+        gateway.tcp(Origin::Tun, (40000, 1414, RST, 111, 0, b"")).passed();
+        if goes_on {
+            gateway.tcp(PEER, (1414, 40000, ACK, 501, 111, b"")).passed();
+            gateway.tcp(Origin::Tun, (40000, 1414, ACK, 111, 501, b"")).passed();
+        }
+        gateway
+    };
+    for (goes_on, lives) in [(false, 0), (true, 1)] {
+        let mut gateway = wounded(goes_on);
+        gateway.pass_time(60);
+        gateway.table.sweep(gateway.now, 16);
+        assert_eq!(gateway.table.len(), lives);
+    }
+    // Its ports are free for a new one.
+    assert!(wounded(false).tcp(Origin::Tun, (40000, 1414, SYN, 9000, 0, b"")).opened());
+    assert!(!wounded(true).tcp(Origin::Tun, (40000, 1414, SYN, 9000, 0, b"")).opened());
+}
+
+#[test]
+fn nothing_passes_that_lies_outside_the_window() {
+    for v6 in [false, true] {
+        let out = DropReason::OutOfWindow;
+        let mut gateway = Gateway { v6, ..Gateway::new() };
+        gateway.establish();
+        // Both ends have offered 1000 bytes.
+        gateway.tcp(Origin::Tun, (40000, 1414, ACK, 101, 501, &[7; 900])).passed();
+        assert_eq!(gateway.tcp(Origin::Tun, (40000, 1414, ACK, 1102, 501, b"x")).reason(), out, "behind the window");
+        gateway.tcp(Origin::Tun, (40000, 1414, ACK, 1101, 501, b"x")).passed();
+        gateway.tcp(PEER, (1414, 40000, ACK, 501, 1101, b"")).passed();
+        gateway.tcp(Origin::Tun, (40000, 1414, ACK, 2000, 501, &[7; 101])).passed();
+        // Sent again, as long as it may still be asked for; and a probe of a silent connection.
+        gateway.tcp(Origin::Tun, (40000, 1414, ACK, 1100, 501, b"x")).passed();
+        assert_eq!(gateway.tcp(Origin::Tun, (40000, 1414, ACK, 1099, 501, b"x")).reason(), out, "long ago");
+        assert_eq!(gateway.tcp(Origin::Tun, (40000, 1414, ACK, 1100, 501, b"")).reason(), out, "likewise");
+        // What is acknowledged is what is on its way, or was not long ago.
+        gateway.tcp(PEER, (1414, 40000, ACK, 501, 101, b"")).passed();
+        let old = 2101_u32.wrapping_sub(66_001);
+        assert_eq!(gateway.tcp(PEER, (1414, 40000, ACK, 501, old, b"")).reason(), out);
+        assert_eq!(gateway.tcp(PEER, (1414, 40000, ACK, 501, 2102, b"")).reason(), DropReason::OutOfState);
+    }
+}
+
+#[test]
+fn windows_are_scaled_only_if_both_syns_say_so() {
+    let scaled = |opener: bool, responder: bool| {
+        let mut gateway = Gateway::new();
+        let options = |scales: bool| if scales { &[3, 3, 7, 0][..] } else { &[][..] };
+        let syn = gateway.syn(Origin::Tun, (40000, 1414, SYN, 100, 0, b""), options(opener));
+        gateway.judge(Origin::Tun, &syn).passed();
+        let answer = gateway.syn(PEER, (1414, 40000, SYN | ACK, 500, 101, b""), options(responder));
+        gateway.judge(PEER, &answer).passed();
+        gateway.tcp(Origin::Tun, (40000, 1414, ACK, 101, 501, b"")).passed();
+        // The window of the SYN is not scaled, that of the first acknowledgement is.
+        assert_eq!(gateway.tcp(Origin::Tun, (40000, 1414, ACK, 1102, 501, b"x")).reason(), DropReason::OutOfWindow);
+        gateway.tcp(PEER, (1414, 40000, ACK, 501, 101, b"")).passed();
+        let far = gateway.tcp(Origin::Tun, (40000, 1414, ACK, 101 + 128_000, 501, b"x"));
+        let further = gateway.tcp(Origin::Tun, (40000, 1414, ACK, 102 + 128_000, 501, b"x"));
+        assert_eq!(further.reason(), DropReason::OutOfWindow);
+        matches!(far, Verdict::Pass(_))
+    };
+    assert_eq!(
+        [(true, true), (true, false), (false, true), (false, false)].map(|(a, b)| scaled(a, b)),
+        [true, false, false, false]
+    );
+}
+
+#[test]
+fn a_closed_window_is_probed_with_one_byte() {
+    let mut gateway = Gateway::new();
+    gateway.establish();
+    gateway.window = 0;
+    gateway.tcp(Origin::Tun, (40000, 1414, ACK, 101, 501, &[7; 1000])).passed();
+    gateway.tcp(PEER, (1414, 40000, ACK, 501, 1101, b"")).passed();
+    gateway.tcp(Origin::Tun, (40000, 1414, ACK, 1101, 501, b"?")).passed();
+    assert_eq!(gateway.tcp(Origin::Tun, (40000, 1414, ACK, 1103, 501, b"?")).reason(), DropReason::OutOfWindow);
+}
+
+#[test]
+fn a_syn_with_broken_options_opens_nothing_and_answers_nothing() {
+    let mut gateway = Gateway::new();
+    let broken = [3, 0, 0, 0];
+    let syn = gateway.syn(Origin::Tun, (40000, 1414, SYN, 100, 0, b""), &broken);
+    assert_eq!(gateway.judge(Origin::Tun, &syn).reason(), DropReason::BadTcpOptions);
+    assert!(gateway.table.is_empty());
+    gateway.tcp(Origin::Tun, (40000, 1414, SYN, 100, 0, b"")).passed();
+    let answer = gateway.syn(PEER, (1414, 40000, SYN | ACK, 500, 101, b""), &broken);
+    assert_eq!(gateway.judge(PEER, &answer).reason(), DropReason::BadTcpOptions);
+}
+
+#[test]
+fn what_was_not_acknowledged_is_waited_for_five_minutes() {
+    let mut gateway = Gateway::new();
+    gateway.establish();
+    gateway.tcp(Origin::Tun, (40000, 1414, ACK, 101, 501, b"unanswered")).passed();
+    gateway.pass_time(300);
+    gateway.table.sweep(gateway.now, 16);
+    assert!(gateway.table.is_empty());
+}
+
+#[test]
+fn our_own_side_is_told_of_a_connection_that_was_silent_for_too_long() {
+    for v6 in [false, true] {
+        let mut gateway = Gateway { v6, ..Gateway::new() };
+        gateway.establish();
+        gateway.pass_time(7440);
+        gateway.table.sweep(gateway.now, 16);
+        let ending = gateway.table.poll_ending().unwrap();
+        assert_eq!((ending.cause, ending.rule), (Some(Cause::Expired), RuleId(1)));
+        let (client, server) = ((host(v6, false), 40000), (host(v6, true), 1414));
+        let reset = Reset { from: server, to: client, sequence: 501, acknowledgement: 101 };
+        assert_eq!((ending.local, ending.remote), (Some(reset), None));
+        assert_eq!(gateway.table.poll_ending(), None);
+        // Nobody is told of one that had ended already, or that never stood.
+        gateway.tcp(Origin::Tun, (40000, 1414, SYN, 100, 0, b"")).passed();
+        gateway.pass_time(120);
+        gateway.table.sweep(gateway.now, 16);
+        assert!(gateway.table.is_empty());
+        let ending = gateway.table.poll_ending().unwrap();
+        assert_eq!((ending.cause, ending.local, ending.remote), (Some(Cause::Expired), None, None));
+    }
+}
+
+#[test]
+fn a_connection_that_was_closed_is_told_once_with_what_it_has_carried() {
+    let mut gateway = Gateway::new();
+    gateway.establish();
+    gateway.tcp(Origin::Tun, (40000, 1414, ACK, 101, 501, b"0123456789")).passed();
+    gateway.tcp(PEER, (1414, 40000, ACK, 501, 111, b"01234")).passed();
+    gateway.tcp(Origin::Tun, (40000, 1414, FIN | ACK, 111, 506, b"")).passed();
+    gateway.tcp(PEER, (1414, 40000, FIN | ACK, 506, 112, b"")).passed();
+    gateway.tcp(Origin::Tun, (40000, 1414, ACK, 112, 507, b"")).passed();
+    gateway.pass_time(120);
+    gateway.table.sweep(gateway.now, 16);
+    let ending = gateway.table.poll_ending().unwrap();
+    assert_eq!((ending.cause, ending.bytes), (Some(Cause::Closed), [5 * 40 + 10, 3 * 40 + 5]));
+    assert_eq!((ending.local, ending.remote, gateway.table.poll_ending()), (None, None, None));
+}
+
+#[test]
+fn a_change_of_the_rules_tells_both_ends_of_each_flow_at_once() {
+    for v6 in [false, true] {
+        let mut gateway = Gateway { v6, ..Gateway::new() };
+        gateway.establish();
+        gateway.tcp(PEER, (1414, 40000, ACK, 501, 101, b"answer")).passed();
+        gateway.udp(Origin::Tun, 9, 5000).passed();
+        assert!(!gateway.table.end_disallowed(gateway.now, &gateway.policy), "nothing has changed");
+        gateway.policy = compile(rules(), false, Some(&gateway.policy));
+        gateway.table.policy_changed();
+        assert!(!gateway.table.end_disallowed(gateway.now, &gateway.policy));
+        assert!(gateway.table.is_empty());
+        let mut endings: Vec<_> = std::iter::from_fn(|| gateway.table.poll_ending()).collect();
+        endings.sort_by_key(|ending| ending.rule);
+        let [tcp, udp] = endings[..] else { panic!("{endings:?}") };
+        let disabled = Cause::Refused(DropReason::TunnelDisabled);
+        assert_eq!((tcp.cause, udp.cause), (Some(disabled), Some(disabled)));
+        let (client, server) = ((host(v6, false), 40000), (host(v6, true), 1414));
+        let to_client = Reset { from: server, to: client, sequence: 507, acknowledgement: 101 };
+        let to_server = Reset { from: client, to: server, sequence: 101, acknowledgement: 507 };
+        assert_eq!((tcp.local, tcp.remote), (Some(to_client), Some(to_server)));
+        assert_eq!((udp.local, udp.remote), (None, None));
+        let flow = tcp.flow;
+        assert_eq!((flow.source, flow.source_port, flow.destination_port), (client.0, 40000, 1414));
+    }
+}
+
+#[test]
+fn the_sender_that_meets_a_change_first_is_answered_and_the_other_end_told() {
+    for outbound in [true, false] {
+        let mut gateway = Gateway::new();
+        gateway.establish();
+        gateway.policy = compile(rules(), false, Some(&gateway.policy));
+        let verdict = if outbound {
+            gateway.tcp(Origin::Tun, (40000, 1414, ACK, 101, 501, b"late"))
+        } else {
+            gateway.tcp(PEER, (1414, 40000, ACK, 501, 101, b"late"))
+        };
+        let reply = if outbound { Reply::Reset } else { Reply::None };
+        verdict.dropped(DropReason::TunnelDisabled, Some(1), reply);
+        let ending = gateway.table.poll_ending().unwrap();
+        assert_eq!((ending.local.is_some(), ending.remote.is_some()), (!outbound, true));
+        assert!(gateway.table.is_empty());
+    }
+}
+
+#[test]
+fn more_flows_than_can_be_told_at_once_end_in_several_steps_and_none_carries_anything_meanwhile() {
+    let mut gateway = Gateway { table: FlowTable::new(300, [1, 2, 3, 4]), ..Gateway::new() };
+    for port in 1..=200 {
+        gateway.tcp(Origin::Tun, (port, 1414, SYN, 100, 0, b"")).passed();
+    }
+    gateway.policy = compile(rules(), false, Some(&gateway.policy));
+    gateway.table.policy_changed();
+    let mut told = 0;
+    loop {
+        let more = gateway.table.end_disallowed(gateway.now, &gateway.policy);
+        told += std::iter::from_fn(|| gateway.table.poll_ending()).count();
+        let late = gateway.tcp(PEER, (1414, 200, SYN | ACK, 500, 101, b""));
+        assert_ne!(late.reason(), DropReason::OutOfState);
+        if !more {
+            break;
+        }
+    }
+    told += std::iter::from_fn(|| gateway.table.poll_ending()).count();
+    assert_eq!((told, gateway.table.len()), (200, 0));
 }
 
 #[test]
@@ -360,7 +618,7 @@ fn an_opener_that_forgot_its_connection_can_end_it_and_open_it_again() {
     let mut gateway = Gateway::new();
     gateway.tcp(Origin::Tun, (40000, 1414, SYN, 9000, 0, b"")).passed();
     gateway.tcp(PEER, (1414, 40000, ACK, 501, 101, b"")).passed();
-    assert_eq!(gateway.tcp(Origin::Tun, (40000, 1414, RST, 102, 0, b"")).reason(), DropReason::OutOfState);
+    assert_eq!(gateway.tcp(Origin::Tun, (40000, 1414, RST, 102, 0, b"")).reason(), DropReason::ResetNotBelieved);
     gateway.tcp(Origin::Tun, (40000, 1414, RST, 101, 0, b"")).passed();
     gateway.tcp(Origin::Tun, (40000, 1414, SYN, 9000, 0, b"")).passed();
     gateway.tcp(PEER, (1414, 40000, SYN | ACK, 500, 9001, b"")).passed();
@@ -667,7 +925,7 @@ proptest! {
             match (step, slots.find(&id)) {
                 (0, None) => {
                     let expires = now + Duration::from_nanos(time);
-                    let flow = flow::Flow { id, allowed, generation: 1, state: flow::State::Echo, expires };
+                    let flow = flow::Flow { id, allowed, generation: 1, kind: None, state: flow::State::Echo, bytes: [0; 2], expires };
                     prop_assert_eq!(slots.insert(flow).is_ok(), model.len() < 8);
                     if model.len() < 8 {
                         model.insert(port, expires);
@@ -681,7 +939,7 @@ proptest! {
                     now = now + Duration::from_nanos(1);
                     let before = model.len();
                     model.retain(|_, expires| *expires > now);
-                    prop_assert_eq!(slots.sweep(now, 8), before - model.len());
+                    prop_assert_eq!(slots.sweep(now, 8, |_| {}), before - model.len());
                 }
                 _ => {}
             }

@@ -1,6 +1,8 @@
 //! The words in which a packet is asked about and answered.
 
-use crate::event::DropReason;
+use std::net::IpAddr;
+
+use crate::event::{DropReason, FlowKey};
 use crate::ids::{RuleId, ShapeId, TunnelId};
 
 /// From where an inner packet came.
@@ -17,6 +19,10 @@ pub enum Origin {
 pub enum Verdict {
     /// It goes on.
     Pass(Pass),
+    /// It waits inside until what is missing in front of it has come, and leaves then (`FlowTable::release`).
+    Waits,
+    /// It is the first of a train that cannot be judged as one: its packets are to be asked about one by one.
+    Split(Pass),
     /// It goes no further.
     Drop {
         /// Why.
@@ -41,9 +47,15 @@ pub struct Pass {
     pub rule: RuleId,
     /// Whether it is the first packet of its flow.
     pub opened: bool,
+    /// Whether it goes without its payload (`wire::tcp::shed_payload`), which its receiver has already.
+    pub bare: bool,
+    /// Whether what is said in the flow is known now to be what its rule demands.
+    pub recognised: bool,
+    /// What would have ended the flow if its rule did not only observe. Nothing more of it is heard.
+    pub observed: Option<DropReason>,
 }
 
-/// What is sent back to our own side; never anything to the peer's.
+/// What is sent back to our own side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// Nothing.
@@ -52,4 +64,49 @@ pub enum Reply {
     Reset,
     /// "Administratively prohibited": `wire::icmp::build_error`.
     Unreachable,
+}
+
+/// How a flow has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Its ends have closed it, or one has reset it.
+    Closed,
+    /// It was silent for too long.
+    Expired,
+    /// We have ended it: for what it said, or because the policy does not allow it any more.
+    Refused(DropReason),
+}
+
+/// A flow that has ended, or a packet of one that was ended: what is to be told, and to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// How. Told once for a flow: later packets have `None`.
+    pub cause: Option<Cause>,
+    /// Bytes of inner packets that it has carried, out and in; those of a train without the headers of all but the first.
+    pub bytes: [u64; 2],
+    /// The packet with which the flow was opened.
+    pub flow: FlowKey,
+    /// The tunnel that carries it.
+    pub tunnel: TunnelId,
+    /// The child SA that carries it.
+    pub shape: ShapeId,
+    /// The rule that allowed it.
+    pub rule: RuleId,
+    /// The RST for our own side, if it has not been told otherwise.
+    pub local: Option<Reset>,
+    /// The RST for the peer's side, likewise.
+    pub remote: Option<Reset>,
+}
+
+/// A RST that seems to come from the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reset {
+    /// Address and port of the end that it seems to come from.
+    pub from: (IpAddr, u16),
+    /// Where it goes.
+    pub to: (IpAddr, u16),
+    /// The next sequence number that `to` waits for, as far as is known (RFC 5961 §3.2).
+    pub sequence: u32,
+    /// What it acknowledges.
+    pub acknowledgement: u32,
 }

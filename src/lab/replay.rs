@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::pcap_frames::{self, Frame};
 use crate::event::{DropReason, FlowKey};
 use crate::ids::TunnelId;
-use crate::inspect::{FlowTable, Origin, Verdict, probe};
+use crate::inspect::{Cause, FlowTable, Origin, Verdict, probe};
 use crate::policy::Snapshot;
 use crate::time::Instant;
 use crate::wire::ip::{self, Inner};
@@ -120,7 +120,8 @@ pub fn replay(file: &[u8], by: By<'_>) -> Result<Replayed, String> {
     let mut replay = Replay {
         by,
         // A flow has a frame at least, and a frame its header in the file.
-        table: FlowTable::new(MAX_FLOWS.min(file.len() / 16 + 1), [1, 2, 3, 4]),
+        // The checksums of what a host has sent are often completed behind the place where it is captured.
+        table: FlowTable::new(MAX_FLOWS.min(file.len() / 16 + 1), [1, 2, 3, 4]).trusting_checksums(),
         known: HashMap::new(),
         flows: Vec::new(),
         start: None,
@@ -253,8 +254,13 @@ impl Replay<'_> {
             },
         };
         let policy = self.by.policy();
-        match self.table.judge(self.now, origin, packet, policy) {
-            Verdict::Pass(pass) => {
+        let verdict = self.table.judge(self.now, origin, packet, policy);
+        let ended = std::iter::from_fn(|| self.table.poll_ending())
+            .any(|ending| matches!(ending.cause, Some(Cause::Refused(_))));
+        match verdict {
+            // What waits is judged when what is missing has come.
+            Verdict::Waits => {}
+            Verdict::Pass(pass) | Verdict::Split(pass) => {
                 flow.opened = true;
                 flow.tunnel = pass.tunnel;
                 if let Some(rule) = policy.rule(pass.rule) {
@@ -265,7 +271,7 @@ impl Replay<'_> {
             }
             Verdict::Drop { reason, rule, .. } => {
                 let rule = rule.and_then(|id| policy.rule(id));
-                flow.refused(reason, rule.map(|rule| (&*rule.name, &*rule.clause)), opens, number);
+                flow.refused(reason, rule.map(|rule| (&*rule.name, &*rule.clause)), opens, ended, number);
             }
         }
     }
@@ -322,12 +328,12 @@ impl Flow {
         self.decided = true;
     }
 
-    fn refused(&mut self, reason: DropReason, rule: Option<(&str, &str)>, opens: bool, frame: usize) {
+    fn refused(&mut self, reason: DropReason, rule: Option<(&str, &str)>, opens: bool, ended: bool, frame: usize) {
         if reason == DropReason::NoConnection && !self.opened && !opens {
             self.incomplete(NO_SYN, "its first packet is not in the capture", frame);
             return;
         }
-        if self.opened && !ends_flow(reason) {
+        if self.opened && !ended && !ends_flow(reason) {
             *self.judged.dropped.entry(reason.as_str()).or_default() += 1;
             return;
         }

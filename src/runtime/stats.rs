@@ -188,6 +188,8 @@ fn amounts(traffic: &Traffic) -> BTreeMap<String, u64> {
         ("bytes_in", &traffic.bytes_in),
         ("refused", &traffic.refused),
         ("flows", &traffic.flows),
+        ("flows_ended", &traffic.ended),
+        ("flows_observed", &traffic.observed),
     ]
     .map(|(name, tally)| (name.to_owned(), tally.get()))
     .into()
@@ -226,6 +228,10 @@ pub(super) fn event(loaded: &Loaded, record: &Record) -> Event {
                 bytes_out: closed.bytes_out,
                 bytes_in: closed.bytes_in,
             }
+        }
+        Record::FlowObserved { tunnel: id, rule: by, reason, flow } => {
+            let (name, clause) = rule(by).unwrap_or_default();
+            Event::FlowObserved { tunnel: tunnel(id).unwrap_or_default(), rule: name, clause, reason, flow }
         }
         Record::Refused(refused) => Event::Refused {
             tunnel: refused.tunnel.and_then(tunnel),

@@ -131,6 +131,7 @@ impl Worker {
                         }
                         self.release_held(&mut incoming);
                         self.take_handed(&epoll, &mut out);
+                        self.send_own(&epoll);
                     }
                     TUN => {
                         // What others have read of a flow goes before what is read of it here.
@@ -143,11 +144,13 @@ impl Worker {
                             self.path_errors(index);
                         }
                         self.inbound(index, &mut incoming);
+                        self.send_own(&epoll);
                     }
                 }
             }
             if count == 0 {
                 self.pipeline.tick(clock::now());
+                self.send_own(&epoll);
             }
             self.report();
         }
@@ -160,7 +163,14 @@ impl Worker {
             let go_on = !matches!(command, Command::Stop);
             match command {
                 Command::Sad(change) => self.pipeline.apply(clock::now(), change),
-                Command::Policy(policy) => self.pipeline.set_policy(policy),
+                Command::Policy(policy) => {
+                    self.pipeline.set_policy(policy);
+                    // Whose flow is not allowed any more is told at once.
+                    while self.pipeline.end_disallowed(clock::now()) {
+                        self.send_own(epoll);
+                    }
+                    self.send_own(epoll);
+                }
                 Command::Tun(tun, made) => {
                     (self.tun_made, self.tun_gone) = (made, false);
                     watch(epoll, tun.as_fd(), TUN)?;
@@ -235,7 +245,7 @@ impl Worker {
         self.wake_others();
         let unsent = self.sockets.send(batch);
         self.pipeline.count_drops(DropReason::SendFailed, unsent);
-        self.write_replies(epoll);
+        self.send_own(epoll);
         self.see_offloads();
     }
 
@@ -311,7 +321,18 @@ impl Worker {
         self.pipeline.path_mtu_report(clock::now(), remote.ip(), report.quoted(), mtu)
     }
 
-    /// What the pipeline answers inwards: ICMP errors and RSTs.
+    /// What the pipeline made itself: ICMP errors and RSTs, inwards and outwards.
+    fn send_own(&mut self, epoll: &Epoll) {
+        self.wake_others();
+        let departures = self.pipeline.departures();
+        if !departures.is_empty() {
+            let unsent = self.sockets.send(departures);
+            departures.clear();
+            self.pipeline.count_drops(DropReason::SendFailed, unsent);
+        }
+        self.write_replies(epoll);
+    }
+
     fn write_replies(&mut self, epoll: &Epoll) {
         let replies = self.pipeline.replies();
         if replies.is_empty() {

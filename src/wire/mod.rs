@@ -11,6 +11,7 @@ pub mod natt;
 pub mod reader;
 pub mod rewrite;
 pub mod tcp;
+pub mod tcp_options;
 pub mod udp;
 pub mod vnet;
 pub mod writer;

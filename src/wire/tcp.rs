@@ -1,5 +1,7 @@
 //! The TCP header (RFC 9293 §3.1), the MSS clamp, and the RST that answers a segment of no connection.
 
+use std::net::IpAddr;
+
 use super::checksum::{self, Sum};
 use super::ip::{self, Inner};
 use super::{ipv4, ipv6};
@@ -93,7 +95,13 @@ impl<'a> TcpView<'a> {
     #[must_use]
     pub fn sequence_len(&self) -> u32 {
         let flags = self.flags();
-        self.payload.len() as u32 + self.rest + u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0)
+        self.carried() + u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0)
+    }
+
+    /// How much payload it has, with the rest of its train if it leads one.
+    #[must_use]
+    pub fn carried(&self) -> u32 {
+        self.payload.len() as u32 + self.rest
     }
 }
 
@@ -155,17 +163,77 @@ pub fn build_reset(out: &mut [u8], segment: &Inner<'_>) -> Option<usize> {
     } else {
         (0, tcp.sequence().wrapping_add(tcp.sequence_len()), RST | ACK)
     };
+    let from = (segment.destination(), tcp.destination_port());
+    write_bare(out, from, (segment.source(), tcp.source_port()), flags, sequence, acknowledgement)
+}
+
+/// A RST that ends a connection from one end to the other, as a whole packet in `out`. `None` if the ends are of two
+/// families or `out` is too short; 40 bytes are enough for IPv4 and 60 for IPv6.
+pub fn write_reset(
+    out: &mut [u8],
+    from: (IpAddr, u16),
+    to: (IpAddr, u16),
+    sequence: u32,
+    acknowledgement: u32,
+) -> Option<usize> {
+    write_bare(out, from, to, RST | ACK, sequence, acknowledgement)
+}
+
+/// A segment that carries nothing.
+fn write_bare(
+    out: &mut [u8],
+    from: (IpAddr, u16),
+    to: (IpAddr, u16),
+    flags: u8,
+    sequence: u32,
+    acknowledgement: u32,
+) -> Option<usize> {
     let mut header = [0; 20];
-    header[0..2].copy_from_slice(&tcp.destination_port().to_be_bytes());
-    header[2..4].copy_from_slice(&tcp.source_port().to_be_bytes());
+    header[0..2].copy_from_slice(&from.1.to_be_bytes());
+    header[2..4].copy_from_slice(&to.1.to_be_bytes());
     header[4..8].copy_from_slice(&sequence.to_be_bytes());
     header[8..12].copy_from_slice(&acknowledgement.to_be_bytes());
     header[12] = 0x50;
     header[13] = flags;
-    let (from, to) = (segment.destination(), segment.source());
-    let sum = Sum::pseudo(from, to, ip::TCP, header.len())?.and(&header).finish();
+    let sum = Sum::pseudo(from.0, to.0, ip::TCP, header.len())?.and(&header).finish();
     header[16..18].copy_from_slice(&sum.to_be_bytes());
-    ip::write_packet(out, from, to, ip::TCP, &[&header])
+    ip::write_packet(out, from.0, to.0, ip::TCP, &[&header])
+}
+
+/// Whether the checksum of the segment that `inner` carries is right.
+#[must_use]
+pub fn checksum_holds(inner: &Inner<'_>) -> bool {
+    let segment = inner.payload();
+    Sum::pseudo(inner.source(), inner.destination(), ip::TCP, segment.len())
+        .is_some_and(|sum| sum.and(segment).is_valid())
+}
+
+/// Takes the payload, FIN and PSH off the segment that fills `packet`, and mends lengths and checksums. What is left are the
+/// headers: how many bytes.
+pub fn shed_payload(packet: &mut [u8]) -> Option<usize> {
+    let (ip_len, len) = {
+        let inner = Inner::parse(packet).ok()?;
+        let options = inner.tcp()?.options().len();
+        (inner.header_len(), inner.header_len() + 20 + options)
+    };
+    let packet = packet.get_mut(..len)?;
+    if ip_len == ipv4::HEADER_LEN {
+        let header = packet.first_chunk_mut::<{ ipv4::HEADER_LEN }>()?;
+        header[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+        header[10..12].fill(0);
+        let sum = checksum::checksum(header);
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+    } else {
+        packet.get_mut(4..6)?.copy_from_slice(&((len - ip_len) as u16).to_be_bytes());
+    }
+    *packet.get_mut(ip_len + 13)? &= !(FIN | PSH);
+    packet.get_mut(ip_len + 16..ip_len + 18)?.fill(0);
+    let sum = {
+        let inner = Inner::parse(packet).ok()?;
+        Sum::pseudo(inner.source(), inner.destination(), ip::TCP, len - ip_len)?.and(inner.payload()).finish()
+    };
+    packet.get_mut(ip_len + 16..ip_len + 18)?.copy_from_slice(&sum.to_be_bytes());
+    Some(len)
 }
 
 #[cfg(test)]
@@ -252,6 +320,32 @@ mod tests {
             let length = build_reset(&mut out, &Inner::parse(&data).unwrap()).unwrap();
             let answer = Inner::parse(&out[..length]).unwrap().tcp().unwrap();
             assert_eq!((answer.sequence(), answer.flags()), (77, RST));
+        }
+    }
+
+    #[test]
+    fn a_segment_without_its_payload_is_a_sound_segment() {
+        for v6 in [false, true] {
+            let ip = if v6 {
+                PacketBuilder::ipv6([0x20; 16], [0x21; 16], 64)
+            } else {
+                PacketBuilder::ipv4([192, 0, 2, 10], [203, 0, 113, 20], 64)
+            };
+            let mut packet = Vec::new();
+            let options = [TcpOptionElement::Timestamp(1, 2)];
+            let segment = ip.tcp(40000, 1414, 7, 1000).ack(99).psh().fin().options(&options).unwrap();
+            segment.write(&mut packet, b"what has been acknowledged").unwrap();
+            assert!(checksum_holds(&Inner::parse(&packet).unwrap()));
+            let len = shed_payload(&mut packet).unwrap();
+            packet.truncate(len);
+            assert!(checksum_is_right(&packet));
+            let inner = Inner::parse(&packet).unwrap();
+            assert!(checksum_holds(&inner));
+            let tcp = inner.tcp().unwrap();
+            assert_eq!((tcp.payload().len(), tcp.flags(), tcp.sequence(), tcp.acknowledgement()), (0, ACK, 7, 99));
+            assert_eq!(tcp.options().len(), 12);
+            packet[if v6 { 46 } else { 26 }] ^= 1;
+            assert!(!checksum_holds(&Inner::parse(&packet).unwrap()));
         }
     }
 

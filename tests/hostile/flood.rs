@@ -62,7 +62,7 @@ fn file(peer: Option<IpAddr>) -> String {
     let a = V4.host_a;
     let rules = [
         ("probe", STEADY, a, V4.host_b, true, format!("service = \"udp\"\nudp = [{ECHO}]")),
-        ("mq", STEADY, a, V4.host_b, true, "service = \"mq\"".into()),
+        ("mq", STEADY, a, V4.host_b, true, "service = \"tcp\"\ntcp = [1414]".into()),
         ("open", STEADY, V4.host_b, a, false, format!("service = \"udp\"\nudp = [{OPEN}, {OPEN_TOO}]")),
         ("tcp", STEADY, V4.host_b, a, false, format!("service = \"tcp\"\ntcp = [{OPEN_TCP}]")),
         ("echo", STEADY, V4.host_b, a, false, "service = \"echo\"".into()),

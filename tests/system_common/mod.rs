@@ -126,7 +126,7 @@ esp = ["aes256gcm16-ecp384-esn"]
         );
         for family in &self.inner {
             let name = if family.host_a.is_ipv4() { "mq" } else { "mq-v6" };
-            text.push_str(&rule(side, name, family.host_a, family.host_b, "service = \"mq\""));
+            text.push_str(&rule(side, name, family.host_a, family.host_b, "service = \"tcp\"\ntcp = [1414]"));
         }
         text + &self.end[at]
     }

@@ -51,7 +51,9 @@ pub(super) fn explain(
     let key = flow(question.protocol, from, to)?;
     let loaded = config::load_rules(&question.file)?;
     let (rule, reason) = match probe::ask(&loaded.policy, &key).0 {
-        Verdict::Pass(pass) => (Some(pass.rule), None),
+        Verdict::Pass(pass) | Verdict::Split(pass) => (Some(pass.rule), None),
+        // The first packet of a flow waits for nothing.
+        Verdict::Waits => (None, None),
         Verdict::Drop { reason, rule, .. } => (rule, Some(reason)),
     };
     let explained = explained(&loaded, rule, reason);

@@ -83,7 +83,15 @@ impl Facing {
             pipeline.set_offloads(Offloads::ALL);
             if without == Without::Judgement {
                 let rule = RuleId(u16::try_from(rules - 1).expect("a thousand rules"));
-                pipeline.assume_for_measurement(Pass { tunnel: TUNNEL, shape: shape.id, rule, opened: false });
+                pipeline.assume_for_measurement(Pass {
+                    tunnel: TUNNEL,
+                    shape: shape.id,
+                    rule,
+                    opened: false,
+                    bare: false,
+                    recognised: false,
+                    observed: None,
+                });
             }
             pipeline
         };
