@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 macro_rules! reasons {
     ($(#[$doc:meta])* $name:ident { $($variant:ident, $text:literal, $sentence:literal;)* }) => {
@@ -576,7 +576,7 @@ pub enum AgreementMatter {
 }
 
 /// Five-tuple of an inner packet, source first. For ICMP the ports are type and code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FlowKey {
     /// IP protocol.
     pub protocol: u8,

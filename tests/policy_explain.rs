@@ -274,3 +274,75 @@ fn the_answer_for_people_names_each_flow_and_what_became_of_it() {
     assert!(shown.contains("REFUSED") && shown.contains("tcp 192.0.2.10:40000 -> 203.0.113.20:1414"), "{shown}");
     assert!(shown.contains("1 flows: 0 allowed, 0 incomplete, 1 refused"), "{shown}");
 }
+
+/// What a gateway answers that is asked for its flows, and what it was asked.
+fn live(answer: &'static str, more: &[&str]) -> (Output, String) {
+    let case = Case::new();
+    let socket = case.path("control.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let gateway = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stream.try_clone().unwrap()), &mut request).unwrap();
+        writeln!(stream, "{answer}").unwrap();
+        request.trim_end().to_owned()
+    });
+    let arguments =
+        [&["policy", "explain", "--live", "--from", "192.0.2.10", "--socket", socket.to_str().unwrap()], more].concat();
+    (portcullis(&arguments), gateway.join().unwrap())
+}
+
+#[test]
+fn a_live_flow_is_explained_by_the_running_gateway() {
+    let flow = r#"{"flows":[{"flow":{"protocol":6,"source":"192.0.2.10","source_port":40000,"destination":"203.0.113.20","destination_port":1414},"tunnel":"cbp","agreement":"cbp","rule":"mq","clause":"1a","state":"open","service":"mq","recognised":true,"expires_in_s":7440,"bytes_out":1500,"bytes_in":20}],"more":false}"#;
+    let (output, asked) = live(flow, &["--to", "203.0.113.20:1414"]);
+    assert_eq!(asked, r#"{"op":"flows","from":"192.0.2.10","to":"203.0.113.20","port":1414}"#);
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    for words in ["tcp 192.0.2.10:40000 -> 203.0.113.20:1414", "open", "mq", "1a of cbp", "1.5 kB", "2 h 4 min"] {
+        assert!(shown.contains(words), "no {words} in {shown}");
+    }
+    let (output, _) = live(flow, &["--to", "203.0.113.20", "--json"]);
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), flow);
+}
+
+#[test]
+fn that_no_flow_lives_there_is_1() {
+    let (output, asked) = live(r#"{"flows":[],"more":false}"#, &["--to", "203.0.113.20"]);
+    assert_eq!((output.status.code(), asked.as_str()), (Some(1), r#"{"op":"flows","from":"192.0.2.10","to":"203.0.113.20"}"#));
+}
+
+#[test]
+fn checksums_that_the_network_card_would_have_completed_are_no_reason_to_refuse() {
+    let mut packets = connection(CLIENT, 1414, &mq_conversation());
+    for packet in packets.iter_mut().filter(|packet| packet[12..16] == CLIENT.0) {
+        packet[36..38].copy_from_slice(&[0xde, 0xad]);
+    }
+    let (exit, answer) = by_service("mq", &packets);
+    assert_eq!((exit, &answer["verdict"]), (0, &"allowed".into()), "{answer}");
+    assert!(answer["mended"].as_u64().unwrap() > 10 && answer["flows"][0]["recognised"] == true, "{answer}");
+}
+
+#[test]
+fn a_packet_that_the_capture_has_missed_makes_its_flow_incomplete() {
+    let said = vec![(true, b"EHLO a.example\r\n".to_vec()), (true, b"MAIL FROM:<a@example>\r\n".to_vec())];
+    let mut mail = vec![(false, b"220 mail.example\r\n".to_vec())];
+    mail.extend(said);
+    let mut packets = connection(CLIENT, 25, &mail);
+    // The greeting is there, the client's first line is not.
+    packets.remove(5);
+    let (exit, answer) = by_service("smtp", &packets);
+    let flow = &answer["flows"][0];
+    assert_eq!((exit, &flow["verdict"], &flow["reason"]), (0, &"incomplete".into(), &"gap".into()), "{answer}");
+}
+
+#[test]
+fn segments_out_of_order_and_sent_twice_are_read_as_their_receiver_reads_them() {
+    let mut packets = connection(CLIENT, 1414, &mq_conversation());
+    // The first two bytes of the conversation change places with what follows, and everything is sent twice.
+    let doubled: Vec<_> = packets.iter().flat_map(|packet| [packet.clone(), packet.clone()]).collect();
+    assert_eq!(by_service("mq", &doubled).0, 0);
+    packets.swap(3, 5);
+    let (exit, answer) = by_service("mq", &packets);
+    assert_eq!(exit, 0, "{answer}");
+}

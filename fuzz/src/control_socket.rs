@@ -74,6 +74,14 @@ fn said(request: &Request) -> Map<String, Value> {
         Request::Explain { tunnel } => ("explain", Some(tunnel)),
         Request::Agreements { .. } => ("agreements", None),
         Request::Agreement { .. } => ("agreement", None),
+        Request::Flows { from, to, port } => {
+            say("from", Value::from(from.to_string()));
+            say("to", Value::from(to.to_string()));
+            if let Some(port) = port {
+                say("port", Value::from(*port));
+            }
+            ("flows", None)
+        }
         Request::Policy {} => ("policy", None),
         Request::Reload {} => ("reload", None),
         Request::Monitor {} => ("monitor", None),

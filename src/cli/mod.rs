@@ -83,7 +83,7 @@ fn run(words: Words, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Agreement { command } => agreement::agreement(socket, command, out),
         Command::Reload => status::reload(socket, out),
         Command::Monitor { json } => monitor::monitor(socket, json, out),
-        Command::Policy { command: Policy::Explain(question) } => policy::explain(&question, out),
+        Command::Policy { command: Policy::Explain(question) } => policy::explain(socket, &question, out),
         Command::Policy { command: Policy::Test { file, json } } => policy::test(&file, json, out),
         Command::Policy { command: Policy::Diff { file, against, json } } => {
             policy::diff(socket, &file, against.as_deref(), json, out)

@@ -293,6 +293,9 @@ pub(super) struct Question {
     /// Judge every flow of a capture (pcap or pcapng) as the gateway would.
     #[arg(long, value_name = "CAPTURE", conflicts_with_all = ["from", "to", "protocol"])]
     pub(super) pcap: Option<PathBuf>,
+    /// Show the flows that live between the two hosts in the running gateway, and by what right. The port is optional.
+    #[arg(long, conflicts_with_all = ["pcap", "file", "protocol"])]
+    pub(super) live: bool,
     /// With --pcap: judge by this service alone, whoever talks to whom. Needs no configuration.
     #[arg(long, value_enum, requires = "pcap", conflicts_with = "file")]
     pub(super) service: Option<Spoken>,

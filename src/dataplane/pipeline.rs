@@ -27,7 +27,7 @@ use crate::crypto::aead::Provider;
 use crate::esp::limits::Notice;
 use crate::event::DropReason;
 use crate::ids::{RuleId, TunnelId};
-use crate::inspect::{Cause, Ending, FlowTable, Origin, Pass, Verdict};
+use crate::inspect::{Cause, Ending, FlowTable, Live, Origin, Pass, Verdict};
 use crate::policy::Snapshot;
 use crate::sa::command::SadCommand;
 use crate::sa::event::SadEvent;
@@ -229,6 +229,17 @@ impl Pipeline {
     #[must_use]
     pub fn flows(&self) -> usize {
         self.flows.len()
+    }
+
+    /// Calls `each` with every live flow between two hosts, until it says false: for people who ask.
+    pub fn live(
+        &self,
+        now: Instant,
+        hosts: (IpAddr, IpAddr),
+        port: Option<u16>,
+        each: impl FnMut(Live) -> bool,
+    ) {
+        self.flows.between(now, hosts, port, each);
     }
 
     /// The longest inner packet that `tunnel` takes now: the MTU of the routes that lead into it.

@@ -30,7 +30,7 @@ const VOICES: usize = 65_536;
 /// The flows of one worker, in room that is allocated once.
 #[derive(Debug)]
 pub struct FlowTable {
-    flows: Slots,
+    pub(super) flows: Slots,
     streams: Streams<Ear>,
     endings: VecDeque<Ending>,
     /// By what right packets leave that have waited.

@@ -25,6 +25,7 @@ mod ending;
 mod flow;
 mod flow_table;
 mod icmp;
+mod live;
 pub mod probe;
 pub mod recognise;
 mod slots;
@@ -35,4 +36,5 @@ mod tests;
 mod verdict;
 
 pub use flow_table::FlowTable;
+pub use live::Live;
 pub use verdict::{Cause, Ending, Origin, Pass, Reply, Reset, Verdict};

@@ -70,6 +70,11 @@ impl Slots {
         None
     }
 
+    /// Every flow.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Flow> {
+        self.places.iter().filter_map(|place| place.flow.as_ref())
+    }
+
     /// The flow at a place.
     #[inline]
     pub(super) fn get_mut(&mut self, place: u32) -> Option<&mut Flow> {

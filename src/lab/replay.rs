@@ -16,6 +16,7 @@ use crate::ids::TunnelId;
 use crate::inspect::{Cause, FlowTable, Origin, Verdict, probe};
 use crate::policy::Snapshot;
 use crate::time::Instant;
+use crate::wire::checksum::Sum;
 use crate::wire::ip::{self, Inner};
 use crate::wire::tcp;
 
@@ -61,6 +62,10 @@ pub struct Judged {
     pub bytes_opener: u64,
     /// Bytes of payload from the other side.
     pub bytes_responder: u64,
+    /// Whether it is known to speak what its rule demands.
+    pub recognised: bool,
+    /// What would have ended it if its rule did not only observe.
+    pub observed: Option<String>,
     /// Packets that the gateway would drop without ending the flow, by reason.
     pub dropped: BTreeMap<&'static str, u64>,
 }
@@ -78,6 +83,8 @@ pub struct Replayed {
     pub flows: Vec<Judged>,
     /// Packets of flows beyond the bound.
     pub unlisted: u64,
+    /// Packets whose TCP checksum is not right: the capture was made before the network card completed it.
+    pub mended: u64,
     /// Frames that belong to no flow, by what they are.
     pub skipped: BTreeMap<&'static str, u64>,
 }
@@ -120,29 +127,31 @@ pub fn replay(file: &[u8], by: By<'_>) -> Result<Replayed, String> {
     let mut replay = Replay {
         by,
         // A flow has a frame at least, and a frame its header in the file.
-        // The checksums of what a host has sent are often completed behind the place where it is captured.
-        table: FlowTable::new(MAX_FLOWS.min(file.len() / 16 + 1), [1, 2, 3, 4]).trusting_checksums(),
+        table: FlowTable::new(MAX_FLOWS.min(file.len() / 16 + 1), [1, 2, 3, 4]),
         known: HashMap::new(),
         flows: Vec::new(),
         start: None,
         now: Instant::ZERO,
         unlisted: 0,
         skipped: BTreeMap::new(),
+        released: vec![0; LONGEST].into(),
+        mended: 0,
     };
     let mut room = vec![0; LONGEST];
+    let mut spare = vec![0; LONGEST];
     let mut seen = 0;
     let walked = pcap_frames::frames(file, |frame| {
         seen += 1;
-        replay.frame(&frame, &mut room);
+        replay.frame(&frame, &mut room, &mut spare);
         true
     })?;
-    let Replay { flows, unlisted, mut skipped, .. } = replay;
+    let Replay { flows, unlisted, mut skipped, mended, .. } = replay;
     if walked.frames > seen {
         skipped.insert("unreadable", (walked.frames - seen) as u64);
     }
-    let flows: Vec<Judged> = flows.into_iter().map(|flow| flow.judged).collect();
+    let flows: Vec<Judged> = flows.into_iter().map(Flow::finish).collect();
     let verdict = flows.iter().map(|flow| flow.verdict).max();
-    Ok(Replayed { verdict, frames: walked.frames, cut: walked.cut, flows, unlisted, skipped })
+    Ok(Replayed { verdict, frames: walked.frames, cut: walked.cut, flows, unlisted, skipped, mended })
 }
 
 /// What a frame holds.
@@ -193,6 +202,8 @@ struct Flow {
     tunnel: TunnelId,
     /// Nothing more can change its outcome.
     decided: bool,
+    /// Packets that wait for what is missing in front of them.
+    waiting: usize,
 }
 
 struct Replay<'a> {
@@ -204,14 +215,23 @@ struct Replay<'a> {
     now: Instant,
     unlisted: u64,
     skipped: BTreeMap<&'static str, u64>,
+    released: Box<[u8]>,
+    mended: u64,
 }
 
 impl Replay<'_> {
-    fn frame(&mut self, frame: &Frame<'_>, room: &mut [u8]) {
+    fn frame(&mut self, frame: &Frame<'_>, room: &mut [u8], spare: &mut [u8]) {
         let start = *self.start.get_or_insert(frame.at);
         // A clock that was set back stands still.
         self.now = self.now.max(Instant::ZERO + frame.at.saturating_sub(start));
         match see(frame, room) {
+            Seen::Packet { packet, cut: false } if packet.tcp().is_some() && !tcp::checksum_holds(&packet) => {
+                self.mended += 1;
+                let mended = mend(&packet, spare);
+                if let Some(Ok(packet)) = mended.map(Inner::parse) {
+                    self.packet(frame.number, &packet, false);
+                }
+            }
             Seen::Packet { packet, cut } => self.packet(frame.number, &packet, cut),
             Seen::Nothing(what) => *self.skipped.entry(what).or_default() += 1,
         }
@@ -255,12 +275,24 @@ impl Replay<'_> {
         };
         let policy = self.by.policy();
         let verdict = self.table.judge(self.now, origin, packet, policy);
-        let ended = std::iter::from_fn(|| self.table.poll_ending())
-            .any(|ending| matches!(ending.cause, Some(Cause::Refused(_))));
+        // What has waited leaves behind the packet that filled the gap.
+        while self.table.releases() && self.table.release(&mut self.released).is_some() {
+            flow.waiting = flow.waiting.saturating_sub(1);
+        }
+        let mut ended = None;
+        while let Some(ending) = self.table.poll_ending() {
+            if let (Some(Cause::Refused(reason)), true) = (ending.cause, ends(&ending.flow) == ends(&key)) {
+                ended = Some(reason);
+            }
+        }
         match verdict {
-            // What waits is judged when what is missing has come.
-            Verdict::Waits => {}
-            Verdict::Pass(pass) | Verdict::Split(pass) => {
+            Verdict::Waits => flow.waiting += 1,
+            Verdict::Split(_) => flow.refused(DropReason::HoldFull, false, None, opens, number),
+            Verdict::Pass(pass) => {
+                flow.judged.recognised |= pass.recognised;
+                if let Some(reason) = pass.observed {
+                    flow.judged.observed = Some(reason.as_str().to_owned());
+                }
                 flow.opened = true;
                 flow.tunnel = pass.tunnel;
                 if let Some(rule) = policy.rule(pass.rule) {
@@ -271,7 +303,8 @@ impl Replay<'_> {
             }
             Verdict::Drop { reason, rule, .. } => {
                 let rule = rule.and_then(|id| policy.rule(id));
-                flow.refused(reason, rule.map(|rule| (&*rule.name, &*rule.clause)), opens, ended, number);
+                let rule = rule.map(|rule| (&*rule.name, &*rule.clause));
+                flow.refused(ended.unwrap_or(reason), ended.is_some(), rule, opens, number);
             }
         }
     }
@@ -315,9 +348,21 @@ impl Flow {
             packets: 0,
             bytes_opener: 0,
             bytes_responder: 0,
+            recognised: false,
+            observed: None,
             dropped: BTreeMap::new(),
         };
-        Self { judged, opened: false, tunnel: TunnelId(0), decided: false }
+        Self { judged, opened: false, tunnel: TunnelId(0), decided: false, waiting: 0 }
+    }
+
+    /// What became of it when the capture ends.
+    fn finish(mut self) -> Judged {
+        if self.waiting > 0 && !self.decided {
+            self.judged.verdict = Outcome::Incomplete;
+            self.judged.reason = Some("gap".to_owned());
+            self.judged.sentence = Some("a packet is missing in the capture, and what comes behind it waits".to_owned());
+        }
+        self.judged
     }
 
     fn incomplete(&mut self, reason: &str, sentence: &str, frame: usize) {
@@ -328,12 +373,19 @@ impl Flow {
         self.decided = true;
     }
 
-    fn refused(&mut self, reason: DropReason, rule: Option<(&str, &str)>, opens: bool, ended: bool, frame: usize) {
+    fn refused(
+        &mut self,
+        reason: DropReason,
+        ended: bool,
+        rule: Option<(&str, &str)>,
+        opens: bool,
+        frame: usize,
+    ) {
         if reason == DropReason::NoConnection && !self.opened && !opens {
             self.incomplete(NO_SYN, "its first packet is not in the capture", frame);
             return;
         }
-        if self.opened && !ended && !ends_flow(reason) {
+        if self.opened && !ended {
             *self.judged.dropped.entry(reason.as_str()).or_default() += 1;
             return;
         }
@@ -349,7 +401,14 @@ impl Flow {
     }
 }
 
-/// Whether a flow that was open is over once a packet of it was refused for this reason.
-fn ends_flow(reason: DropReason) -> bool {
-    matches!(reason, DropReason::NoRule | DropReason::WrongDirection | DropReason::TunnelDisabled | DropReason::NotOurs)
+/// The same packet with the TCP checksum that belongs into it.
+fn mend<'a>(packet: &Inner<'_>, room: &'a mut [u8]) -> Option<&'a [u8]> {
+    let (bytes, at) = (packet.bytes(), packet.header_len());
+    let mended = room.get_mut(..bytes.len())?;
+    mended.copy_from_slice(bytes);
+    let segment = mended.get_mut(at..)?;
+    segment.get_mut(16..18)?.fill(0);
+    let sum = Sum::pseudo(packet.source(), packet.destination(), ip::TCP, segment.len())?.and(segment).finish();
+    segment.get_mut(16..18)?.copy_from_slice(&sum.to_be_bytes());
+    Some(mended)
 }

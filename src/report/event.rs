@@ -265,6 +265,41 @@ mod tests {
     }
 
     #[test]
+    fn another_policy_is_told_with_what_it_changes_and_who_has_approved_it() {
+        let event = Event::PolicyChanged {
+            previous: Some("ab".repeat(32)),
+            approver: Some("J. Doe".into()),
+            ticket: Some("CHG-7".into()),
+            added: vec!["rule files".into()],
+            removed: Vec::new(),
+            changed: vec!["rule mq".into(), "tunnel cbp".into()],
+        };
+        let mut line = serde_json::to_value(&event).unwrap();
+        line["policy"] = "cd".repeat(32).into();
+        assert_eq!(
+            sentence(&line.to_string()),
+            "policy cdcdcdcdcdcdcdcd is in force after abababababababab; added: rule files; changed: rule mq, tunnel cbp; approved by \
+             J. Doe, CHG-7"
+        );
+    }
+
+    #[test]
+    fn what_was_not_told_one_by_one_is_told_in_numbers() {
+        let event = Event::Unrecorded { opened: 7, recognised: 0, closed: 2, refused: 0 };
+        let line = serde_json::to_string(&event).unwrap();
+        assert_eq!(sentence(&line), "too much at once to tell it all: 7 opened, 2 closed more");
+    }
+
+    #[test]
+    fn a_flow_that_is_over_is_told_with_what_it_has_carried() {
+        let line = r#"{"event":"flow-closed","tunnel":"cbp","rule":"mq","clause":"1a","flow":{"protocol":6,"source":"192.0.2.10","source_port":1,"destination":"203.0.113.20","destination_port":1414},"reason":"expired","bytes_out":1500,"bytes_in":20}"#;
+        assert_eq!(
+            sentence(line),
+            "cbp: ended tcp 192.0.2.10:1 -> 203.0.113.20:1414 of rule mq, expired, 1.5 kB out and 20 B in"
+        );
+    }
+
+    #[test]
     fn what_is_not_known_is_shown_as_it_came_but_cannot_move_the_cursor() {
         assert_eq!(sentence(r#"{"event":"new","a":1}"#), r#"{"event":"new","a":1}"#);
         assert!(!sentence("\x1b[2J").contains('\x1b'));

@@ -6,11 +6,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::table::table;
-use super::{bytes, plain};
+use super::{bytes, duration, plain};
 use crate::config::Loaded;
 use crate::event::FlowKey;
 use crate::lab::replay::{Judged, Outcome, Replayed};
 use crate::policy::difference::Change;
+use crate::runtime::protocol::LiveFlow;
 
 /// Every test and what became of it.
 #[must_use]
@@ -99,6 +100,40 @@ pub fn difference(difference: &Difference) -> String {
         1 => writeln!(out, "\n1 change"),
         count => writeln!(out, "\n{count} changes"),
     };
+    out
+}
+
+/// Live flows and by what right each lives.
+#[must_use]
+pub fn live(flows: &[LiveFlow], more: bool, width: usize) -> String {
+    if flows.is_empty() {
+        return "no flow lives between them; `policy explain` without --live says whether one would be allowed\n".to_owned();
+    }
+    let rows: Vec<_> = flows
+        .iter()
+        .map(|live| {
+            let said = match (live.service.as_str(), live.recognised) {
+                ("uninspected", _) => "uninspected".to_owned(),
+                (service, true) => service.to_owned(),
+                (service, false) => format!("{service}, not recognised yet"),
+            };
+            [
+                flow(&live.flow),
+                live.state.clone(),
+                said,
+                live.rule.clone(),
+                format!("{} of {}", live.clause, live.agreement),
+                live.tunnel.clone(),
+                bytes(live.bytes_out),
+                bytes(live.bytes_in),
+                format!("ends in {} of silence", duration(live.expires_in_s)),
+            ]
+        })
+        .collect();
+    let mut out = table(["FLOW", "STATE", "SPEAKS", "RULE", "CLAUSE", "TUNNEL", "OUT", "IN", ""], &rows, width);
+    if more {
+        out.push_str("and more: name the port\n");
+    }
     out
 }
 

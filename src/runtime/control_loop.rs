@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,6 +45,8 @@ const ROUND: Duration = Duration::from_secs(1);
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Rules that an event about a changed policy names, of each kind; `policy diff` names them all.
 const MOST_NAMED: usize = 64;
+/// Live flows that one answer holds.
+const MOST_FLOWS: usize = 256;
 /// Calls from control connections that may wait.
 const CALLS: usize = 16;
 
@@ -257,6 +260,7 @@ impl ControlLoop {
                     None => Ok(Answer::Refused { error: self.unknown(tunnel) }),
                 }
             }
+            Request::Flows { from, to, port } => self.flows(*from, *to, *port),
             Request::Policy {} => Ok(Answer::Policy(Box::new(self.in_force()))),
             Request::Reload {} => match self.reload() {
                 Ok(()) => done,
@@ -349,6 +353,16 @@ impl ControlLoop {
             self.journal.publish(event);
         }
         Ok(())
+    }
+
+    /// The live flows between two hosts, as their workers have them.
+    fn flows(&mut self, from: IpAddr, to: IpAddr, port: Option<u16>) -> Result<Answer, RunError> {
+        let (found, live) = std::sync::mpsc::sync_channel(MOST_FLOWS + 1);
+        self.crew.tell_all(|| Command::Look { from, to, port, found: found.clone() })?;
+        self.crew.confirmed()?;
+        let flows: Vec<_> = live.try_iter().map(|live| stats::live(&self.loaded, &live)).collect();
+        let more = flows.len() > MOST_FLOWS;
+        Ok(Answer::Flows { flows: flows.into_iter().take(MOST_FLOWS).collect(), more })
     }
 
     /// The policy in force, for whoever wants to see what another one would change.

@@ -1,10 +1,12 @@
 //! What `portcullis` commands and the running gateway say to each other: one JSON object a line over the control socket.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::agreement::{Report, Wish};
+use crate::event::FlowKey;
 use crate::ike::account::Explained;
 
 /// A request, one line. A variant that says nothing has braces all the same: in one without, `serde` passes over fields
@@ -57,6 +59,16 @@ pub enum Request {
     Reload {},
     /// The policy in force.
     Policy {},
+    /// The live flows between two hosts, whoever opened them.
+    Flows {
+        /// One of the hosts.
+        from: IpAddr,
+        /// The other one.
+        to: IpAddr,
+        /// Only those that were opened to this port.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<u16>,
+    },
     /// Events from now on, one a line, until the client hangs up.
     Monitor {},
 }
@@ -81,6 +93,13 @@ pub enum Answer {
     },
     /// `Policy`.
     Policy(Box<InForce>),
+    /// `Flows`.
+    Flows {
+        /// The flows, as many as fit.
+        flows: Vec<LiveFlow>,
+        /// Whether there are more.
+        more: bool,
+    },
     /// Done.
     Done {
         /// Always true.
@@ -101,6 +120,33 @@ pub struct InForce {
     /// Where that is recorded.
     #[serde(default)]
     pub ticket: Option<String>,
+}
+
+/// A live flow and by what right it lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveFlow {
+    /// The packet with which it was opened.
+    pub flow: FlowKey,
+    /// Its tunnel.
+    pub tunnel: String,
+    /// The agreement of the tunnel.
+    pub agreement: String,
+    /// The rule that allows it.
+    pub rule: String,
+    /// The rule's clause.
+    pub clause: String,
+    /// `opening`, `open`, `closing`, `ended`; `udp`, `echo`.
+    pub state: String,
+    /// What is heard in it, in the word of its rule; `uninspected`: nothing.
+    pub service: String,
+    /// Whether it is known to be that.
+    pub recognised: bool,
+    /// Seconds until it ends if nothing more is said.
+    pub expires_in_s: u64,
+    /// Bytes of inner packets that went out.
+    pub bytes_out: u64,
+    /// Bytes of inner packets that came in.
+    pub bytes_in: u64,
 }
 
 /// The provider of AEADs that a race at start has chosen.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::protocol::{Aead, Status};
+use super::protocol::{Aead, LiveFlow, Status};
 use super::provider::Race;
 use crate::config::{Loaded, TunnelInfo};
 use crate::dataplane::counters::{Counters, Traffic};
@@ -13,6 +13,7 @@ use crate::dataplane::drop::{Record, Untold};
 use crate::dataplane::offload::Offloads;
 use crate::event::{Event, InsideEnd};
 use crate::ids::{RuleId, TunnelId};
+use crate::inspect::Live;
 use crate::ike::endpoint::Endpoint;
 use crate::ike::status::TunnelStatus;
 use crate::platform::clock;
@@ -193,6 +194,25 @@ fn amounts(traffic: &Traffic) -> BTreeMap<String, u64> {
     ]
     .map(|(name, tally)| (name.to_owned(), tally.get()))
     .into()
+}
+
+/// A live flow with names in place of numbers.
+pub(super) fn live(loaded: &Loaded, live: &Live) -> LiveFlow {
+    let tunnel = loaded.tunnels.iter().find(|info| info.id == live.tunnel);
+    let rule = loaded.policy.rule(live.rule);
+    LiveFlow {
+        flow: live.flow,
+        tunnel: tunnel.map(|info| info.name.clone()).unwrap_or_default(),
+        agreement: tunnel.map(|info| info.agreement.clone()).unwrap_or_default(),
+        rule: rule.map(|rule| rule.name.clone()).unwrap_or_default(),
+        clause: rule.map(|rule| rule.clause.clone()).unwrap_or_default(),
+        state: live.state.to_owned(),
+        service: rule.map_or("", |rule| rule.inspection.as_str()).to_owned(),
+        recognised: live.recognised,
+        expires_in_s: live.expires_in.as_secs(),
+        bytes_out: live.bytes_out,
+        bytes_in: live.bytes_in,
+    }
 }
 
 /// A record of the data path with names in place of numbers.

@@ -3,8 +3,10 @@
 //! worker a direction in docs/PERFORMANCE.md. With several of them each has a queue of the TUN device and sockets of its own,
 //! and passes on what belongs to another (`dataplane::handover`).
 
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::EventFd;
@@ -18,6 +20,7 @@ use crate::dataplane::offload::{Offloads, TunOffload};
 use crate::dataplane::pipeline::Pipeline;
 use crate::event::DropReason;
 use crate::ids::TunnelId;
+use crate::inspect::Live;
 use crate::platform::clock;
 use crate::platform::tun::Tun;
 use crate::platform::udp::PathReport;
@@ -50,6 +53,17 @@ pub(super) enum Command {
     PathReport(PathReport),
     /// The MTU of the link towards a tunnel's peer.
     LinkMtu(TunnelId, u16),
+    /// Tell of the live flows between two hosts; what finds no room is left out.
+    Look {
+        /// One of the hosts.
+        from: IpAddr,
+        /// The other one.
+        to: IpAddr,
+        /// Only those that were opened to this port.
+        port: Option<u16>,
+        /// Who wants to know.
+        found: SyncSender<Live>,
+    },
     /// The thread ends.
     Stop,
 }
@@ -180,6 +194,9 @@ impl Worker {
                 }
                 Command::PathReport(report) => {
                     self.believes(&report);
+                }
+                Command::Look { from, to, port, found } => {
+                    self.pipeline.live(clock::now(), (from, to), port, |live| found.try_send(live).is_ok());
                 }
                 Command::LinkMtu(tunnel, mtu) => self.pipeline.set_link_mtu(tunnel, mtu),
                 Command::Stop => {}

@@ -2,10 +2,11 @@
 
 mod capture;
 mod diff;
+mod live;
 mod question;
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Failure};
 use super::words::Question;
@@ -14,10 +15,15 @@ use crate::report;
 
 pub(super) use diff::diff;
 
-/// Asks about a flow, or about those of a capture; ends with 0 if nothing is refused.
-pub(super) fn explain(question: &Question, out: &mut dyn Write) -> Result<Exit, Failure> {
+/// Asks about a flow, about those that live, or about those of a capture; ends with 0 if nothing is refused.
+pub(super) fn explain(
+    socket: Option<PathBuf>,
+    question: &Question,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
     match (&question.pcap, question.from, question.to) {
         (Some(file), ..) => capture::explain(file, question, out),
+        (None, Some(from), Some(to)) if question.live => live::explain(socket, from, to, question.json, out),
         (None, Some(from), Some(to)) => question::explain(question, from, to, out),
         _ => Err(Failure::Usage("ask about a flow with --from and --to, or about a capture with --pcap".to_owned())),
     }

@@ -117,6 +117,17 @@ impl Connection {
         })
     }
 
+    /// Its state in a word for people.
+    pub(super) const fn as_str(&self) -> &'static str {
+        match self.phase {
+            Phase::SynSent | Phase::SynReceived => "opening",
+            Phase::Established => "open",
+            Phase::FinWait | Phase::CloseWait | Phase::LastAck => "closing",
+            Phase::TimeWait | Phase::Closed => "closed",
+            Phase::Ended => "ended",
+        }
+    }
+
     /// How long the connection may be silent.
     pub(super) fn timeout(&self) -> Duration {
         Duration::from_secs(match self.phase {
