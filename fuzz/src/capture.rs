@@ -1,6 +1,7 @@
 //! Captures as `portcullis policy explain --pcap` reads them: walked, and judged by a service and by a policy.
 
 use std::path::Path;
+use std::sync::{Arc, LazyLock};
 
 use portcullis::config;
 use portcullis::lab::pcap_frames;
@@ -8,6 +9,10 @@ use portcullis::lab::replay::{self, By, Outcome, Replayed};
 use portcullis::policy::{Service, Snapshot};
 
 use super::seeds::REAL;
+
+/// Made once: it never changes.
+static POLICY: LazyLock<Arc<Snapshot>> =
+    LazyLock::new(|| config::load_text(Path::new("real"), REAL, None).expect("a seed that loads").policy);
 
 /// Whatever it is, it is walked without a length being believed, and each frame is accounted for once.
 pub fn anything(data: &[u8]) {
@@ -26,8 +31,7 @@ pub fn anything(data: &[u8]) {
         return;
     };
     assert!(seen <= walked.frames && walked.frames <= data.len() / 8);
-    let loaded = config::load_text(Path::new("real"), REAL, None).expect("a seed that loads");
-    holds(&replay::replay(data, By::Policy(&loaded.policy)).expect("it was walked"));
+    holds(&replay::replay(data, By::Policy(&POLICY)).expect("it was walked"));
     let ports = replay::opened_ports(data).expect("it was walked");
     for service in [Service::Mq, Service::Sftp, Service::Smtp, Service::Tls, Service::Tcp] {
         let policy = Snapshot::anybody(service, ports.iter().copied().collect());
