@@ -1,5 +1,6 @@
 //! A policy before it is taken over: clauses and purposes that exist, tests that pass, an approval that is for it, and what a file
 //! would change.
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod support;
 

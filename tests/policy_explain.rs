@@ -1,4 +1,5 @@
 //! `portcullis policy explain --pcap`: captured flows are judged as live ones would be, from the built binary.
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod support;
 

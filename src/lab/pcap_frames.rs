@@ -272,7 +272,10 @@ mod tests {
     use super::testing::{pcap, pcapng};
     use super::*;
 
-    fn walk(file: &[u8]) -> (Vec<(usize, Duration, u32, Vec<u8>)>, Walked) {
+    /// Number, time, link and bytes.
+    type Seen = (usize, Duration, u32, Vec<u8>);
+
+    fn walk(file: &[u8]) -> (Vec<Seen>, Walked) {
         let mut seen = Vec::new();
         let walked = frames(file, |frame| {
             seen.push((frame.number, frame.at, frame.link, frame.bytes.to_vec()));

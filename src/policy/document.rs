@@ -73,7 +73,7 @@ impl Document {
     #[must_use]
     pub fn wants_purpose(&self, service: Service) -> bool {
         // The first bullet of CBP §1a gives MQ to every filer; the other two give SFTP and mail to certain filings alone.
-        std::ptr::eq(self, &CBP) && matches!(service, Service::Sftp | Service::Smtp)
+        self == &CBP && matches!(service, Service::Sftp | Service::Smtp)
     }
 
     /// Whether any clause names `service`.

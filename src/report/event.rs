@@ -1,5 +1,7 @@
 //! One line of `portcullis monitor` for people.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::status::word;
@@ -187,16 +189,16 @@ fn policy_changed(event: &Value) -> String {
     let digest = |key: &str| event[key].as_str().map(|digest| digest.get(..16).unwrap_or(digest).to_owned());
     let mut text = format!("policy {} is in force", digest("policy").unwrap_or_default());
     if let Some(previous) = digest("previous") {
-        text += &format!(" after {previous}");
+        let _ = write!(text, " after {previous}");
         for kind in ["added", "removed", "changed"] {
             let list: Vec<_> = event[kind].as_array().into_iter().flatten().map(word).collect();
             if !list.is_empty() {
-                text += &format!("; {kind}: {}", list.join(", "));
+                let _ = write!(text, "; {kind}: {}", list.join(", "));
             }
         }
     }
     if let (Some(approver), Some(ticket)) = (event["approver"].as_str(), event["ticket"].as_str()) {
-        text += &format!("; approved by {approver}, {ticket}");
+        let _ = write!(text, "; approved by {approver}, {ticket}");
     }
     text
 }

@@ -150,8 +150,8 @@ fn expect(word: &At<String>, problems: &mut Problems) -> Option<Option<DropReaso
 }
 
 /// Checks who has approved what.
-pub(super) fn check_approval(raw: &Option<(Span, raw::Approval)>, problems: &mut Problems) -> Option<Approval> {
-    let (span, raw) = raw.as_ref()?;
+pub(super) fn check_approval(raw: Option<&(Span, raw::Approval)>, problems: &mut Problems) -> Option<Approval> {
+    let (span, raw) = raw?;
     let policy = match &raw.policy {
         Some(digest) => {
             let hexadecimal = digest.get_ref().bytes().all(|byte| byte.is_ascii_hexdigit());

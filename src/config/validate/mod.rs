@@ -69,7 +69,7 @@ pub(super) fn check(file: &raw::File, sources: Sources, problems: &mut Problems)
         }
     }
     let cases = case::check(&file.cases, problems);
-    let approval = case::check_approval(&file.approval, problems);
+    let approval = case::check_approval(file.approval.as_ref(), problems);
     if !problems.is_clean() {
         return None;
     }
