@@ -310,7 +310,10 @@ fn a_live_flow_is_explained_by_the_running_gateway() {
 #[test]
 fn that_no_flow_lives_there_is_1() {
     let (output, asked) = live(r#"{"flows":[],"more":false}"#, &["--to", "203.0.113.20"]);
-    assert_eq!((output.status.code(), asked.as_str()), (Some(1), r#"{"op":"flows","from":"192.0.2.10","to":"203.0.113.20"}"#));
+    assert_eq!(
+        (output.status.code(), asked.as_str()),
+        (Some(1), r#"{"op":"flows","from":"192.0.2.10","to":"203.0.113.20"}"#)
+    );
 }
 
 #[test]

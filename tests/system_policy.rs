@@ -91,7 +91,10 @@ fn a_policy_is_taken_over_as_a_whole_with_its_approval_or_stays_as_it_was() {
     let diff = site.portcullis(Side::A, &["policy", "diff", file]);
     let shown = String::from_utf8_lossy(&diff.stdout);
     assert_eq!(diff.status.code(), Some(7), "{diff:?}");
-    assert!(shown.contains("added rule files") && shown.contains("removed rule mq") && shown.contains("2 changes"), "{shown}");
+    assert!(
+        shown.contains("added rule files") && shown.contains("removed rule mq") && shown.contains("2 changes"),
+        "{shown}"
+    );
     for side in [Side::B, Side::A] {
         assert_eq!(site.portcullis(side, &["reload"]).status.code(), Some(0));
     }
@@ -110,7 +113,10 @@ fn a_policy_is_taken_over_as_a_whole_with_its_approval_or_stays_as_it_was() {
     let opened = told("flow-opened");
     assert_eq!((&opened["rule"], &opened["policy"]), (&"mq".into(), &before));
     let changed = told("policy-changed");
-    assert_eq!((&changed["previous"], &changed["policy"], &changed["approver"], &changed["ticket"]), (&before, &now, &"J. Doe".into(), &"CHG-7".into()));
+    assert_eq!(
+        (&changed["previous"], &changed["policy"], &changed["approver"], &changed["ticket"]),
+        (&before, &now, &"J. Doe".into(), &"CHG-7".into())
+    );
     assert_eq!((&changed["added"][0], &changed["removed"][0]), (&"rule files".into(), &"rule mq".into()));
     assert!(told("reload-refused")["reason"].as_str().unwrap().contains("a test of this file fails"));
     let closed = told("flow-closed");

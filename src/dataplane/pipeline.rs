@@ -232,13 +232,7 @@ impl Pipeline {
     }
 
     /// Calls `each` with every live flow between two hosts, until it says false: for people who ask.
-    pub fn live(
-        &self,
-        now: Instant,
-        hosts: (IpAddr, IpAddr),
-        port: Option<u16>,
-        each: impl FnMut(Live) -> bool,
-    ) {
+    pub fn live(&self, now: Instant, hosts: (IpAddr, IpAddr), port: Option<u16>, each: impl FnMut(Live) -> bool) {
         self.flows.between(now, hosts, port, each);
     }
 

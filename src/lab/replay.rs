@@ -360,7 +360,8 @@ impl Flow {
         if self.waiting > 0 && !self.decided {
             self.judged.verdict = Outcome::Incomplete;
             self.judged.reason = Some("gap".to_owned());
-            self.judged.sentence = Some("a packet is missing in the capture, and what comes behind it waits".to_owned());
+            self.judged.sentence =
+                Some("a packet is missing in the capture, and what comes behind it waits".to_owned());
         }
         self.judged
     }
@@ -373,14 +374,7 @@ impl Flow {
         self.decided = true;
     }
 
-    fn refused(
-        &mut self,
-        reason: DropReason,
-        ended: bool,
-        rule: Option<(&str, &str)>,
-        opens: bool,
-        frame: usize,
-    ) {
+    fn refused(&mut self, reason: DropReason, ended: bool, rule: Option<(&str, &str)>, opens: bool, frame: usize) {
         if reason == DropReason::NoConnection && !self.opened && !opens {
             self.incomplete(NO_SYN, "its first packet is not in the capture", frame);
             return;

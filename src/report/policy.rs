@@ -107,7 +107,8 @@ pub fn difference(difference: &Difference) -> String {
 #[must_use]
 pub fn live(flows: &[LiveFlow], more: bool, width: usize) -> String {
     if flows.is_empty() {
-        return "no flow lives between them; `policy explain` without --live says whether one would be allowed\n".to_owned();
+        return "no flow lives between them; `policy explain` without --live says whether one would be allowed\n"
+            .to_owned();
     }
     let rows: Vec<_> = flows
         .iter()

@@ -16,11 +16,7 @@ use crate::report;
 pub(super) use diff::diff;
 
 /// Asks about a flow, about those that live, or about those of a capture; ends with 0 if nothing is refused.
-pub(super) fn explain(
-    socket: Option<PathBuf>,
-    question: &Question,
-    out: &mut dyn Write,
-) -> Result<Exit, Failure> {
+pub(super) fn explain(socket: Option<PathBuf>, question: &Question, out: &mut dyn Write) -> Result<Exit, Failure> {
     match (&question.pcap, question.from, question.to) {
         (Some(file), ..) => capture::explain(file, question, out),
         (None, Some(from), Some(to)) if question.live => live::explain(socket, from, to, question.json, out),
