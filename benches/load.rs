@@ -325,7 +325,8 @@ fn flood(source: &str, to: &str, rate: &str, seconds: &str, names: &str) -> io::
             let spoofed = match names {
                 "peer" => peer,
                 "mixed" if count % 10 == 0 => peer,
-                _ => Ipv4Addr::from_bits(number as u32 | 0x0100_0000),
+                // 11.0.0.0 to 110.255.255.255: no kernel throws those away as impossible.
+                _ => Ipv4Addr::from_bits(number as u32 & 0x00ff_ffff | (11 + (number >> 40) as u32 % 100) << 24),
             };
             packet[10..12].fill(0);
             packet[12..16].copy_from_slice(&spoofed.octets());
