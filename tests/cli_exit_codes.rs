@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use support::{Case, EXAMPLE, LAB};
+use support::{Case, EXAMPLE, LAB, TRANSLATE};
 
 fn portcullis(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_portcullis")).args(arguments).env_remove("RUST_LOG").output().expect("it starts")
@@ -250,6 +250,12 @@ fn explain_names_verdict_rule_and_clause() {
             "{to}"
         );
     }
+    // A host behind an outside address is asked about by its own.
+    let translated = case.file(&format!("{EXAMPLE}{TRANSLATE}"));
+    let arguments = ["--from", "10.1.0.10", "--to", "203.0.113.20:1414", "--json", "--file", translated.to_str().unwrap()];
+    let output = portcullis(&[&["policy", "explain"][..], &arguments[..]].concat());
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((code(&output), &answer["known_as"], &answer["rule"]), (0, &"192.0.2.10".into(), &"mq".into()));
     let lab = case.file(LAB);
     let echo = portcullis(&[
         "policy",

@@ -33,6 +33,9 @@ struct Explained {
     agreement: Option<String>,
     /// The kind of the agreement.
     kind: Option<&'static str>,
+    /// By which address the peer knows the host that opens it, if not by its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known_as: Option<IpAddr>,
     /// The tunnel.
     tunnel: Option<String>,
     /// `outbound` or `inbound`, where it is allowed.
@@ -48,15 +51,18 @@ pub(super) fn explain(
     to: Destination,
     out: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    let key = flow(question.protocol, from, to)?;
+    let mut key = flow(question.protocol, from, to)?;
     let loaded = config::load_rules(&question.file)?;
+    // A host of ours with an outside address is judged by that, and by nothing else.
+    let known_as = loaded.policy.translations().outside_name(key.source, key.destination);
+    key.source = known_as.unwrap_or(key.source);
     let (rule, reason) = match probe::ask(&loaded.policy, &key).0 {
         Verdict::Pass(pass) | Verdict::Split(pass) => (Some(pass.rule), None),
         // The first packet of a flow waits for nothing.
         Verdict::Waits => (None, None),
         Verdict::Drop { reason, rule, .. } => (rule, Some(reason)),
     };
-    let explained = explained(&loaded, rule, reason);
+    let explained = Explained { known_as, ..explained(&loaded, rule, reason) };
     if question.json {
         let line = serde_json::to_string(&explained).map_err(std::io::Error::from)?;
         writeln!(out, "{line}")?;
@@ -93,6 +99,7 @@ fn explained(loaded: &Loaded, rule: Option<RuleId>, reason: Option<DropReason>) 
         purposes: rule.map(|rule| rule.purposes.clone()).unwrap_or_default(),
         agreement: rule.map(|rule| rule.agreement.clone()),
         kind: tunnel.map(|tunnel| tunnel.kind),
+        known_as: None,
         tunnel: tunnel.map(|tunnel| tunnel.name.clone()),
         direction: rule.filter(|_| reason.is_none()).map(|rule| rule.direction.as_str()),
         reason,
@@ -105,7 +112,8 @@ fn text(explained: &Explained, key: &FlowKey) -> String {
         IpAddr::V4(address) => format!("{address}:{port}"),
         IpAddr::V6(address) => format!("[{address}]:{port}"),
     };
-    let flow = format!("{} -> {}", key.source, end(key.destination, key.destination_port));
+    let as_known = explained.known_as.map(|_| " (its outside address)").unwrap_or_default();
+    let flow = format!("{}{as_known} -> {}", key.source, end(key.destination, key.destination_port));
     let mut rows = vec![("flow", flow)];
     if let Some(reason) = explained.reason {
         rows.push(("reason", format!("{reason}: {}", reason.sentence())));
