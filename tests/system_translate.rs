@@ -71,7 +71,9 @@ fn flows(side: Side, family: Addresses) -> String {
 fn start(site: &Site, families: &[Addresses], translations: &str) -> Pair {
     let mut setup = Setup::between(V4, families);
     for (side, end) in [Side::A, Side::B].into_iter().zip(&mut setup.end) {
-        families.iter().for_each(|family| end.push_str(&flows(side, *family)));
+        for family in families {
+            end.push_str(&flows(side, *family));
+        }
     }
     setup.end[0].push_str(translations);
     site.pair(&setup)

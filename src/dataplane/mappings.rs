@@ -192,10 +192,14 @@ impl Mappings {
         // An expired one that nobody has swept away still stands there.
         let by_inside = self.bucket(INSIDE, &(place, protocol, inside));
         let stale = self.walk(INSIDE, by_inside, |of| (of.place, of.protocol, of.inside) == (place, protocol, inside));
-        stale.into_iter().for_each(|slot| self.remove(slot));
+        if let Some(slot) = stale {
+            self.remove(slot);
+        }
         let by_outside = self.bucket(OUTSIDE, &(place, protocol, port));
         let stale = self.walk(OUTSIDE, by_outside, |of| (of.place, of.protocol, of.outside) == (place, protocol, port));
-        stale.into_iter().for_each(|slot| self.remove(slot));
+        if let Some(slot) = stale {
+            self.remove(slot);
+        }
         if self.free == NONE {
             self.sweep(now, LOOK_FOR_ROOM);
         }

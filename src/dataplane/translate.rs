@@ -283,7 +283,9 @@ impl Translator {
             flags: flags(inner),
         };
         if let Some((port, slot)) = self.known(now, policy, (place, translation), inside, name) {
-            slot.into_iter().for_each(|slot| self.mappings.passed(now, slot, passing));
+            if let Some(slot) = slot {
+                self.mappings.passed(now, slot, passing);
+            }
             return Ok(edit(port));
         }
         let protocol = match name {

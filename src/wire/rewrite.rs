@@ -63,7 +63,7 @@ pub fn rewrite(packet: &mut [u8], side: Side, to: End) -> Option<()> {
 /// The same in the start of a packet, of which there may be no more than the ports; what that changes in its bytes.
 fn rewrite_quoted(quoted: &mut [u8], v6: bool, side: Side, to: End) -> Option<Change> {
     let shape = Shape::of(quoted).filter(|shape| shape.v6 == v6)?;
-    let len = quoted.len().min(QUOTED) & !1;
+    let len = quoted.len().min(QUOTED) / 2 * 2;
     let mut before = [0; QUOTED];
     before.get_mut(..len)?.copy_from_slice(quoted.get(..len)?);
     let (header, transport) = quoted.split_at_mut_checked(shape.ip_len)?;
@@ -89,13 +89,17 @@ impl Shape {
     /// Without IP options, extension headers, or a fragment that is not the first.
     fn of(packet: &[u8]) -> Option<Self> {
         match packet.first()? {
-            0x45 if u16::from_be_bytes([*packet.get(6)?, *packet.get(7)?]) & 0x1fff == 0 => {
+            0x45 if fragment_offset(packet)? == 0 => {
                 Some(Self { v6: false, ip_len: ipv4::HEADER_LEN, protocol: *packet.get(9)? })
             }
             first if first >> 4 == 6 => Some(Self { v6: true, ip_len: ipv6::HEADER_LEN, protocol: *packet.get(6)? }),
             _ => None,
         }
     }
+}
+
+fn fragment_offset(packet: &[u8]) -> Option<u16> {
+    Some(u16::from_be_bytes([*packet.get(6)?, *packet.get(7)?]) & 0x1fff)
 }
 
 fn is_echo(kind: u8, v6: bool) -> bool {

@@ -48,8 +48,12 @@ pub(super) fn check(raw: &[(Span, raw::Rule)], rules: &[Option<Rule>], problems:
                 }
             }
         }
-        remote.iter().for_each(|net| remotes.insert(*net, i));
-        local.iter().for_each(|net| locals.insert(*net, i));
+        for net in remote {
+            remotes.insert(*net, i);
+        }
+        for net in local {
+            locals.insert(*net, i);
+        }
     }
 }
 

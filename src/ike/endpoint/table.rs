@@ -20,6 +20,7 @@ pub(super) struct Table {
     pub(super) looked: std::cell::Cell<usize>,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the words of a map")]
 impl Table {
     pub(super) fn get(&self, spi: &IkeSpi) -> Option<&IkeSa> {
         self.by_spi.get(spi)
