@@ -252,7 +252,8 @@ fn explain_names_verdict_rule_and_clause() {
     }
     // A host behind an outside address is asked about by its own.
     let translated = case.file(&format!("{EXAMPLE}{TRANSLATE}"));
-    let arguments = ["--from", "10.1.0.10", "--to", "203.0.113.20:1414", "--json", "--file", translated.to_str().unwrap()];
+    let arguments =
+        ["--from", "10.1.0.10", "--to", "203.0.113.20:1414", "--json", "--file", translated.to_str().unwrap()];
     let output = portcullis(&[&["policy", "explain"][..], &arguments[..]].concat());
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((code(&output), &answer["known_as"], &answer["rule"]), (0, &"192.0.2.10".into(), &"mq".into()));

@@ -16,9 +16,8 @@ pub fn histogram(status: &Value) -> BTreeMap<DropReason, u64> {
 pub fn missing(histogram: &BTreeMap<DropReason, u64>) -> Vec<DropReason> {
     let of_translation =
         |reason| matches!(reason, DropReason::OutsideSource | DropReason::NoMapping | DropReason::NoOutsidePort);
-    let missing = |(reason, count): &(&DropReason, &u64)| {
-        **count == 0 && !reason.is_of_agreement() && !of_translation(**reason)
-    };
+    let missing =
+        |(reason, count): &(&DropReason, &u64)| **count == 0 && !reason.is_of_agreement() && !of_translation(**reason);
     histogram.iter().filter(missing).map(|(reason, _)| *reason).collect()
 }
 
