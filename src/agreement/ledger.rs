@@ -13,7 +13,7 @@ use super::record::Record;
 use super::report::Report;
 use super::significant::Baseline;
 use super::state::State;
-use super::wish::{Refusal, Wish};
+use super::wish::{Effective, Refusal, Wish};
 use crate::event::{DropReason, Event};
 
 /// The highest time seen is written down this often, if nothing else is.
@@ -135,7 +135,12 @@ impl Ledger {
             return self.trust_clock(&record, &baseline, authorisation.as_deref(), by, wall, out);
         }
         let Some(entry) = self.book.entries.get(name) else { return Refusal::new("nothing is known of it") };
-        if !self.sight.is_sane() && !matches!(wish, Wish::Suspend { .. } | Wish::Resume { .. }) {
+        // Stopping needs no clock, and what is resumed stays closed until the clock is right.
+        let timeless = matches!(
+            wish,
+            Wish::Suspend { .. } | Wish::Resume { .. } | Wish::Terminate { effective: Some(Effective::Now) }
+        );
+        if !self.sight.is_sane() && !timeless {
             return Refusal::new(
                 "the clock stands before a time that was seen already: set it right; or, if that time was wrong, \
                  `agreement activate --trust-clock --authorisation REFERENCE`",

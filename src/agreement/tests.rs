@@ -328,7 +328,11 @@ fn a_clock_behind_what_was_seen_keeps_dated_agreements_closed_until_it_is_right(
     // Stopping needs no clock.
     let mut stopped = in_state(State::Active);
     stopped.clock(Timestamp::UNIX_EPOCH);
+    assert!(stopped.obey(&terminate(None)).unwrap_err().contains("clock"), "thirty days from when?");
     assert_eq!(stopped.obey(&suspend()), Ok(State::Suspended));
+    assert_eq!(stopped.obey(&resume(true, true)), Ok(State::Active));
+    assert_eq!(stopped.closed(), Some(DropReason::AgreementClock));
+    assert_eq!(stopped.obey(&terminate(Some(Effective::Now))), Ok(State::Terminated));
     // The network sets it right.
     assert_eq!((office.at("2026-06-01T12:00:05Z"), office.closed()), (State::Active, None));
 }
