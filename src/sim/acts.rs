@@ -63,11 +63,31 @@ impl World {
                     self.input(gateway, Input::Rekey { tunnel: id(tunnel), children, ike });
                 }
             }
+            Act::Move { gateway, place } => self.relocate(gateway, place),
             Act::Rebind { gateway } => {
                 if let Some(nat) = &mut self.gateways[gateway].nat {
                     nat.rebind();
                 }
             }
+        }
+    }
+
+    /// A gateway has another address, and only that.
+    fn relocate(&mut self, gateway: usize, place: u8) {
+        self.gateways[gateway].place = place;
+        if self.is_awake(gateway) {
+            self.tell_place(gateway);
+        }
+    }
+
+    /// The endpoint hears where it is.
+    pub(super) fn tell_place(&mut self, gateway: usize) {
+        let local = self.plan.public_address(gateway, self.gateways[gateway].place);
+        let Some(endpoint) = &self.gateways[gateway].endpoint else { return };
+        let moved: Vec<_> =
+            endpoint.mobile().filter(|(_, here, _)| *here != local).map(|(tunnel, ..)| tunnel).collect();
+        for tunnel in moved {
+            self.input(gateway, Input::Moved { tunnel, local });
         }
     }
 
@@ -113,6 +133,9 @@ impl World {
                 self.gateways[gateway].crash();
                 let base = self.gateways[gateway].base.clone();
                 self.gateways[gateway].configs.push(base);
+            }
+            if self.gateways[gateway].place != 0 {
+                self.relocate(gateway, 0);
             }
             if self.gateways[gateway].endpoint.is_none() {
                 self.start(gateway);

@@ -175,6 +175,36 @@ fn unprotected(frame: &mut Frame, dice: &mut Dice) -> Option<()> {
 }
 
 impl World {
+    /// Somebody has guessed both SPIs of an IKE SA of a gateway, which is harder than anything else that it does, and says
+    /// something in it.
+    pub(super) fn guess(&mut self, to: usize, own: Option<u64>) {
+        let Some(endpoint) = &self.gateways[to].endpoint else { return };
+        let all = endpoint.probe();
+        let dice = &mut self.attacker.dice;
+        let found = match own {
+            Some(own) => all.iter().find(|sa| sa.own == own),
+            None if all.is_empty() => None,
+            None => all.get(dice.index(all.len())),
+        };
+        let Some(sa) = found else { return };
+        let exchanges = [34, 35, 36, 37, 38, 43, 44].map(ExchangeType);
+        let exchange = dice.pick(&exchanges);
+        let response = dice.chance(500);
+        let flags = Flags { initiator: !sa.initiator, version: false, response };
+        let next = sa.next[usize::from(!response)];
+        let message_id = next.wrapping_sub(u32::try_from(dice.below(2)).unwrap_or(0));
+        let header = Attacker::header(exchange, sa.spis, flags, message_id);
+        let mut bytes = Message { header, payloads: vec![Payload::Delete(Delete::ike())] }.encode();
+        if dice.chance(500) {
+            // As if it were sealed.
+            bytes[16] = PayloadType::SK.0;
+        }
+        let frame = Frame { source: sa.path[1], destination: sa.path[0], body: Body::Ike(bytes) };
+        let delay = dice.below(MILLI) + 1;
+        // Behind whatever NAT there is: nothing is translated.
+        self.at(self.now + delay, Action::Guess { to, frame });
+    }
+
     /// The attacker's turn.
     pub(super) fn attack(&mut self) {
         if self.healed {
@@ -189,12 +219,13 @@ impl World {
         if !self.plan.has(Feature::Attacker) {
             return;
         }
+        if self.attacker.dice.chance(100) {
+            let to = self.attacker.dice.index(self.gateways.len());
+            return self.guess(to, None);
+        }
         let Some((frame, copy)) = self.attacker.strike() else { return };
         let Some(to) = self.gateway_at(frame.destination) else { return };
-        // S12: what nobody has vouched for is not answered with more than it cost.
-        let before = self.steps;
         let delay = self.attacker.dice.below(50 * MILLI) + 1;
-        let _ = before;
         self.at(self.now + delay, Action::Arrive { to, frame, origin: Origin::Attacker { copy } });
     }
 

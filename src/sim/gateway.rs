@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::credentials;
 use super::dice::Dice;
 use super::network::{Frame, Nat};
 use super::path::DataPath;
-use super::plan::{Change, Plan};
+use super::plan::{Change, Feature, Plan};
+use super::real::Real;
 use crate::entropy::SeededEntropy;
 use crate::ids::{ShapeId, TunnelId};
-use crate::ike::config::{ChildConfig, Config, IkeLifetime, LocalAuth, PeerAuth, Peering, Secrets, TunnelConfig};
+use crate::ike::config::{ChildConfig, Config, IkeLifetime, LocalAuth, PeerAuth, Peering, Ppk, Secrets, TunnelConfig};
 use crate::ike::eap::mschapv2::Users;
 use crate::ike::eap::{Authenticator, Credentials};
 use crate::ike::endpoint::Endpoint;
@@ -60,6 +62,10 @@ pub struct Gateway {
     pub told: BTreeMap<TunnelId, u64>,
     /// What stands in front of it.
     pub nat: Option<Nat>,
+    /// The real `esp` beside the model, in some seeds.
+    pub real: Option<Real>,
+    /// Where it is: at its own address, or at which other one.
+    pub place: u8,
 }
 
 impl Gateway {
@@ -81,6 +87,8 @@ impl Gateway {
             held: BTreeSet::new(),
             told: BTreeMap::new(),
             nat: plan.nats[index].map(|nat| Nat::new(nat, plan.addresses(index))),
+            real: None,
+            place: 0,
         }
     }
 
@@ -89,11 +97,20 @@ impl Gateway {
         self.epoch += 1;
         let mut dice = Dice::new(plan.seed, 1000 + index as u64 * 100 + u64::from(self.epoch));
         let current = self.configs.last().unwrap_or(&self.base).clone();
-        self.endpoint = Some(Endpoint::new(current, Box::new(SeededEntropy::new(dice.next())), true));
+        let mut endpoint = Endpoint::new(current, Box::new(SeededEntropy::new(dice.next())), true);
+        endpoint.set_time_of_day(credentials::TIME_OF_DAY);
+        if plan.has(Feature::Tokens) {
+            // It outlives the process.
+            endpoint.remember_by(Secret::copy_of(format!("what gateway {index} keeps on its disk").as_bytes()));
+        }
+        self.endpoint = Some(endpoint);
         self.path = DataPath::default();
+        self.real = plan.real_esp.then(Real::default);
         self.pending.clear();
         self.held.clear();
         self.told.clear();
+        // A process that starts is where its configuration says.
+        self.place = 0;
     }
 
     /// The process is killed.
@@ -151,18 +168,24 @@ pub fn config(plan: &Plan, index: usize, change: Change) -> Config {
         }
         let key = Secrets::new(keys).expect("there is a key");
         let window = if change == Change::Window { of.replay_window * 2 } else { of.replay_window };
+        let ppk = of.ppk[end].map(|required| {
+            let secret = Secret::copy_of(format!("the postquantum key of tunnel {number}").as_bytes());
+            Arc::new(Ppk { id: b"ppk".to_vec(), secret, required })
+        });
         tunnels.push(Arc::new(TunnelConfig {
-            ppk: None,
+            ppk,
             id: TunnelId(u16::try_from(number).unwrap_or(0)),
             name: format!("t{number}"),
             local: plan.addresses(index)[0],
             peer: plan.addresses(peer)[1],
             local_id: name(index),
             peer_id: name(peer),
-            peering: Peering::default(),
+            peering: Peering { childless: of.childless[end], mobike: of.mobike, ..Peering::default() },
             local_auth: if of.eap == Some(end) {
                 let password = Arc::new(Secret::copy_of(b"open sesame"));
                 LocalAuth::Eap(Credentials::MschapV2 { user: "ali".to_owned(), password })
+            } else if of.certificates[end] {
+                credentials::of(index)
             } else {
                 LocalAuth::Psk(key.clone())
             },
@@ -170,6 +193,8 @@ pub fn config(plan: &Plan, index: usize, change: Change) -> Config {
                 let mut users = Users::default();
                 users.add("ali", "open sesame");
                 PeerAuth::Eap(Authenticator::MschapV2 { users: Arc::new(users), ask_identity: false })
+            } else if of.certificates[1 - end] {
+                credentials::anybody()
             } else {
                 PeerAuth::Psk(key)
             },

@@ -185,7 +185,8 @@ impl World {
         let of = &self.plan.tunnels[usize::from(sa.tunnel.0)];
         let children: Vec<u32> = sa.children.iter().map(|child| child.inbound).collect();
         let victim = if of.ends[0] == GATEWAY { of.ends[1] } else { of.ends[0] };
-        let destination = std::net::SocketAddr::new(self.plan.addresses(victim)[1], sa.path[1].port());
+        let destination =
+            std::net::SocketAddr::new(self.plan.public_address(victim, self.gateways[victim].place), sa.path[1].port());
         let source = std::net::SocketAddr::new(self.plan.addresses(GATEWAY)[1], sa.path[0].port());
         let payloads = makes_up(dice, &children);
         let (first, inner) = chain::encode(&payloads);

@@ -23,9 +23,10 @@ pub struct Violation {
     pub what: String,
 }
 
-type Checked = Result<(), Violation>;
+/// Whether what was looked at holds.
+pub type Checked = Result<(), Violation>;
 
-fn broken(invariant: &'static str, what: impl Into<String>) -> Checked {
+pub(super) fn broken(invariant: &'static str, what: impl Into<String>) -> Checked {
     Err(Violation { invariant, what: what.into() })
 }
 
@@ -48,6 +49,8 @@ struct Direction {
 pub struct Ledger {
     /// Lines of Wireshark's table for each pair of SPIs, with the gateway that gave it.
     pub ike_keys: BTreeMap<[String; 2], BTreeMap<usize, String>>,
+    /// The same of child SAs.
+    pub esp_keys_told: Vec<String>,
     secrets: HashMap<u64, [String; 2]>,
     directions: BTreeMap<(usize, u32), Direction>,
     esp_keys: HashMap<u64, (usize, u32)>,
@@ -76,7 +79,13 @@ impl Ledger {
 
     /// A gateway tells its keys.
     pub fn key_log(&mut self, gateway: usize, line: KeyLog) -> Checked {
-        let KeyLog::Ike(line) = line else { return Ok(()) };
+        let line = match line {
+            KeyLog::Ike(line) => line,
+            KeyLog::Esp(line) => {
+                self.esp_keys_told.push(line);
+                return Ok(());
+            }
+        };
         let fields: Vec<&str> = line.split(',').collect();
         let [initiator, responder, ei, er, ..] = fields[..] else { return Ok(()) };
         let spis = [initiator.to_owned(), responder.to_owned()];

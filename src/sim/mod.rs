@@ -7,6 +7,7 @@
 mod acts;
 pub mod attacker;
 pub mod coverage;
+mod credentials;
 mod dice;
 pub mod gateway;
 pub mod hostile;
@@ -15,6 +16,7 @@ pub mod many;
 pub mod network;
 pub mod path;
 pub mod plan;
+pub mod real;
 pub mod settle;
 pub mod world;
 

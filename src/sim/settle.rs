@@ -150,13 +150,21 @@ impl World {
         }
         if all {
             self.settle.took = Some(rested_since - self.settle.healed_at);
-            self.at_rest(rested_since);
+            self.at_rest(rested_since, &probes);
         }
     }
 
     /// Everything stands. What else has to hold?
-    fn at_rest(&mut self, since: u64) {
+    fn at_rest(&mut self, since: u64, probes: &[Vec<SaProbe>]) {
         let now = self.now;
+        // S14: a postquantum key that both sides have is in use.
+        for (number, of) in self.plan.tunnels.iter().enumerate() {
+            let ends = probes.iter().flatten().filter(|sa| usize::from(sa.tunnel.0) == number);
+            if of.ppk.iter().all(Option::is_some) && ends.into_iter().any(|sa| !sa.uses_ppk) {
+                return self
+                    .fail("S14", format!("t{number} is at rest without the postquantum key that both sides have"));
+            }
+        }
         // L5: nobody talks without end.
         let minutes = (now - since) as f64 / 60e9;
         let said = (self.messages - self.settle.messages_then) as f64 / minutes / self.plan.tunnels.len() as f64;

@@ -82,6 +82,8 @@ pub struct SaProbe {
     pub initiator: bool,
     /// Its state.
     pub phase: Phase,
+    /// Whether a postquantum preshared key is in its keys.
+    pub uses_ppk: bool,
     /// Our end and the peer's.
     pub path: [SocketAddr; 2],
     /// The ID of our next request and of the peer's.
@@ -175,6 +177,7 @@ fn probe(own: IkeSpi, sa: &IkeSa) -> SaProbe {
         tunnel: core.tunnel.id,
         initiator: core.initiator,
         phase: phase(sa).unwrap_or(Phase::Closing),
+        uses_ppk: matches!(&sa.state, State::Established(state) if state.uses_ppk),
         path: [core.path.local, core.path.remote],
         next: [core.window.position(false), core.window.position(true)],
         children,

@@ -57,11 +57,21 @@ pub enum Feature {
     Quantum,
     /// One side proves itself by user and password.
     Eap,
+    /// Who proves itself by a pre-shared key elsewhere has a certificate.
+    Certificates,
+    /// A postquantum preshared key is mixed into the keys, if both sides have it.
+    Ppk,
+    /// IKE SAs are made without a child SA, or must not be.
+    Childless,
+    /// Gateways tell each other how they will prove that they have restarted.
+    Tokens,
+    /// Gateways move to other addresses and back.
+    Mobike,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 32] = [
         Self::Loss,
         Self::Duplicate,
         Self::Reorder,
@@ -89,7 +99,15 @@ impl Feature {
         Self::Keys,
         Self::Quantum,
         Self::Eap,
+        Self::Certificates,
+        Self::Ppk,
+        Self::Childless,
+        Self::Tokens,
+        Self::Mobike,
     ];
+
+    /// So many of them were there first: what they draw does not change with what came later.
+    pub(super) const FIRST: usize = 27;
 
     /// Its name on the command line.
     #[must_use]
@@ -122,11 +140,16 @@ impl Feature {
             Self::Keys => "keys",
             Self::Quantum => "quantum",
             Self::Eap => "eap",
+            Self::Certificates => "certificates",
+            Self::Ppk => "ppk",
+            Self::Childless => "childless",
+            Self::Tokens => "tokens",
+            Self::Mobike => "mobike",
         }
     }
 
     /// Those that make packets get lost, or tunnels go down. Without them nothing may be lost.
-    pub(super) const HARMFUL: [Self; 12] = [
+    pub(super) const HARMFUL: [Self; 13] = [
         Self::Loss,
         Self::Duplicate,
         Self::Corrupt,
@@ -139,5 +162,6 @@ impl Feature {
         Self::Operator,
         Self::Attacker,
         Self::Hostile,
+        Self::Mobike,
     ];
 }

@@ -51,6 +51,8 @@ pub struct Plan {
     pub lag: Duration,
     /// Offset of each clock.
     pub clocks: Vec<Duration>,
+    /// Whether the real `esp` runs beside the model.
+    pub real_esp: bool,
 }
 
 /// All transmissions of a request that nobody answers.
@@ -67,7 +69,10 @@ impl Plan {
         let calm = dice.chance(200);
         // Some seeds have much, some little.
         let rate = dice.pick(&[100, 250, 400, 600]);
-        let mut features: BTreeSet<Feature> = Feature::ALL.into_iter().filter(|_| dice.chance(rate)).collect();
+        let (first, later) = Feature::ALL.split_at(Feature::FIRST);
+        let mut features: BTreeSet<Feature> = first.iter().copied().filter(|_| dice.chance(rate)).collect();
+        let mut later_dice = Dice::new(seed, 8);
+        features.extend(later.iter().filter(|_| later_dice.chance(rate)));
         if dice.chance(600) {
             features.insert(Feature::ShortLife);
         }
@@ -107,6 +112,7 @@ impl Plan {
             hostility: Dice::new(seed, 6).between(20, 500),
             lag: if on(Feature::Lag) { Dice::new(seed, 7).millis(0, 30) } else { Duration::ZERO },
             clocks: (0..gateways).map(|index| Dice::new(seed, 30 + index as u64).millis(0, 10_000_000)).collect(),
+            real_esp: Dice::new(seed, 9).chance(250),
             features,
             tunnels,
             faults_for,
@@ -149,6 +155,8 @@ impl Plan {
     pub fn blindness(&self, tunnel: usize) -> Duration {
         let of = &self.tunnels[tunnel];
         let both = of.start == [Start::Always; 2] && of.ends.iter().all(|end| self.nats[*end].is_none());
+        // Two that move at the same time lose each other.
+        let both = both && !of.mobike;
         if self.is_calm() || both {
             return Duration::ZERO;
         }
@@ -174,5 +182,19 @@ impl Plan {
         let v4 = |net: [u8; 3]| IpAddr::V4(Ipv4Addr::new(net[0], net[1], net[2], number));
         let (public, private) = if self.has(Feature::V6) { (v6(1), v6(2)) } else { (v4([192, 0, 2]), v4([10, 99, 0])) };
         if self.nats[gateway].is_some() { [private, public] } else { [public, public] }
+    }
+
+    /// Where a gateway can be reached: at home, or somewhere else.
+    #[must_use]
+    pub fn public_address(&self, gateway: usize, place: u8) -> IpAddr {
+        if place == 0 {
+            return self.addresses(gateway)[1];
+        }
+        let number = u8::try_from(gateway).unwrap_or(0) * 16 + place;
+        if self.has(Feature::V6) {
+            IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 3, 0, 0, 0, 0, u16::from(number)))
+        } else {
+            IpAddr::V4(Ipv4Addr::new(198, 51, 100, number))
+        }
     }
 }

@@ -74,6 +74,13 @@ pub enum Act {
         /// The IKE SA.
         ike: bool,
     },
+    /// A gateway is somewhere else from now on.
+    Move {
+        /// Which one.
+        gateway: usize,
+        /// Where: at home, or at which other address.
+        place: u8,
+    },
     /// A NAT forgets its mappings.
     Rebind {
         /// Whose.
@@ -164,6 +171,12 @@ impl Plan {
                 let [children, ike] = dice.pick(&[[true, false], [false, true], [true, true]]);
                 let later = dice.millis(0, 60) * u32::from(dice.chance(700));
                 acts.push((at + later, Act::Rekey { gateway: other, tunnel, children, ike }));
+            }
+        });
+        draw(Feature::Mobike, 5, &mut |dice, acts, at| {
+            let (gateway, place) = (gateway(dice), u8::try_from(dice.below(4)).unwrap_or(0));
+            if self.nats[gateway].is_none() {
+                acts.push((at, Act::Move { gateway, place }));
             }
         });
         draw(Feature::Nat, 4, &mut |dice, acts, at| acts.push((at, Act::Rebind { gateway: gateway(dice) })));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Feature, NEVER, NatPlan};
 use crate::crypto::suite::{Additional, Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
-use crate::ike::config::Start;
+use crate::ike::config::{Childless, Start};
 use crate::sim::dice::Dice;
 
 /// The line between two gateways, one way.
@@ -64,6 +64,14 @@ pub struct TunnelPlan {
     pub lines: [Line; 2],
     /// Time between two packets of a shape, each way.
     pub pace: Duration,
+    /// Which side proves itself by a certificate, if it does not by EAP.
+    pub certificates: [bool; 2],
+    /// Whether each side has the postquantum key, and takes nothing without it.
+    pub ppk: [Option<bool>; 2],
+    /// What each does with IKE SAs that have no child SA.
+    pub childless: [Childless; 2],
+    /// Whether either side may move.
+    pub mobike: bool,
 }
 
 const GCM: IkeSuite = IkeSuite {
@@ -196,7 +204,10 @@ pub(super) fn draw(
     let (child_life, ike_life) = (life(3000, 25_000), life(5000, 60_000));
     let mut limit_dice = Dice::new(dice.next(), 0);
     let soft = limit_dice.between(5, 60);
-    let hard = soft * limit_dice.between(3, 20) + 20;
+    let (far, close) = (soft * limit_dice.between(3, 20) + 20, limit_dice.between(1, 6));
+    // Where packets may be lost, a hard limit may be so near that no rekeying is fast enough.
+    let harmful = features.iter().any(|feature| Feature::HARMFUL.contains(feature));
+    let (soft, hard) = if harmful && limit_dice.chance(300) { (soft + 20, soft + 20 + close) } else { (soft, far) };
     let packets = if on(Feature::FewPackets) { [soft, hard] } else { [1 << 30, 1 << 40] };
     let mut line_dice = Dice::new(dice.next(), 0);
     let heavy = line_dice.chance(300);
@@ -215,7 +226,7 @@ pub(super) fn draw(
             mtu: if on(Feature::Mtu) { mtu } else { 65_535 },
         }
     });
-    TunnelPlan {
+    let mut plan = TunnelPlan {
         ends,
         start,
         ike,
@@ -244,5 +255,26 @@ pub(super) fn draw(
         jitter: u32::try_from(dice.pick(&[0, 10, 30])).unwrap_or(0),
         lines,
         pace: dice.millis(150, 1500),
+        certificates: {
+            let ends = dice.pick(&[[true, true], [true, true], [true, false], [false, true]]);
+            if on(Feature::Certificates) { ends } else { [false; 2] }
+        },
+        // RFC 8784 knows nothing of EAP.
+        ppk: {
+            let (must, may) = (Some(true), Some(false));
+            let ends = dice.pick(&[[must, must], [may, may], [must, may], [may, None], [None, may]]);
+            if on(Feature::Ppk) && eap.is_none() { ends } else { [None; 2] }
+        },
+        childless: {
+            let all = [Childless::Allow, Childless::Prefer, Childless::Prefer, Childless::Off];
+            let ends = [(); 2].map(|()| dice.pick(&all));
+            if on(Feature::Childless) { ends } else { [Childless::Allow; 2] }
+        },
+        mobike: dice.chance(900) && on(Feature::Mobike),
+    };
+    if plan.certificates != [false; 2] {
+        // Who is asked by a certificate cannot know either which key its peer has.
+        plan.keys = [vec!["only"], vec!["only"]];
     }
+    plan
 }

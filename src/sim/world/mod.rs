@@ -14,6 +14,7 @@ use super::gateway::{Gateway, nanos};
 use super::ledger::{Ledger, Violation};
 use super::network::Frame;
 use super::plan::{Act, Feature, Plan};
+use super::real::OnTheLine;
 use super::settle::Settle;
 use crate::ike::api::Input;
 
@@ -53,6 +54,13 @@ pub enum Action {
         frame: Frame,
         /// Whose.
         origin: Origin,
+    },
+    /// A datagram of somebody who has guessed what it cannot know, behind the gateway's NAT.
+    Guess {
+        /// Which one.
+        to: usize,
+        /// What.
+        frame: Frame,
     },
     /// A gateway wanted to be woken.
     Wake(usize),
@@ -139,6 +147,10 @@ pub struct World {
     pub violation: Option<Violation>,
     /// IKE messages that gateways have sent.
     pub messages: u64,
+    /// Bytes of responses among them.
+    answered: usize,
+    /// What the real `esp` has sealed.
+    on_the_line: OnTheLine,
     /// Things that have happened.
     pub steps: u64,
     /// Packets that found no SA, or met a hard limit, after their way was first there; and packets that were sealed.
@@ -181,6 +193,8 @@ impl World {
             healed: false,
             violation: None,
             messages: 0,
+            answered: 0,
+            on_the_line: OnTheLine::default(),
             steps: 0,
             without_way: Vec::new(),
             ways_seen: BTreeSet::new(),
@@ -274,6 +288,7 @@ impl World {
     fn act(&mut self, action: Action) {
         match action {
             Action::Arrive { to, frame, origin } => self.arrive(to, frame, origin),
+            Action::Guess { to, frame } => self.arrive_inside(to, &frame, Origin::Attacker { copy: false }),
             Action::Wake(gateway) => self.wake(gateway),
             Action::Confirm(gateway) => self.confirm(gateway),
             Action::Talk { tunnel, end } => self.talk(tunnel, end),
@@ -315,6 +330,9 @@ impl World {
     fn resume(&mut self, gateway: usize) {
         if self.is_awake(gateway) {
             self.note(|| format!("g{gateway} goes on"));
+            if self.plan.has(Feature::Mobike) {
+                self.tell_place(gateway);
+            }
             self.input(gateway, Input::Timeout);
         }
     }

@@ -5,12 +5,14 @@ use super::{Action, Origin, World};
 use crate::event::Event;
 use crate::ids::TunnelId;
 use crate::ike::api::{Input, Output};
+use crate::ike::endpoint::Endpoint;
 use crate::sa::event::SadEvent;
 use crate::sim::coverage::Stimulus;
 use crate::sim::gateway::{Wanted, nanos};
 use crate::sim::hostile;
 use crate::sim::network::{Body, Frame};
 use crate::sim::plan::Feature;
+use crate::wire::ike::header::Header;
 
 impl World {
     /// Every state of a tunnel's IKE SAs meets something.
@@ -55,6 +57,13 @@ impl World {
         if all > half_open + 40 * self.plan.tunnels.len() || half_open > 1000 {
             self.fail("S11", format!("gateway {gateway} has {all} IKE SAs, {half_open} of them half open"));
         }
+        // What is there for a moment only would hardly ever meet anybody.
+        if self.plan.has(Feature::Attacker) && !self.healed {
+            let spare = self.gateways[gateway].endpoint.as_ref().and_then(Endpoint::spare);
+            if spare.is_some() && self.hostile_dice.chance(300) {
+                self.guess(gateway, spare);
+            }
+        }
     }
 
     /// Takes everything out of an endpoint.
@@ -87,6 +96,9 @@ impl World {
                         self.fail("S4", "a datagram shows a key");
                     }
                     self.messages += 1;
+                    if Header::decode(&bytes).is_ok_and(|header| header.flags.response) {
+                        self.answered += bytes.len();
+                    }
                     self.want(
                         gateway,
                         Wanted::Send(Frame { source: local, destination: remote, body: Body::Ike(bytes) }),
@@ -159,8 +171,11 @@ impl World {
             Wanted::Send(frame) => self.send(gateway, frame),
             Wanted::Sad(command) => {
                 let now = self.now;
-                let path = &mut self.gateways[gateway].path;
-                if let Err(what) = path.apply(now, command) {
+                let of = &mut self.gateways[gateway];
+                if let Some(real) = &mut of.real {
+                    real.apply(&command);
+                }
+                if let Err(what) = of.path.apply(now, command) {
                     return self.fail("S3", format!("gateway {gateway}: {what}"));
                 }
                 let ready = self.gateways[gateway].path.release(now);

@@ -44,6 +44,9 @@ impl World {
             match self.gateways[gateway].path.seal(now, packet) {
                 Sealed::Sent(encapsulation, esp) => {
                     self.ways_seen.insert(way);
+                    let line = &mut self.on_the_line;
+                    let real = self.gateways[gateway].real.as_mut().map(|real| real.seal(&esp, line));
+                    self.check(real.unwrap_or(Ok(())));
                     let (source, destination) = match encapsulation {
                         Encapsulation::Raw { local, remote } => (SocketAddr::new(local, 0), SocketAddr::new(remote, 0)),
                         Encapsulation::Udp { local, remote } => (local, remote),
@@ -66,6 +69,9 @@ impl World {
         let Body::Esp(esp) = frame.body else { return };
         let now = self.now;
         let opened = self.gateways[to].path.open(now, frame.destination, frame.source, esp);
+        let line = &self.on_the_line;
+        let real = self.gateways[to].real.as_mut().map(|real| real.open(&esp, opened, line));
+        self.check(real.unwrap_or(Ok(())));
         match opened {
             Opened::Delivered(packet) => {
                 let ends = self.plan.tunnels[usize::from(packet.tunnel.0)].ends;

@@ -11,6 +11,10 @@ use crate::sim::hostile;
 use crate::sim::network::{Body, Frame};
 use crate::sim::plan::{Feature, Line, TunnelPlan};
 use crate::wire::ike::header::Header;
+use crate::wire::ike::numbers::PayloadType;
+
+/// Longest answer to who has not shown that it can be reached, in percent of what it sent.
+const MAX_AMPLIFICATION: usize = 150;
 
 impl World {
     /// A gateway sends a frame.
@@ -19,8 +23,12 @@ impl World {
         if self.plan.has(Feature::Hostile) && gateway == hostile::GATEWAY && !self.healed {
             origin = self.corrupt_from_within(gateway, &mut frame);
         }
+        let here = self.plan.public_address(gateway, self.gateways[gateway].place);
         if let Some(nat) = &mut self.gateways[gateway].nat {
             frame.source = nat.outwards(self.now, frame.source);
+        } else if frame.source.ip() != here {
+            // No host sends from an address that it has not.
+            return;
         }
         self.attacker.record(&frame);
         self.route(Some(gateway), &frame, origin);
@@ -28,7 +36,8 @@ impl World {
 
     /// The gateway with this address.
     pub(in crate::sim) fn gateway_at(&self, address: SocketAddr) -> Option<usize> {
-        (0..self.gateways.len()).find(|gateway| self.plan.addresses(*gateway)[1] == address.ip())
+        let public = |gateway: usize| self.plan.public_address(gateway, self.gateways[gateway].place);
+        (0..self.gateways.len()).find(|gateway| public(*gateway) == address.ip())
     }
 
     fn route(&mut self, from: Option<usize>, frame: &Frame, origin: Origin) {
@@ -74,12 +83,17 @@ impl World {
                 None => return,
             }
         }
+        self.arrive_inside(to, &frame, origin);
+    }
+
+    /// It is behind the gateway's NAT, if there is one.
+    pub(super) fn arrive_inside(&mut self, to: usize, frame: &Frame, origin: Origin) {
         if !self.is_awake(to) {
             return;
         }
         match &frame.body {
-            Body::Ike(bytes) => self.arrive_ike(to, &frame, bytes, origin),
-            Body::Esp(_) => self.arrive_esp(to, &frame, origin),
+            Body::Ike(bytes) => self.arrive_ike(to, frame, bytes, origin),
+            Body::Esp(_) => self.arrive_esp(to, frame, origin),
             Body::Keepalive => {}
         }
     }
@@ -102,7 +116,20 @@ impl World {
             });
         }
         let input = Input::Datagram { local: frame.destination, remote: frame.source, bytes };
+        let answered = self.answered;
+        self.take_in(to, input, origin, stale);
+        // S12: who has not shown that it can be reached gets no more than half as much again as it has sent.
+        let said = (self.answered - answered) * 100;
+        if header.is_some_and(|header| is_unproven(&header)) && said > bytes.len() * MAX_AMPLIFICATION {
+            self.fail("S12", format!("gateway {to} answers {} bytes with {}", bytes.len(), said / 100));
+        }
+    }
+
+    /// A gateway looks at a datagram; `stale`: it has answered, or processed, what has this message ID.
+    fn take_in(&mut self, to: usize, input: Input<'_>, origin: Origin, stale: bool) {
         let forged = matches!(origin, Origin::Damaged | Origin::Attacker { copy: false });
+        // RFC 6290: a token is proof enough, whatever else was changed of the message around it.
+        let proven = self.plan.has(Feature::Tokens) && carries_token(&input);
         if !(forged || stale) {
             return self.input(to, input);
         }
@@ -111,7 +138,7 @@ impl World {
         let before = self.established(to);
         let sent = self.messages;
         self.input(to, input);
-        if self.violation.is_none() && self.established(to) != before {
+        if self.violation.is_none() && !proven && self.established(to) != before {
             let after = self.established(to);
             self.fail("S13", format!("a forged or old message changed gateway {to}: {before:?} became {after:?}"));
         }
@@ -125,6 +152,17 @@ impl World {
         let probe = self.gateways[gateway].endpoint.as_ref().map(Endpoint::probe);
         probe.unwrap_or_default().into_iter().filter(|sa| sa.phase.is_established()).collect()
     }
+}
+
+/// Whether anybody may have sent it: a request in the clear without a cookie.
+fn is_unproven(header: &Header) -> bool {
+    !header.flags.response && ![PayloadType::SK, PayloadType::SKF, PayloadType::NOTIFY].contains(&header.next_payload)
+}
+
+/// Whether it may be the answer of a peer that has restarted.
+fn carries_token(input: &Input<'_>) -> bool {
+    let Input::Datagram { bytes, .. } = input else { return false };
+    Header::decode(bytes).is_ok_and(|header| header.flags.response && header.next_payload == PayloadType::NOTIFY)
 }
 
 /// A message in a few words.
