@@ -25,10 +25,12 @@ const fn client(program: &'static str, arguments: &'static str) -> Client {
     Client { program, arguments, greeting: "", speaks: None }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a constant is put together")]
 const fn greeted(client: Client, greeting: &'static str) -> Client {
     Client { greeting, ..client }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a constant is put together")]
 const fn speaking(client: Client, service: Service) -> Client {
     Client { speaks: Some(service), ..client }
 }

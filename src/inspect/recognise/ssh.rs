@@ -202,8 +202,7 @@ impl Side {
                 }
                 self.enter(Stage::Rest);
             }
-            Stage::Cookie | Stage::ListLength | Stage::Tail => {}
-            Stage::Rest | Stage::Sealed => {}
+            Stage::Cookie | Stage::ListLength | Stage::Tail | Stage::Rest | Stage::Sealed => {}
         }
         self.end_of_packet();
         Ok(())

@@ -47,7 +47,7 @@ fn heard(demands: &Inspection, port: u16, turns: &[Turn], mut piece: impl FnMut(
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             let unheard = usize::try_from(recogniser.unheard(*by)).unwrap_or(usize::MAX).min(rest.len());
-            if unheard > 0 && piece() % 2 == 0 {
+            if unheard > 0 && piece().is_multiple_of(2) {
                 recogniser.skip(*by, unheard as u64);
                 rest = &rest[unheard..];
                 *count += unheard;

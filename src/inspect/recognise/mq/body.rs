@@ -145,7 +145,7 @@ impl Body {
             },
             Shape::Open => {
                 if at == API + 3 {
-                    self.ebcdic = charset::spells(self.word, b"OD  ").ok_or(DropReason::MqSegment)?;
+                    self.ebcdic = charset::spells(self.word, *b"OD  ").ok_or(DropReason::MqSegment)?;
                     self.names_at = Some(API);
                 }
                 self.descriptor(segment, here, at, byte)
@@ -159,7 +159,7 @@ impl Body {
                 // Whatever looks like a descriptor is judged as one, so that none can hide behind another.
                 if at % 4 == 3
                     && at > API + 3
-                    && let Some(ebcdic) = charset::spells(self.word, b"OD  ")
+                    && let Some(ebcdic) = charset::spells(self.word, *b"OD  ")
                 {
                     let (ebcdic, names_at) = (ebcdic, Some(at - 3));
                     *self = Self { ebcdic, names_at, name: Heard::begin(), shape: self.shape, ..Self::default() };
@@ -179,10 +179,13 @@ impl Body {
                 self.ebcdic = byte == 0xc9;
                 if charset::ascii(byte, self.ebcdic) == b'I' { Ok(()) } else { Err(wrong) }
             }
-            1..=3 if b"ID  ".get(at as usize) == Some(&letter) => Ok(()),
-            1..=3 => Err(wrong),
-            4 if (1..=32).contains(&byte) && fits_level(segment.body_len(), byte) => Ok(()),
-            4 => Err(wrong),
+            1..=4 => {
+                let legal = match b"ID  ".get(at as usize) {
+                    Some(known) => *known == letter,
+                    None => (1..=32).contains(&byte) && fits_level(segment.body_len(), byte),
+                };
+                if legal { Ok(()) } else { Err(wrong) }
+            }
             15 => {
                 self.transmission = Some(segment.word(self.word));
                 Ok(())
@@ -220,14 +223,14 @@ impl Body {
 
     /// A message between queue managers: where names are demanded, it says where it goes.
     fn message(&mut self, here: &Where<'_>, at: u32, byte: u8) -> Result<(), DropReason> {
-        if at == 3 && charset::spells(self.word, b"MSH ").is_none()
-            || at == XQH + 3 && charset::spells(self.word, b"XQH ").is_none()
+        if at == 3 && charset::spells(self.word, *b"MSH ").is_none()
+            || at == XQH + 3 && charset::spells(self.word, *b"XQH ").is_none()
         {
             self.shape = Shape::Passed;
             return if demands_names(here.limits) { Err(DropReason::MqQueue) } else { Ok(()) };
         }
         if at == XQH + 3 {
-            self.ebcdic = charset::spells(self.word, b"XQH ").unwrap_or(self.ebcdic);
+            self.ebcdic = charset::spells(self.word, *b"XQH ").unwrap_or(self.ebcdic);
         }
         match at {
             28..=75 => self.queue(here, at == 75, byte),

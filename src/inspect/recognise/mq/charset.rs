@@ -31,9 +31,9 @@ pub(super) fn is_name(letter: u8) -> bool {
 }
 
 /// A structure ID, as far as its bytes may be ASCII or EBCDIC: `Some(ebcdic)` if these four bytes spell `id`.
-pub(super) fn spells(bytes: u32, id: &[u8; 4]) -> Option<bool> {
+pub(super) fn spells(bytes: u32, id: [u8; 4]) -> Option<bool> {
     let bytes = bytes.to_be_bytes();
-    [false, true].into_iter().find(|ebcdic| bytes.iter().zip(id).all(|(byte, letter)| ascii(*byte, *ebcdic) == *letter))
+    [false, true].into_iter().find(|ebcdic| bytes.iter().zip(id).all(|(byte, letter)| ascii(*byte, *ebcdic) == letter))
 }
 
 #[cfg(test)]
@@ -42,9 +42,9 @@ mod tests {
 
     #[test]
     fn structure_ids_are_known_in_both_alphabets() {
-        assert_eq!(spells(0x4f44_2020, b"OD  "), Some(false));
-        assert_eq!(spells(0xd6c4_4040, b"OD  "), Some(true));
-        assert_eq!(spells(0xd6c4_2020, b"OD  "), None, "not one half each");
+        assert_eq!(spells(0x4f44_2020, *b"OD  "), Some(false));
+        assert_eq!(spells(0xd6c4_4040, *b"OD  "), Some(true));
+        assert_eq!(spells(0xd6c4_2020, *b"OD  "), None, "not one half each");
         let every: Vec<u8> = (0..=255).filter(|byte| is_name(ascii(*byte, true))).collect();
         assert_eq!(every.len(), 26 + 26 + 10 + 4);
     }

@@ -128,9 +128,8 @@ fn the_server_waits_for_the_whole_first_segment_and_answers_with_one_of_its_own(
 /// A conversation up to the reply to MQCONN, and then one segment of the client's.
 fn behind(dialect: Dialect, said: Said) -> (Vec<Turn>, usize) {
     let mut all = mq_dialect::client(dialect, &Names::default(), 0);
-    let opened = all.iter().position(|said| {
-        said.by_opener && said.bytes[17.min(said.bytes.len() - 1)] == 0x83 || said.by_opener && said.bytes[9] == 0x83
-    });
+    let kind_at = if dialect.level >= 10 { 17 } else { 9 };
+    let opened = all.iter().position(|said| said.by_opener && said.bytes[kind_at] == 0x83);
     all.truncate(opened.unwrap());
     let before = all.iter().filter(|said| said.by_opener).map(|said| said.bytes.len()).sum();
     all.push(said);

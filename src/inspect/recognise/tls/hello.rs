@@ -236,10 +236,11 @@ impl Hello {
             Field::CompressionsLength => self.next(value > 0, Field::Compressions, value),
             Field::Compressions if !self.compression => Err(DropReason::TlsHello),
             // RFC 5246 §7.4.1.2: a hello may end here, without extensions.
-            Field::Compressions if self.message == 0 => self.finish(limits, allowed),
+            Field::Compressions | Field::Extension if self.message == 0 => self.finish(limits, allowed),
             Field::Compressions => self.next(true, Field::ExtensionsLength, 2),
-            Field::ExtensionsLength if value == 0 && self.message == 0 => self.finish(limits, allowed),
-            Field::ExtensionsLength => self.next(value == self.message, Field::ExtensionType, 2),
+            Field::ExtensionsLength if value != self.message => Err(DropReason::TlsHello),
+            Field::ExtensionsLength if value == 0 => self.finish(limits, allowed),
+            Field::ExtensionsLength => self.next(true, Field::ExtensionType, 2),
             Field::ExtensionType => {
                 self.extension = value;
                 match value {
@@ -263,7 +264,6 @@ impl Hello {
                 self.at = 0;
                 self.next(fits, Field::Extension, value)
             }
-            Field::Extension if self.message == 0 => self.finish(limits, allowed),
             Field::Extension => self.next(true, Field::ExtensionType, 2),
             Field::Done => Ok(()),
         }
