@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use portcullis::config;
-use portcullis::lab::pcap_frames;
-use portcullis::lab::replay::{self, By, Outcome, Replayed};
+use portcullis::inspect::replay::{self, By, Outcome, Replayed};
 use portcullis::policy::{Service, Snapshot};
+use portcullis::wire::pcap;
 
 use super::seeds::REAL;
 
@@ -17,11 +17,11 @@ static POLICY: LazyLock<Arc<Snapshot>> =
 /// Whatever it is, it is walked without a length being believed, and each frame is accounted for once.
 pub fn anything(data: &[u8]) {
     let mut seen = 0;
-    let walked = pcap_frames::frames(data, |frame| {
+    let walked = pcap::frames(data, |frame| {
         seen += 1;
         assert!(frame.number >= seen, "frames are counted up");
         assert!(data.as_ptr_range().contains(&frame.bytes.as_ptr()) || frame.bytes.is_empty(), "not of this file");
-        if let Some(packet) = pcap_frames::packet(frame.link, frame.bytes) {
+        if let Some(packet) = pcap::packet(frame.link, frame.bytes) {
             assert!(packet.len() <= frame.bytes.len());
         }
         true

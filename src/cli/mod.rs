@@ -36,8 +36,8 @@ pub use exit::{Exit, Failure};
 pub use words::command;
 use words::{Command, Policy, Words};
 
-use crate::lab::pcap_frames::MAX_FILE;
 use crate::report::rekey::Wish;
+use crate::wire::pcap::MAX_FILE;
 
 /// Parses the command line, runs the command, tells what went wrong on standard error.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {

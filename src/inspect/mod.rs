@@ -28,6 +28,7 @@ mod icmp;
 mod live;
 pub mod probe;
 pub mod recognise;
+pub mod replay;
 mod slots;
 mod stream;
 mod tcp;

@@ -1,9 +1,9 @@
-//! The IKE messages of a capture (`pcap_frames`): the UDP datagrams of port 500 and 4500. Left out: fragments, IPv6
+//! The IKE messages of a capture (`wire::pcap`): the UDP datagrams of port 500 and 4500. Left out: fragments, IPv6
 //! extension headers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::pcap_frames;
+use crate::wire::pcap as frames;
 use crate::wire::reader::Reader;
 
 /// Datagrams that are kept.
@@ -23,8 +23,8 @@ pub struct Captured {
 /// Every IKE message of a capture, in its order. The error is a sentence.
 pub fn ike_datagrams(file: &[u8]) -> Result<Vec<Captured>, String> {
     let mut found = Vec::new();
-    pcap_frames::frames(file, |frame| {
-        if let Some(captured) = pcap_frames::packet(frame.link, frame.bytes).and_then(datagram) {
+    frames::frames(file, |frame| {
+        if let Some(captured) = frames::packet(frame.link, frame.bytes).and_then(datagram) {
             found.push(captured);
         }
         found.len() < MAX_DATAGRAMS
@@ -67,8 +67,8 @@ fn datagram(packet: &[u8]) -> Option<Captured> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pcap_frames::testing::{pcap, pcapng};
     use super::*;
+    use crate::wire::pcap::testing::{pcap, pcapng};
 
     fn ipv4(payload: &[u8], port: u16) -> Vec<u8> {
         let length = u16::try_from(payload.len() + 8).unwrap();

@@ -9,7 +9,7 @@ use super::table::table;
 use super::{bytes, duration, plain};
 use crate::config::Loaded;
 use crate::event::FlowKey;
-use crate::lab::replay::{Judged, Outcome, Replayed};
+use crate::inspect::replay::{Judged, Outcome, Replayed};
 use crate::policy::difference::Change;
 use crate::runtime::protocol::LiveFlow;
 

@@ -8,6 +8,7 @@ pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod natt;
+pub mod pcap;
 pub mod reader;
 pub mod rewrite;
 pub mod tcp;

@@ -7,7 +7,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::read_capture;
 use crate::cli::words::{Question, Spoken};
 use crate::config;
-use crate::lab::replay::{self, By, Outcome};
+use crate::inspect::replay::{self, By, Outcome};
 use crate::policy::{Service, Snapshot};
 use crate::report;
 

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::pcap_frames::{self, Frame};
+use super::{Cause, FlowTable, Origin, Verdict, probe};
 use crate::event::{DropReason, FlowKey};
 use crate::ids::TunnelId;
-use crate::inspect::{Cause, FlowTable, Origin, Verdict, probe};
 use crate::policy::Snapshot;
 use crate::time::Instant;
 use crate::wire::checksum::Sum;
 use crate::wire::ip::{self, Inner};
+use crate::wire::pcap::{self, Frame};
 use crate::wire::tcp;
 
 /// Flows that are judged; what a capture holds beyond them is counted.
@@ -110,7 +110,7 @@ impl By<'_> {
 pub fn opened_ports(file: &[u8]) -> Result<BTreeSet<u16>, String> {
     let mut ports = BTreeSet::new();
     let mut room = vec![0; LONGEST];
-    pcap_frames::frames(file, |frame| {
+    pcap::frames(file, |frame| {
         if let Seen::Packet { packet, .. } = see(&frame, &mut room)
             && packet.tcp().is_some_and(|segment| opens(segment.flags()))
         {
@@ -140,7 +140,7 @@ pub fn replay(file: &[u8], by: By<'_>) -> Result<Replayed, String> {
     let mut room = vec![0; LONGEST];
     let mut spare = vec![0; LONGEST];
     let mut seen = 0;
-    let walked = pcap_frames::frames(file, |frame| {
+    let walked = pcap::frames(file, |frame| {
         seen += 1;
         replay.frame(&frame, &mut room, &mut spare);
         true
@@ -163,7 +163,7 @@ enum Seen<'a> {
 }
 
 fn see<'a>(frame: &Frame<'a>, room: &'a mut [u8]) -> Seen<'a> {
-    let Some(bytes) = pcap_frames::packet(frame.link, frame.bytes) else { return Seen::Nothing("not-ip") };
+    let Some(bytes) = pcap::packet(frame.link, frame.bytes) else { return Seen::Nothing("not-ip") };
     match Inner::parse_padded(bytes) {
         Ok(packet) => return Seen::Packet { packet, cut: false },
         Err(reason) if frame.bytes.len() >= frame.length => return Seen::Nothing(reason.as_str()),

@@ -223,11 +223,11 @@ pub fn packet(link: u32, frame: &[u8]) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
-pub(super) mod testing {
+pub(crate) mod testing {
     //! Captures for tests.
 
     /// A pcap file of frames that are a millisecond apart.
-    pub(in crate::lab) fn pcap(link: u32, frames: &[Vec<u8>], little: bool) -> Vec<u8> {
+    pub(crate) fn pcap(link: u32, frames: &[Vec<u8>], little: bool) -> Vec<u8> {
         let word = |value: u32| if little { value.to_le_bytes() } else { value.to_be_bytes() };
         let mut file = word(0xa1b2_c3d4).to_vec();
         file.extend([0; 16]);
@@ -243,7 +243,7 @@ pub(super) mod testing {
     }
 
     /// A pcapng file of one interface that counts nanoseconds.
-    pub(in crate::lab) fn pcapng(link: u16, frames: &[Vec<u8>]) -> Vec<u8> {
+    pub(crate) fn pcapng(link: u16, frames: &[Vec<u8>]) -> Vec<u8> {
         let block = |kind: u32, body: &[u8]| {
             let mut body = body.to_vec();
             body.resize(body.len().next_multiple_of(4), 0);
