@@ -5,12 +5,15 @@
 #[path = "../tests/esp_support/mod.rs"]
 mod esp_support;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use esp_support::{NOW, Options, Pair, TUNNEL, across, tcp, udp};
 use portcullis::dataplane::buffer::Batch;
 use portcullis::dataplane::offload::Offloads;
+use portcullis::lab::mq_dialect::{self, Dialect, Names};
+use portcullis::policy::{Inspection, Service, Snapshot};
 use portcullis::wire::vnet::{Segments, VnetHeader};
 
 const BATCH: usize = 64;
@@ -115,6 +118,69 @@ fn trains(_: &mut Criterion) {
     println!("train of {SEGMENTS} segments, best, ns a segment: outbound {outwards}, inbound {inwards}");
 }
 
+/// The same for a connection that is heard: MQ messages of two megabytes, whose segments of 32 KB are cut into trains without
+/// regard to where they begin. To be held against the figure above.
+fn heard_trains(_: &mut Criterion) {
+    const SEGMENT: usize = 1398;
+    const SEGMENTS: usize = 46;
+    let mut pair = Pair::new(Options::default());
+    for (side, at) in [(&mut pair.left, 0), (&mut pair.right, 1)] {
+        let plain = pair.policies[at].clone();
+        let mut rules = plain.rules().to_vec();
+        rules[0].inspection = Inspection::of(Service::Mq);
+        let heard = Snapshot::compile(rules, plain.tunnels().to_vec(), Some(&plain)).expect("as before");
+        side.set_policy(Arc::new(heard));
+        side.set_offloads(Offloads::ALL);
+    }
+    pair.connect(5000);
+    let (mut out, mut inn) = (Batch::with_trains(64, 9728), Batch::new(SEGMENTS, 2048));
+    let (mut best, mut trains) = ([Duration::MAX; 2], 0);
+    let (mut there, mut back) = (101_u32, 501_u32);
+    let turns = mq_dialect::client(Dialect { level: 13, little: false, ebcdic: false }, &Names::default(), 2 << 20);
+    for turn in turns.chunk_by(|one, other| one.by_opener == other.by_opener) {
+        let said: Vec<u8> = turn.iter().flat_map(|segment| segment.bytes.clone()).collect();
+        for part in said.chunks(SEGMENT * if turn[0].by_opener { SEGMENTS } else { 1 }) {
+            if !turn[0].by_opener {
+                pair.leftwards(&tcp(5000, false, 0x10, back, there, &[], part)).expect("it is MQ");
+                back = back.wrapping_add(part.len() as u32);
+                continue;
+            }
+            let long = tcp(5000, true, 0x10, there, back, &[], part);
+            there = there.wrapping_add(part.len() as u32);
+            let segments = if part.len() > SEGMENT { Segments::Tcp4 } else { Segments::None };
+            let said = VnetHeader {
+                needs_checksum: segments != Segments::None,
+                segments,
+                header_len: 40,
+                segment_len: SEGMENT as u16,
+                checksum_start: 20,
+                checksum_offset: 16,
+            };
+            out.clear();
+            out.vacant_for_train().expect("room")[..long.len()].copy_from_slice(&long);
+            out.push_from_tun(long.len(), said);
+            let start = Clock::now();
+            pair.left.outbound(NOW, &mut out);
+            let outwards = start.elapsed();
+            inn.clear();
+            for (at, packet) in out.packets().iter().enumerate() {
+                assert!(!packet.done, "it is MQ");
+                inn.vacant().expect("room")[..packet.len].copy_from_slice(out.bytes(at));
+                inn.push(packet.len, 0, packet.path.map(across));
+            }
+            let start = Clock::now();
+            pair.right.inbound(NOW, &mut inn);
+            if out.len() == SEGMENTS {
+                best = [best[0].min(outwards), best[1].min(start.elapsed())];
+                trains += 1;
+            }
+            pair.leftwards(&tcp(5000, false, 0x10, back, there, &[], &[])).expect("an acknowledgement");
+        }
+    }
+    let [outwards, inwards] = best.map(|best| best.as_nanos() / SEGMENTS as u128);
+    println!("heard train of {SEGMENTS} segments, best of {trains}, ns a segment: outbound {outwards}, inbound {inwards}");
+}
+
 /// One worker for both directions, against a worker for each. The second is an upper bound: the two share nothing here,
 /// where in earnest each half of a flow would have to read the other's state through atomics.
 fn workers(_: &mut Criterion) {
@@ -155,6 +221,6 @@ fn workers(_: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(30).measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(300));
-    targets = trains, path, workers
+    targets = trains, heard_trains, path, workers
 }
 criterion_main!(benches);

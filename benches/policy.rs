@@ -33,7 +33,7 @@ fn policy(count: u16) -> Snapshot {
         service: Service::Mq,
         ports: Vec::new(),
         direction: RuleDirection::Outbound,
-        inspection: Inspection::of(Service::Mq),
+        inspection: Inspection::Uninspected,
         mode: Mode::Enforce,
     });
     let tunnel =
@@ -113,6 +113,49 @@ fn judge(c: &mut Criterion) {
     group.finish();
 }
 
+/// A table that is full: what it takes, and what a segment of one of its flows costs when none of them is in any cache.
+fn million(c: &mut Criterion) {
+    const FLOWS: usize = 1 << 20;
+    const PORTS: usize = 1 << 15;
+    let policy = policy(64);
+    let mut table = FlowTable::new(FLOWS, [1, 2, 3, 4]);
+    let now = Instant::from_nanos(1);
+    let mut packet = segment(tcp::SYN, 0);
+    let aim = |packet: &mut Vec<u8>, flow: usize| {
+        packet[16..20].copy_from_slice(&server((flow / PORTS) as u16).octets());
+        packet[20..22].copy_from_slice(&(1024 + (flow % PORTS) as u16).to_be_bytes());
+        packet[10..12].fill(0);
+        let sum = checksum::checksum(&packet[..20]);
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    };
+    for flow in 0..FLOWS {
+        aim(&mut packet, flow);
+        let verdict = table.judge(now, Origin::Tun, &Inner::parse(&packet).expect("well-formed"), &policy);
+        assert!(matches!(verdict, Verdict::Pass(_)), "{verdict:?}");
+    }
+    assert_eq!(table.len(), FLOWS);
+    let (each, heard) = FlowTable::bytes_per_flow();
+    println!("a flow takes {each} bytes, {FLOWS} take {} MB; one that is heard {heard} more", each * FLOWS >> 20);
+    let mut group = c.benchmark_group("flow table");
+    let mut flow = 0;
+    group.bench_function("segment of one flow of a million, any", |b| {
+        b.iter(|| {
+            // A step that meets all of them and is no neighbour of anybody.
+            flow = (flow + 611_953) % FLOWS;
+            aim(&mut packet, flow);
+            table.judge(now, Origin::Tun, &Inner::parse(&packet).expect("well-formed"), &policy)
+        });
+    });
+    group.bench_function("the same packet without the table", |b| {
+        b.iter(|| {
+            flow = (flow + 611_953) % FLOWS;
+            aim(&mut packet, flow);
+            Inner::parse(black_box(&packet)).is_ok()
+        });
+    });
+    group.finish();
+}
+
 fn sum(c: &mut Criterion) {
     let mut group = c.benchmark_group("checksum");
     for length in [64, 1400, 9000] {
@@ -123,5 +166,5 @@ fn sum(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, classify, judge, sum);
+criterion_group!(benches, classify, judge, million, sum);
 criterion_main!(benches);
