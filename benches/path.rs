@@ -178,7 +178,9 @@ fn heard_trains(_: &mut Criterion) {
         }
     }
     let [outwards, inwards] = best.map(|best| best.as_nanos() / SEGMENTS as u128);
-    println!("heard train of {SEGMENTS} segments, best of {trains}, ns a segment: outbound {outwards}, inbound {inwards}");
+    println!(
+        "heard train of {SEGMENTS} segments, best of {trains}, ns a segment: outbound {outwards}, inbound {inwards}"
+    );
 }
 
 /// One worker for both directions, against a worker for each. The second is an upper bound: the two share nothing here,

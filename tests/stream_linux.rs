@@ -103,8 +103,7 @@ impl Flow<'_> {
 
     /// Sends a packet through the table; what passes, now and behind it, is written to the device.
     fn send(&mut self, mut packet: Vec<u8>) {
-        let verdict =
-            self.table.judge(NOW, Origin::Tun, &Inner::parse(&packet).unwrap(), &self.stand.policy.clone());
+        let verdict = self.table.judge(NOW, Origin::Tun, &Inner::parse(&packet).unwrap(), &self.stand.policy.clone());
         let mut batch = Batch::new(256, 1500);
         match verdict {
             Verdict::Pass(pass) => {
@@ -256,7 +255,8 @@ fn linux_reads_what_was_heard_whatever_was_sent() {
             let dialects: Vec<Dialect> = Dialect::all().collect();
             let dialect = dialects[usize::from(round) % dialects.len()];
             let turns = mq_dialect::client(dialect, &Names::default(), 700);
-            let said: Vec<u8> = turns.iter().filter(|turn| turn.by_opener).flat_map(|turn| turn.bytes.clone()).collect();
+            let said: Vec<u8> =
+                turns.iter().filter(|turn| turn.by_opener).flat_map(|turn| turn.bytes.clone()).collect();
             let mut flow = Flow {
                 table: FlowTable::new(4, [1, 2, 3, 4]),
                 port: 20_000 + round,

@@ -185,7 +185,8 @@ fn the_first_illegal_byte_ends_the_flow_at_both_ends() {
         let reset = Inner::parse(&inner).unwrap().tcp().unwrap();
         assert_eq!((reset.flags() & RST, reset.sequence(), reset.destination_port()), (RST, next, 1414));
         // It is told once, and counted.
-        let closed = |record: &Record| matches!(record, Record::FlowClosed(closed) if closed.end == Ending::Refused(reason));
+        let closed =
+            |record: &Record| matches!(record, Record::FlowClosed(closed) if closed.end == Ending::Refused(reason));
         assert_eq!(records(&mut pair, true).iter().filter(|record| closed(record)).count(), 1);
         assert_eq!(pair.left.counters().rule(RuleId(0)).unwrap().ended.get(), 1);
         // What comes afterwards is refused, and answered to whoever sends it.
@@ -240,7 +241,10 @@ fn a_new_policy_resets_live_flows_in_both_directions_before_another_packet() {
     assert_eq!(Inner::parse(&inner).unwrap().tcp().unwrap().sequence(), 101 + hello.len() as u32);
     let told = records(&mut pair, true);
     let refused = Ending::Refused(DropReason::NoRule);
-    assert!(told.iter().any(|record| matches!(record, Record::FlowClosed(closed) if closed.end == refused)), "{told:?}");
+    assert!(
+        told.iter().any(|record| matches!(record, Record::FlowClosed(closed) if closed.end == refused)),
+        "{told:?}"
+    );
     assert_eq!(pair.left.flows(), 0);
 }
 

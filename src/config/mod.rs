@@ -126,6 +126,8 @@ pub struct GatewaySettings {
     pub puzzles: bool,
     /// Threads that move packets.
     pub workers: u16,
+    /// Whether the peer's host gets a RST for a connection that is ended here. Read at start.
+    pub reset_peers: bool,
 }
 
 /// `[tunnel.NAME]` as people see it; what the endpoint needs is in [`ike::config::TunnelConfig`].

@@ -45,6 +45,7 @@ pub(super) struct Gateway {
     pub(super) udp_send: Option<At<String>>,
     pub(super) udp_gro: Option<At<String>>,
     pub(super) puzzles: Option<At<String>>,
+    pub(super) reset_peers: Option<At<String>>,
     pub(super) workers: Option<At<Option<i64>>>,
 }
 
@@ -257,6 +258,7 @@ fn read_gateway(section: &mut Section<'_, '_>) -> Gateway {
         udp_send: section.string("udp_send"),
         udp_gro: section.string("udp_gro"),
         puzzles: section.string("puzzles"),
+        reset_peers: section.string("reset_peers"),
         workers: section.integer_or("workers", "auto"),
     }
 }

@@ -130,6 +130,7 @@ pub fn run(options: Options) -> Result<(), RunError> {
         let config = PipelineConfig { flow_capacity: FLOWS, hash_seed };
         let mut pipeline = Pipeline::new(config, loaded.policy.clone()).with_hands(hands);
         pipeline.set_provider(race.winner);
+        pipeline.set_reset_remote(loaded.gateway.reset_peers);
         for (tunnel, mtu) in &mtus {
             pipeline.set_link_mtu(*tunnel, *mtu);
         }

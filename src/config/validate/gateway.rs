@@ -42,6 +42,10 @@ pub(super) fn check(raw: &raw::Gateway, problems: &mut Problems) -> Option<Gatew
         Some(word) => choice("puzzles", word, &[("off", false), ("on", true)], problems),
         None => Some(false),
     };
+    let reset_peers = match &raw.reset_peers {
+        Some(word) => choice("reset_peers", word, &[("on", true), ("off", false)], problems),
+        None => Some(true),
+    };
     let workers = match &raw.workers {
         None => Some(1),
         Some(value) => match value.get_ref() {
@@ -56,6 +60,7 @@ pub(super) fn check(raw: &raw::Gateway, problems: &mut Problems) -> Option<Gatew
         mtu,
         offloads: offloads?,
         puzzles: puzzles?,
+        reset_peers: reset_peers?,
         workers: workers?,
     })
 }
