@@ -337,8 +337,8 @@ impl Pipeline {
 
     /// The SA by which a judged packet goes out: that of its lane, or that of lane 0 while there is none. Either may be
     /// another worker's; then [`pass_on_judged`](Self::pass_on_judged) does the rest.
-    pub(super) fn way_out(&mut self, now: Instant, pass: &Pass, inner: &Inner<'_>) -> Result<OutboundPlace, NoWay> {
-        let Pass { tunnel, shape, .. } = *pass;
+    pub(super) fn way_out(&mut self, now: Instant, pass: Pass, inner: &Inner<'_>) -> Result<OutboundPlace, NoWay> {
+        let Pass { tunnel, shape, .. } = pass;
         if self.hands.plain || self.hands.passed_on && self.assumed.is_some() {
             return self.sad.find_outbound(tunnel, shape, inner);
         }
@@ -369,7 +369,7 @@ impl Pipeline {
         match wanted {
             Some(Ok(found)) => found,
             Some(Err((worker, shape, lane))) => {
-                self.hands.wanted = Some((worker, Pass { shape, opened: false, ..*pass }, lane));
+                self.hands.wanted = Some((worker, Pass { shape, opened: false, ..pass }, lane));
                 Err(NoWay::Elsewhere)
             }
             None => Err(NoWay::NoSa),

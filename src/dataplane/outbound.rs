@@ -287,7 +287,7 @@ impl Pipeline {
         let refusal = |reason| Refusal { reason, tunnel: Some(pass.tunnel), rule: Some(pass.rule), flow: Some(flow) };
 
         // By which SA?
-        let place = match self.way_out(now, &pass, inner) {
+        let place = match self.way_out(now, pass, inner) {
             Ok(place) => place,
             Err(NoWay::Elsewhere) => return Err(refusal(DropReason::HandoverFull)),
             Err(NoWay::Narrowed) => {

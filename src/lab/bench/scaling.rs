@@ -32,8 +32,9 @@ pub(super) fn variants() -> usize {
 
 /// Measures single packets and trains, `each` long for a variant.
 pub(super) fn measure(each: Duration, say: &mut dyn FnMut(&str)) -> Vec<Figure> {
-    let kinds: [(&str, fn() -> Course); 2] = [("single", Course::usual), ("train", Course::usual_train)];
-    kinds.into_iter().flat_map(|(kind, make)| of_kind(each, kind, make, say)).collect()
+    let mut figures = of_kind(each, "single", Course::usual, say);
+    figures.extend(of_kind(each, "train", Course::usual_train, say));
+    figures
 }
 
 fn of_kind(each: Duration, kind: &str, make: fn() -> Course, say: &mut dyn FnMut(&str)) -> Vec<Figure> {
