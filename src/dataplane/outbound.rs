@@ -342,7 +342,7 @@ impl Pipeline {
             let place = packet.start..packet.start + packet.len;
             let Ok(inner) = Inner::parse(&slab[place.clone()]) else { return false };
             let (flow, v6, tos) = (inner.flow(), inner.is_v6(), inner.tos());
-            let left = self.way_out(now, &pass, &inner).ok().and_then(|sa| {
+            let left = self.way_out(now, pass, &inner).ok().and_then(|sa| {
                 let sa_spec = self.sad.outbound(sa)?;
                 let path = outer_path(&sa_spec.child().encapsulation, tunnel::encapsulate(tos));
                 let cleared = Cleared { pass, sa, path, fits: u16::MAX, syn: false, v6, flow };
