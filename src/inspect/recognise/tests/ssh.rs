@@ -79,6 +79,8 @@ fn the_first_of_the_clients_ciphers_that_the_server_has_decides_each_way() {
     assert_eq!(told(USUAL, STRONG), None, "the server has nothing else");
     assert_eq!(told("aes128-ctr,aes256-ctr", USUAL), cipher);
     assert_eq!(told("aes128-ctr,aes256-ctr", "aes256-ctr"), None);
+    assert_eq!(told("aes128-ctr,aes256-ctr", "aes256-ctr,aes128-ctr"), cipher, "the client's order counts");
+    assert_eq!(told("aes256-ctr,aes128-ctr", "aes128-ctr,aes256-ctr"), None);
     assert_eq!(told("aes256-ctr", "aes128-ctr"), cipher, "none in common");
     assert_eq!(told("odd@x,aes256-ctr", "odd@x"), cipher, "one that nobody knows");
     assert_eq!(told("aes256-ctrx", "aes256-ctrx"), cipher);
