@@ -232,8 +232,12 @@ fn drive([local, peer]: [&str; 2], seconds: &str, pid: &str, suite: &str, secret
     let secret = std::fs::read(secret).map(|bytes| format!("hex:{}", hex::encode(bytes.trim_ascii_end())))?;
     let text = format!("{HEAD}{}", tunnel("t", [local, peer], suite, &secret, ["10.81.1.2", "10.81.2.2"], "always"));
     let loaded = load(&text);
-    let socket = UdpSocket::bind((local, 500))?;
-    socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+    // Port 4500 for those who see, or feign, a NAT (RFC 7296 §2.23), with the marker of RFC 3948 §2.2.
+    let sockets = [(500, 0), (4500, 4)].map(|(port, marker)| Ok((UdpSocket::bind((local, port))?, port, marker)));
+    let sockets: Vec<(UdpSocket, u16, usize)> = sockets.into_iter().collect::<io::Result<_>>()?;
+    for (socket, _, _) in &sockets {
+        socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+    }
     let epoch = Wall::now();
     let now = || Instant::ZERO + Duration::from_secs(1000) + epoch.elapsed();
     let (mut count, mut lost, mut worst) = (0_u64, 0_u64, Duration::ZERO);
@@ -246,18 +250,23 @@ fn drive([local, peer]: [&str; 2], seconds: &str, pid: &str, suite: &str, secret
         let mut end = Endpoint::new(loaded.ike.clone(), Box::new(SeededEntropy::new(seed)), false);
         end.handle(now(), Input::Timeout);
         let mut room = [0; 4096];
+        let mut floated = 0;
         loop {
-            for (_, remote, bytes) in sent(&mut end) {
-                socket.send_to(&bytes, remote)?;
+            for (from, remote, bytes) in sent(&mut end) {
+                floated = usize::from(from.port() == 4500);
+                let (socket, _, marker) = &sockets[floated];
+                socket.send_to(&[&[0; 4][..*marker], &bytes].concat(), remote)?;
             }
+            let (socket, port, marker) = &sockets[floated];
             if end.status()[0].state == "up" {
                 count += 1;
                 worst = worst.max(begun.elapsed());
                 break;
             }
             if let Ok((length, remote)) = socket.recv_from(&mut room) {
-                let local = SocketAddr::new(local.parse().map_err(io::Error::other)?, 500);
-                end.handle(now(), Input::Datagram { local, remote, bytes: &room[..length] });
+                let local = SocketAddr::new(local.parse().map_err(io::Error::other)?, *port);
+                let bytes = room[..length].get(*marker..).unwrap_or_default();
+                end.handle(now(), Input::Datagram { local, remote, bytes });
             } else {
                 end.handle(now(), Input::Timeout);
                 lost += 1;
