@@ -6,7 +6,7 @@ mod platform_common;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::sys::socket::{setsockopt, sockopt};
-use platform_common::{add, bring_up, join, path, privileged, wait_until};
+use platform_common::{add, bring_up, join, path, privileged, wait_long_until};
 use portcullis::dataplane::buffer::Batch;
 use portcullis::dataplane::offload::Sending;
 use portcullis::platform::namespace::Namespace;
@@ -39,7 +39,7 @@ fn packets(from: &str, to: &str) -> Batch {
 fn assert_each_its_own(count: usize, mut receive: impl FnMut(usize, &mut Batch)) {
     let mut seen = vec![Vec::new(); usize::from(WORKERS)];
     let mut batch = Batch::new(64, 200);
-    let all = wait_until(|| {
+    let all = wait_long_until(|| {
         for (worker, seen) in seen.iter_mut().enumerate() {
             batch.clear();
             receive(worker, &mut batch);
@@ -80,7 +80,7 @@ fn a_group_of_sockets_shares_a_port_and_each_spi_has_its_own() {
         }
         near.send_batch(&others, 0);
         let mut got = Batch::new(8, 200);
-        assert!(wait_until(|| {
+        assert!(wait_long_until(|| {
             far[0].recv_batch(&mut got).unwrap();
             got.len() >= 3
         }));
