@@ -76,14 +76,7 @@ impl Pipeline {
                 at += 1;
                 continue;
             }
-            if packet.offload.segments != Segments::None {
-                debug_assert!(
-                    at + 1 == parts.packets.len(),
-                    "what is to be cut is the last, and has the room behind it"
-                );
-                self.send_train(now, &mut parts);
-                at = parts.packets.len();
-            } else {
+            if packet.offload.segments == Segments::None {
                 match self.send(now, packet, parts.slab) {
                     Ok(leaves) => packet.done = !leaves,
                     Err(refusal) => {
@@ -94,6 +87,13 @@ impl Pipeline {
                     }
                 }
                 at += 1;
+            } else {
+                debug_assert!(
+                    at + 1 == parts.packets.len(),
+                    "what is to be cut is the last, and has the room behind it"
+                );
+                self.send_train(now, &mut parts);
+                at = parts.packets.len();
             }
             if self.flows.releases() {
                 at = self.release_outwards(now, at, &mut parts);
@@ -348,14 +348,13 @@ impl Pipeline {
                 let cleared = Cleared { pass, sa, path, fits: u16::MAX, syn: false, v6, flow };
                 self.leave(now, &cleared, place, slab).ok()
             });
-            match left {
-                Some(left) => *packet = left,
-                None => {
-                    self.pass_on_judged(packet, VnetHeader::default(), slab);
-                    return false;
-                }
+            let gone = left.is_some();
+            if let Some(left) = left {
+                *packet = left;
+            } else {
+                self.pass_on_judged(packet, VnetHeader::default(), slab);
             }
-            true
+            gone
         });
         if !sealed {
             batch.pop();

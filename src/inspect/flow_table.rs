@@ -392,11 +392,11 @@ impl FlowTable {
         let mut flow = Flow { id, allowed, generation: case.policy.generation(), kind, state, bytes: [0; 2], expires };
         flow.bytes[usize::from(!case.outbound())] = case.bytes();
         let pass = flow.pass(true);
-        let inserted = self.flows.insert(flow).or_else(|flow| {
+        if let Err(flow) = self.flows.insert(flow) {
             // Only what has expired makes room: nobody can push out the flow of another.
             self.sweep(case.now, LOOK_FOR_ROOM);
-            self.flows.insert(flow)
-        });
-        inserted.map(|()| pass).map_err(|flow| flow.refuse(DropReason::FlowTableFull))
+            self.flows.insert(flow).map_err(|flow| flow.refuse(DropReason::FlowTableFull))?;
+        }
+        Ok(pass)
     }
 }

@@ -82,6 +82,7 @@ impl Slots {
     }
 
     /// Takes a free place for a flow that is not there yet. Gives the flow back if there is none.
+    #[expect(clippy::result_large_err, reason = "the caller tries again with the flow, or tells what it was")]
     pub(super) fn insert(&mut self, flow: Flow) -> Result<(), Flow> {
         let bucket = self.bucket(&flow.id);
         let place = self.free;

@@ -204,22 +204,19 @@ impl<L: Listener> Hearing<'_, L> {
         }
         at = at.wrapping_add(known as u32);
         let lane = &mut self.voice.lanes[usize::from(!self.from_opener)];
-        let last = self.pool.last(&lane.kept);
+        let last = lane.kept.last();
         let continues = last.filter(|id| self.pool.run(*id).is_some_and(|run| run.end() == at));
         let before = self.pool.used();
         if self.voice.blocks + Pool::blocks_of(bytes.len()) > KEPT / BLOCK {
             return Err(Trouble::NoRoom);
         }
-        match continues {
-            Some(id) => {
-                if !self.pool.append(id, bytes) {
-                    return Err(Trouble::NoRoom);
-                }
+        if let Some(id) = continues {
+            if !self.pool.append(id, bytes) {
+                return Err(Trouble::NoRoom);
             }
-            None => {
-                let id = self.pool.store(at, 0, std::iter::once(bytes)).ok_or(Trouble::NoRoom)?;
-                self.pool.push(&mut lane.kept, id);
-            }
+        } else {
+            let id = self.pool.store(at, 0, std::iter::once(bytes)).ok_or(Trouble::NoRoom)?;
+            self.pool.push(&mut lane.kept, id);
         }
         self.voice.blocks += self.pool.used() - before;
         self.sender.keeps = true;
@@ -230,7 +227,7 @@ impl<L: Listener> Hearing<'_, L> {
     fn catch_up(&mut self) -> Result<(), Trouble> {
         loop {
             let ahead = self.lane().ahead;
-            let Some(id) = self.pool.first(&ahead) else { break };
+            let Some(id) = ahead.first() else { break };
             let Some(run) = self.pool.run(id).copied() else { break };
             if !self.sender.free_for_ever && after(run.sequence, self.sender.heard) {
                 break;

@@ -188,7 +188,7 @@ impl<L: Listener> Streams<L> {
         }
         let Some(voice) = voice.and_then(|VoiceId(id)| self.voices.get_mut(id as usize)?.as_mut()) else { return };
         let lane = &mut voice.lanes[usize::from(from_opener)];
-        while let Some(id) = self.pool.first(&lane.kept) {
+        while let Some(id) = lane.kept.first() {
             let Some(run) = self.pool.run(id).copied() else { break };
             if after(run.end(), sender.acked()) {
                 if after(sender.acked(), run.sequence) {

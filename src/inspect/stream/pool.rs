@@ -54,8 +54,16 @@ impl Default for List {
 }
 
 impl List {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(self) -> bool {
         self.head == NONE
+    }
+
+    pub(super) fn first(self) -> Option<RunId> {
+        (!self.is_empty()).then_some(RunId(self.head))
+    }
+
+    pub(super) fn last(self) -> Option<RunId> {
+        (!self.is_empty()).then_some(RunId(self.tail))
     }
 }
 
@@ -257,14 +265,6 @@ impl Pool {
             left -= BLOCK;
         }
         gone
-    }
-
-    pub(super) fn first(&self, list: &List) -> Option<RunId> {
-        (!list.is_empty()).then_some(RunId(list.head))
-    }
-
-    pub(super) fn last(&self, list: &List) -> Option<RunId> {
-        (!list.is_empty()).then_some(RunId(list.tail))
     }
 
     /// The runs of a list in their order.

@@ -84,7 +84,7 @@ impl Half {
 
     /// RFC 7323 §2.2: "both sides must send Window Scale options in their SYN segments to enable window scaling in
     /// either direction."
-    pub(super) fn agree(&mut self, own: &SynOptions, other: &SynOptions) {
+    pub(super) fn agree(&mut self, own: SynOptions, other: SynOptions) {
         self.scale = own.scale.filter(|_| other.scale.is_some()).unwrap_or(0);
     }
 

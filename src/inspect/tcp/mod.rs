@@ -215,8 +215,8 @@ impl Connection {
                 self.responder.acked = segment.acknowledgement();
                 self.opener.acked = initial;
                 self.opener.reach = segment.acknowledgement().wrapping_add(self.responder.window);
-                self.opener.agree(&self.offers, &offers);
-                self.responder.agree(&offers, &self.offers);
+                self.opener.agree(self.offers, offers);
+                self.responder.agree(offers, self.offers);
                 self.stamped = self.offers.timestamps && offers.timestamps;
                 Ok(Step::Pass)
             }
