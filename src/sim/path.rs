@@ -74,8 +74,6 @@ pub enum Opened {
     Forged,
     /// It has come before, or is older than the window.
     Replayed,
-    /// It came in UDP where raw ESP was agreed on, or the other way round.
-    WrongEncapsulation,
     /// It is not for this SA.
     OutsideSelectors,
 }
@@ -259,10 +257,6 @@ impl DataPath {
             }
             return Opened::UnknownSpi;
         };
-        // Raw ESP has no port.
-        if matches!(sa.spec.child.encapsulation, Encapsulation::Udp { .. }) == (remote.port() == 0) {
-            return Opened::WrongEncapsulation;
-        }
         let window = u64::from(sa.spec.replay_window.max(1));
         let too_old = esp.sequence + window <= sa.highest;
         if too_old || sa.seen.contains(&esp.sequence) {
