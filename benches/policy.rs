@@ -135,7 +135,7 @@ fn million(c: &mut Criterion) {
     }
     assert_eq!(table.len(), FLOWS);
     let (each, heard) = FlowTable::bytes_per_flow();
-    println!("a flow takes {each} bytes, {FLOWS} take {} MB; one that is heard {heard} more", each * FLOWS >> 20);
+    println!("a flow takes {each} bytes, {FLOWS} take {} MB; one that is heard {heard} more", (each * FLOWS) >> 20);
     let mut group = c.benchmark_group("flow table");
     let mut flow = 0;
     group.bench_function("segment of one flow of a million, any", |b| {

@@ -303,7 +303,7 @@ fn a_lane_without_an_sa_goes_by_the_first_one_and_asks_for_its_own() {
         let SadEvent::Acquire { shape, .. } = acquired[0] else { panic!() };
         assert_eq!(two.left.policy.shape(*shape).unwrap().lane, 1);
         // Long packets too, whole until they are where they are sealed.
-        let payload: Vec<u8> = (0..5000).map(|at| (at / 7) as u8).collect();
+        let payload: Vec<u8> = (0..5000_u32).map(|at| (at / 7) as u8).collect();
         let long = tcp(port, true, ACK | PSH, 101, 501, &[], &payload);
         let said = VnetHeader {
             needs_checksum: true,
@@ -338,6 +338,7 @@ fn a_lane_without_an_sa_goes_by_the_first_one_and_asks_for_its_own() {
 
 #[test]
 fn a_full_ring_drops_by_name_and_what_is_in_it_keeps_its_order() {
+    const MANY: u32 = 3000;
     let mut two = Two::new([2, 1], [2, 1]);
     let steering = two.left.steering();
     // A flow of the other worker's, as UDP: every datagram has its number.
@@ -348,7 +349,6 @@ fn a_full_ring_drops_by_name_and_what_is_in_it_keeps_its_order() {
     };
     let port = (1000..2000).find(|port| owner(*port) == 1).unwrap();
     let datagram = |number: u32| udp(("192.0.2.10", port), ("203.0.113.20", 2000), 0, &number.to_be_bytes());
-    const MANY: u32 = 3000;
     for number in 0..MANY {
         two.left.read(0, &[plain(datagram(number))]);
     }

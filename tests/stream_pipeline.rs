@@ -136,7 +136,7 @@ fn what_waited_on_its_way_in_is_written_right_behind_what_was_missing() {
             .chain([client(240, &hello[240..])])
             .collect();
         let other = allowed(50);
-        let sent = seal(&mut pair, &[&parts[..], &[other.clone()]].concat());
+        let sent = seal(&mut pair, &[&parts[..], std::slice::from_ref(&other)].concat());
         let order = [3, 1, 2, 0, 5, 4];
         let mixed: Vec<_> = order.iter().map(|at| sent[*at].clone()).collect();
         let mut arrived = Vec::new();

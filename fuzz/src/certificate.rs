@@ -65,7 +65,7 @@ fn alone(der: &[u8]) {
     assert!(!believed || signed, "a certificate that nobody has signed");
     let good = Certificate::from_der(GOOD).expect("the good one");
     assert!(
-        trust(Revocation::Off).verify(&good, &[certificate.clone()], NOW).is_ok(),
+        trust(Revocation::Off).verify(&good, std::slice::from_ref(&certificate), NOW).is_ok(),
         "a stranger beside it spoils it"
     );
     let (anchored, kind) = (Trust::new(vec![certificate.clone()], Revocation::Off), certificate.is_authority);

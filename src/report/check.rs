@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::table::{pairs, table};
-use crate::agreement::Record;
+use crate::agreement::{Basis, Classification, Record};
 use crate::config::{Loaded, Problem, TunnelInfo, identity, strength};
 use crate::crypto::certificate::Revocation;
 use crate::ike::config::{LocalAuth, PeerAuth, Start, TunnelConfig};
@@ -283,8 +283,8 @@ fn agreement_json(record: &Record) -> Value {
         "name": record.name, "kind": record.kind(), "document": record.document,
         "document_digest": record.document_digest.map(|digest| digest.to_string()),
         "organisation": record.organisation, "contacts": contacts,
-        "classification": record.classification.map(|class| class.as_str()),
-        "basis": record.basis.map(|basis| basis.as_str()), "date": record.date.map(|day| day.to_string()),
+        "classification": record.classification.map(Classification::as_str),
+        "basis": record.basis.map(Basis::as_str), "date": record.date.map(|day| day.to_string()),
         "years": record.years, "zone": record.zone.to_string(), "grace_days": record.grace_days,
         "last_day": record.term().map(|term| term.last_day().to_string()),
         "reviewed": record.reviewed.map(|day| day.to_string()),

@@ -136,7 +136,9 @@ impl Stats {
         let mut all = self.counters.iter().filter_map(|counters| of(counters)).map(|traffic| amounts(&traffic));
         let first = all.next()?;
         Some(all.fold(first, |mut sum, more| {
-            more.into_iter().for_each(|(name, count)| *sum.entry(name).or_default() += count);
+            for (name, count) in more {
+                *sum.entry(name).or_default() += count;
+            }
             sum
         }))
     }

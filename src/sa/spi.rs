@@ -80,7 +80,7 @@ mod tests {
                 prop_assert_eq!(spi.get() % u32::from(workers), u32::from(worker));
                 prop_assert!(spi.get().abs_diff(random) < u32::from(workers));
             } else {
-                prop_assert!(random < 256 + 64 || random > u32::MAX - 64);
+                prop_assert!(!(256 + 64..=u32::MAX - 64).contains(&random));
             }
             prop_assert_eq!(SpiClass::default().pick(random), Spi::new(random));
         }

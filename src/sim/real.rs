@@ -27,9 +27,12 @@ pub struct Real {
 
 /// Sealed packets on their way, by what names each packet.
 #[derive(Default)]
-pub struct OnTheLine(HashMap<(u16, u16, usize, u32), (Esp, Vec<u8>)>);
+pub struct OnTheLine(HashMap<Name, (Esp, Vec<u8>)>);
 
-fn name(packet: &Packet) -> (u16, u16, usize, u32) {
+/// Tunnel, shape, sender, number.
+type Name = (u16, u16, usize, u32);
+
+fn name(packet: &Packet) -> Name {
     (packet.tunnel.0, packet.shape.0, packet.sender, packet.number)
 }
 

@@ -49,10 +49,10 @@ fn certificate() -> Vec<Seed> {
         ("list", of(certificate::REVOCATION_LIST, &[certificate::LIST])),
         ("response_good", of(certificate::RESPONSE, &[certificate::OCSP_GOOD])),
         ("response_revoked", of(certificate::RESPONSE, &[certificate::OCSP_BAD])),
-        ("changed", of(certificate::ALONE | 8, &[&change])),
-        ("changed_authority", of(certificate::ALONE | 24, &[&change])),
-        ("changed_list", of(certificate::REVOCATION_LIST | 8, &[&change])),
-        ("changed_response", of(certificate::RESPONSE | 8, &[&change])),
+        ("changed", of(certificate::ALONE | 0x08, &[&change])),
+        ("changed_authority", of(certificate::ALONE | 0x18, &[&change])),
+        ("changed_list", of(certificate::REVOCATION_LIST | 0x08, &[&change])),
+        ("changed_response", of(certificate::RESPONSE | 0x08, &[&change])),
         ("pem", of(certificate::PEM, &[b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"])),
     ]
 }
@@ -60,7 +60,9 @@ fn certificate() -> Vec<Seed> {
 fn eap() -> Vec<Seed> {
     let list = |mode: u8, things: &[(u8, &[u8])]| {
         let mut bytes = vec![mode];
-        things.iter().for_each(|(what, with)| steps::put(&mut bytes, *what, with));
+        for (what, with) in things {
+            steps::put(&mut bytes, *what, with);
+        }
         bytes
     };
     let deliver = |times| vec![(eap::DELIVER, &[][..]); times];

@@ -240,7 +240,7 @@ impl Hello {
             Field::Compressions => self.next(true, Field::ExtensionsLength, 2),
             Field::ExtensionsLength if value != self.message => Err(DropReason::TlsHello),
             Field::ExtensionsLength if value == 0 => self.finish(limits, allowed),
-            Field::ExtensionsLength => self.next(true, Field::ExtensionType, 2),
+            Field::ExtensionsLength | Field::Extension => self.next(true, Field::ExtensionType, 2),
             Field::ExtensionType => {
                 self.extension = value;
                 match value {
@@ -264,7 +264,6 @@ impl Hello {
                 self.at = 0;
                 self.next(fits, Field::Extension, value)
             }
-            Field::Extension => self.next(true, Field::ExtensionType, 2),
             Field::Done => Ok(()),
         }
     }

@@ -15,7 +15,7 @@ use crate::wire::tcp::{ACK, FIN, PSH, SYN};
 pub(super) struct Frames {
     /// Frames that have to be heard before the service is known.
     pub(super) settles_after: usize,
-    pub(super) frames: usize,
+    pub(super) begun: usize,
     left: [u64; 2],
     /// What was heard of each end.
     pub(super) heard: [Vec<u8>; 2],
@@ -37,7 +37,7 @@ impl Listener for Frames {
                 FINAL => self.left[end] = u64::MAX,
                 length => {
                     self.left[end] = length.into();
-                    self.frames += 1;
+                    self.begun += 1;
                 }
             }
         }
@@ -45,7 +45,7 @@ impl Listener for Frames {
     }
 
     fn settled(&self) -> bool {
-        self.frames >= self.settles_after
+        self.begun >= self.settles_after
     }
 
     fn unheard(&self, from_opener: bool) -> u64 {
