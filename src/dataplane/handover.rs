@@ -295,6 +295,8 @@ impl Pipeline {
 
     /// A packet from the TUN device whose flow belongs to another worker goes there; whether it has gone, or found no room.
     pub(super) fn pass_on_unjudged(&mut self, packet: &Packet, slab: &[u8]) -> bool {
+        // What was found for the packet before is not for this one.
+        self.hands.wanted = None;
         if self.hands.steering.is_alone() || self.hands.passed_on {
             return false;
         }
