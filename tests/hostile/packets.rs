@@ -247,7 +247,7 @@ pub fn sealed_for_a_reason(dice: &mut Dice, which: usize) -> Content {
     let fine = || Ends::inwards(41_000, OPEN).udp(b"let in");
     let quoted = Ends::outwards(45_000, ECHO).udp(b"never sent");
     let port = 42_000 + dice.below(16) as u16;
-    match which % 24 {
+    match which % 26 {
         0 => Content { bad_padding: true, ..fine().into() },
         1 => Content { next_header: Some(6), ..fine().into() },
         2 => Content { next_header: Some(59), ..fine().into() },
@@ -276,6 +276,9 @@ pub fn sealed_for_a_reason(dice: &mut Dice, which: usize) -> Content {
         20 => Ends::inwards(0, 0).icmp(13, 0, 0x0001_0001, &[0; 12]).into(),
         21 => Ends::inwards(port, OPEN_TCP).tcp(SYN, 7, 0, &[]).into(),
         22 => Ends::inwards(0, 0).icmp(8, 0, u32::from(port) << 16, b"ping").into(),
+        23 => Ends::inwards(port, OPEN_TCP).tcp(ACK, 8, 1, b"nobody has answered").into(),
+        // A maximum segment size of no length.
+        24 => with(Ends::inwards(port + 100, OPEN_TCP).tcp(SYN, 7, 0, &[2, 0, 0, 0]), &[(32, &[0x60])]).into(),
         _ => fine().into(),
     }
 }
