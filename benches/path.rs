@@ -143,6 +143,7 @@ fn heard_trains(_: &mut Criterion) {
             if !turn[0].by_opener {
                 pair.leftwards(&tcp(5000, false, 0x10, back, there, &[], part)).expect("it is MQ");
                 back = back.wrapping_add(part.len() as u32);
+                pair.rightwards(&tcp(5000, true, 0x10, there, back, &[], &[])).expect("an acknowledgement");
                 continue;
             }
             let long = tcp(5000, true, 0x10, there, back, &[], part);
