@@ -169,6 +169,39 @@ fn packets_go_in_and_out_of_the_tun_and_its_deletion_is_told_apart() {
         .unwrap();
 }
 
+/// As when the processor is taken away from whoever reads.
+#[test]
+fn thousands_of_packets_wait_until_the_tun_is_read() {
+    if !privileged("thousands_of_packets_wait_until_the_tun_is_read") {
+        return;
+    }
+    for queues in [1, 2] {
+        let waited = Namespace::new().unwrap().run(|| {
+            let mut tuns = Tun::open_queues("pc0", 1438, TunOffload::TcpAndUdp, queues).unwrap();
+            let mut netlink = Netlink::open().unwrap();
+            let index = netlink.index_of("pc0").unwrap();
+            netlink.add_address(index, net("192.0.2.1/24")).unwrap();
+            let socket = StdUdp::bind("192.0.2.1:7000").unwrap();
+            for _ in 0..4000 {
+                socket.send_to(b"hello", "192.0.2.2:9000").unwrap();
+            }
+            let mut batch = Batch::new(64, 2048);
+            let mut waited = 0;
+            for tun in &mut tuns {
+                loop {
+                    batch.clear();
+                    match tun.read_batch(&mut batch).unwrap() {
+                        0 => break,
+                        read => waited += read,
+                    }
+                }
+            }
+            waited
+        });
+        assert_eq!(waited.unwrap(), 4000, "{queues} queues");
+    }
+}
+
 #[test]
 fn the_kernel_says_nothing_on_the_tun_of_its_own_accord() {
     if !privileged("the_kernel_says_nothing_on_the_tun_of_its_own_accord") {

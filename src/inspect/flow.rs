@@ -1,5 +1,6 @@
 //! One live flow: its name, by what right it is open, and how long it may stay silent.
 
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -18,13 +19,34 @@ const ECHO: Duration = Duration::from_secs(30);
 
 /// Both ends of a flow as seen from the gateway: the two directions have one name. For echo the port of our side is the
 /// identifier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FlowId {
     pub(super) local: IpAddr,
     pub(super) remote: IpAddr,
     pub(super) protocol: u8,
     pub(super) local_port: u16,
     pub(super) remote_port: u16,
+}
+
+/// In as few words as there are: it is done for each packet.
+impl Hash for FlowId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let rest = u64::from(self.protocol) << 32 | u64::from(self.local_port) << 16 | u64::from(self.remote_port);
+        match (self.local, self.remote) {
+            (IpAddr::V4(local), IpAddr::V4(remote)) => {
+                state.write_u64(u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits()));
+            }
+            (local, remote) => {
+                for address in [local, remote] {
+                    state.write_u128(match address {
+                        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+                        IpAddr::V6(address) => address.to_bits(),
+                    });
+                }
+            }
+        }
+        state.write_u64(rest);
+    }
 }
 
 impl FlowId {

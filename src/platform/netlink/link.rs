@@ -78,6 +78,11 @@ impl Netlink {
         self.set(index, LinkAttribute::Mtu(mtu))
     }
 
+    /// Sets how many packets may wait for a link's owner.
+    pub fn set_queue_len(&mut self, index: u32, packets: u32) -> io::Result<()> {
+        self.set(index, LinkAttribute::TxQueueLen(packets))
+    }
+
     /// Gives a link another name; it must be down.
     pub fn rename(&mut self, index: u32, name: &str) -> io::Result<()> {
         self.set(index, LinkAttribute::IfName(name.to_owned()))
