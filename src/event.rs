@@ -202,6 +202,8 @@ reasons! {
         PpkRequired, "ppk-required", "this tunnel asks for a postquantum preshared key, and the peer does not use one";
         UnknownPpk, "unknown-ppk", "the peer uses a postquantum preshared key that is not ours";
         StateNotFound, "state-not-found", "there is no key exchange under way that this one could follow";
+        RefusedInKernel, "refused-in-kernel", "during a flood the kernel's filter refuses first messages: those of no peer, and in a flooded name all but some";
+        SocketFull, "socket-full", "port 500 was full: datagrams came faster than they were read";
         NoLane, "no-lane", "no further child SA with the same selectors is made: one side has fewer lanes than the other, or none";
     }
 }
@@ -376,6 +378,20 @@ pub enum Event {
         reason: IkeReason,
         /// How many like it since the last such event.
         count: u64,
+    },
+    /// First messages come faster than honest peers send them: from now on the kernel refuses what would be refused anyway.
+    FloodFilterOn {
+        /// At which port.
+        port: u16,
+        /// How many came a second.
+        arriving: u64,
+    },
+    /// The flood is over: every message is looked at again.
+    FloodFilterOff {
+        /// At which port.
+        port: u16,
+        /// How many the kernel has refused meanwhile.
+        refused: u64,
     },
     /// A flow was opened by a rule.
     FlowOpened {

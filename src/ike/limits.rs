@@ -259,3 +259,27 @@ pub const EAP_TIME: Duration = Duration::from_mins(1);
 
 /// Longest name in EAP-MSCHAPv2 (RFC 2759 §4: 0 to 256 characters).
 pub const MAX_EAP_NAME: usize = 256;
+
+/// First requests a second, of whomever, from which on the kernel is asked to refuse some. A thousand peers that come back
+/// at the same moment are no harm: none of them is refused for it.
+pub const FLOOD_BEGINS: u64 = 1_000;
+
+/// First requests a second below which a flood is over; half of the former, so that one at the edge does not go to and fro.
+pub const FLOOD_ENDS: u64 = 500;
+
+/// How long it must stay below [`FLOOD_ENDS`]: whoever floods in bursts does not get a pair of events for each.
+pub const FLOOD_CALM: Duration = Duration::from_secs(3);
+
+/// How long first requests are counted before they are judged: a few times within the three seconds in which an honest peer
+/// wants to be heard.
+pub const FLOOD_WINDOW: Duration = Duration::from_millis(250);
+
+/// First requests a second in names that are flooded, of each kind, all names together. At some microseconds each they are
+/// one or two hundredths of a core.
+pub const FLOOD_ADMITTED: u64 = 4_000;
+
+/// First requests a second in one name, of one kind, from which on it counts as flooded. A peer sends a handful.
+pub const FLOOD_OF_ONE: u64 = 100;
+
+/// Fewest that are let in are one in 2 to the power of this: 4,000 of 260 million a second.
+pub const FLOOD_SCARCEST: u8 = 16;

@@ -20,6 +20,7 @@ pub mod endpoint;
 mod error;
 mod exchange;
 mod expiry;
+pub mod flood;
 mod fragment;
 mod half_open;
 mod heads;

@@ -31,7 +31,14 @@ impl Refusals {
 
     /// Counts one that is told elsewhere.
     pub fn note(&mut self, reason: IkeReason) {
-        *self.counters.entry(reason).or_default() += 1;
+        self.note_many(reason, 1);
+    }
+
+    /// Counts as many as somebody else has refused.
+    pub fn note_many(&mut self, reason: IkeReason, count: u64) {
+        if count > 0 {
+            *self.counters.entry(reason).or_default() += count;
+        }
     }
 
     /// The end of the window.

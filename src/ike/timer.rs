@@ -27,6 +27,10 @@ pub struct Agenda {
 impl Agenda {
     /// Sets or clears the time of `owner`.
     pub fn set(&mut self, owner: Owner, at: Option<Instant>) {
+        // A flood asks for the same time again and again.
+        if self.by_owner.get(&owner).copied() == at {
+            return;
+        }
         if let Some(old) = self.by_owner.remove(&owner) {
             self.by_time.remove(&(old, owner));
         }

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use socket2::{Protocol, Type};
 
 use super::datagram::{Datagrams, Stripped};
-pub use super::datagram::{Origin, PathReport, QUOTED, Sent};
+pub use super::datagram::{Missed, Origin, PathReport, QUOTED, Sent, Sieve};
 use crate::dataplane::buffer::Batch;
 use crate::dataplane::offload::Sending;
 
@@ -94,6 +94,22 @@ impl UdpSocket {
     /// The next report about datagrams sent before, or none. The socket polls as in error while there are some.
     pub fn error_queue(&mut self) -> io::Result<Option<PathReport>> {
         self.inner.report()
+    }
+
+    /// Lets the kernel refuse first requests of IKE that the sieve does not let through. `marker`: this is a port for ESP, where
+    /// IKE has a marker in front.
+    pub fn sift(&self, sieve: &Sieve, marker: bool) -> io::Result<()> {
+        self.inner.sift(sieve, marker)
+    }
+
+    /// Takes the sieve away. Without one it is an error that says so.
+    pub fn open_up(&self) -> io::Result<()> {
+        self.inner.open_up()
+    }
+
+    /// What the socket has not taken since the last look; `sifted`: the sieve was there in that time.
+    pub fn missed(&mut self, sifted: bool) -> io::Result<Missed> {
+        self.inner.missed(sifted)
     }
 
     /// How many datagrams were longer than a slot.

@@ -92,6 +92,14 @@ fn known(event: &Value) -> Option<String> {
         "ike-refused" => {
             format!("IKE datagram from {} refused: {}{times}", field("remote"), ike_reason(&field("reason")))
         }
+        "flood-filter-on" => format!(
+            "a flood: {} first messages a second at port {}; the kernel refuses those that would be refused anyway",
+            event["arriving"], event["port"]
+        ),
+        "flood-filter-off" => format!(
+            "the flood at port {} is over; the kernel has refused {} first messages",
+            event["port"], event["refused"]
+        ),
         "flow-opened" => {
             let inside = inside(&event["inside"]);
             format!("opened {}{inside} by rule {}, clause {}", flow(&event["flow"]), field("rule"), field("clause"))

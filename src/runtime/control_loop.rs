@@ -16,6 +16,7 @@ use super::RunError;
 use super::admin_socket::{AdminSocket, Call};
 use super::agreements::{self, Agreements};
 use super::crew::Crew;
+use super::flood::FloodWatch;
 use super::host::{self, Host, link_mtus};
 use super::journal::Journal;
 use super::keylog::KeyLogFiles;
@@ -36,9 +37,10 @@ use crate::platform::clock;
 use crate::policy::difference;
 use crate::time::Instant;
 
-/// Room for the largest UDP datagram; port 500 sees few at a time.
+/// Room for the largest UDP datagram. Only what is written to takes memory.
 const ROOM: usize = 65_535;
-const SLOTS: usize = 8;
+/// Datagrams that port 500 gives at once.
+const SLOTS: usize = 64;
 /// How often the TUN is looked after, and IKE told which peers are heard from.
 const ROUND: Duration = Duration::from_secs(1);
 /// SIGTERM: how long the peers have to answer the deletes.
@@ -68,6 +70,7 @@ pub(super) struct ControlLoop {
     pub(super) agreements: Agreements,
     /// A socket on port 500 that was not read to its end.
     pub(super) more: Option<usize>,
+    pub(super) flood: FloodWatch,
 }
 
 impl ControlLoop {
@@ -109,6 +112,7 @@ impl ControlLoop {
                     let _ = call.answer.send(answer);
                     self.drain()?
                 }
+                () = tokio::time::sleep(self.flood.pause()) => self.drain()?,
                 () = tokio::time::sleep(until_change) => {
                     self.pass_time()?;
                     self.drain()?
@@ -128,6 +132,7 @@ impl ControlLoop {
                 }
                 () = tokio::time::sleep(sleep) => self.input(Input::Timeout)?,
             };
+            self.watch_floods();
         }
         self.shut_down(&worker, &ports, &mut batch).await
     }
@@ -211,10 +216,12 @@ impl ControlLoop {
         // An ICMP error about an earlier datagram is no reason to stop; the next turn gives what is there.
         let _ = self.sockets.receive(index, batch);
         self.more = batch.is_full().then_some(index);
+        self.endpoint.set_time_of_day(clock::unix());
         for (at, packet) in batch.packets().iter().enumerate() {
             let Some(path) = packet.path.filter(|_| !packet.done) else { continue };
             let bytes = batch.bytes(at);
-            self.input(Input::Datagram { local: path.local, remote: path.remote, bytes })?;
+            self.endpoint.handle(clock::now(), Input::Datagram { local: path.local, remote: path.remote, bytes });
+            self.drain()?;
         }
         self.drain()
     }
@@ -224,6 +231,7 @@ impl ControlLoop {
         let done = Ok(Answer::Done { ok: true });
         match &call.request {
             Request::Status {} => {
+                self.count_missed();
                 let mut status = self.stats.status(&self.loaded, &self.endpoint, self.crew.lost());
                 self.stamp(&mut status);
                 Ok(Answer::Status(Box::new(status)))

@@ -72,6 +72,7 @@ impl Journal {
             Event::NegotiationFailed { .. }
             | Event::Refused { .. }
             | Event::IkeRefused { .. }
+            | Event::FloodFilterOn { .. }
             | Event::IkeDown { .. }
             | Event::AgreementState { .. }
             | Event::AgreementGate { passes: false, .. }

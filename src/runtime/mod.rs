@@ -6,6 +6,7 @@ mod admin_socket;
 mod agreements;
 mod control_loop;
 mod crew;
+mod flood;
 mod gates;
 mod host;
 mod journal;
@@ -172,6 +173,7 @@ pub fn run(options: Options) -> Result<(), RunError> {
             keylog,
             agreements,
             more: None,
+            flood: flood::FloodWatch::default(),
         }
         .run(admin)
         .await

@@ -10,12 +10,12 @@ use crate::config::Loaded;
 use crate::dataplane::buffer::{Batch, Path};
 use crate::dataplane::offload::Sending;
 use crate::platform::raw_esp::RawEsp;
-use crate::platform::udp::{PathReport, Sent, UdpSocket};
+use crate::platform::udp::{Missed, PathReport, Sent, Sieve, UdpSocket};
 
 /// IKE (RFC 7296 §2).
-const IKE: u16 = 500;
+pub(super) const IKE: u16 = 500;
 /// IKE and ESP behind NATs (RFC 3947 §4, RFC 3948 §2).
-const NAT_T: u16 = 4500;
+pub(super) const NAT_T: u16 = 4500;
 /// RFC 3948 §2.2: "a Non-ESP Marker is 4 zero-valued bytes aligning with the SPI field of an ESP packet".
 const NON_ESP_MARKER: [u8; 4] = [0; 4];
 /// RFC 3948 §2.3: the sender "MUST use a one-octet-long payload with the value 0xFF".
@@ -184,6 +184,36 @@ impl ControlSockets {
         // IKE has its own retransmission: what the network says of single datagrams is not needed here.
         while let Ok(Some(_)) = port.error_queue() {}
         port.recv_batch(batch)
+    }
+
+    /// Lets the kernel refuse first requests at port 500 or 4500. If one socket cannot, none does.
+    pub(super) fn sift(&mut self, nat_t: bool, sieve: &Sieve) -> io::Result<()> {
+        let result = self.at(nat_t).iter().try_for_each(|socket| socket.sift(sieve, nat_t));
+        if result.is_err() {
+            self.open_up(nat_t);
+        }
+        result
+    }
+
+    /// Takes everything again.
+    pub(super) fn open_up(&mut self, nat_t: bool) {
+        for socket in self.at(nat_t) {
+            // It says that there was no sieve.
+            let _ = socket.open_up();
+        }
+    }
+
+    /// What was not taken since the last call, in which time there was a sieve or not.
+    pub(super) fn missed(&mut self, nat_t: bool, sifted: bool) -> Missed {
+        let each = self.at(nat_t).iter_mut().map(|socket| socket.missed(sifted).unwrap_or_default());
+        let sum = |sum: Missed, of: Missed| Missed { refused: sum.refused + of.refused, lost: sum.lost + of.lost };
+        let missed = each.fold(Missed::default(), sum);
+        // What finds no room at port 4500 is mostly ESP.
+        if nat_t { Missed { lost: 0, ..missed } } else { missed }
+    }
+
+    fn at(&mut self, nat_t: bool) -> &mut [UdpSocket] {
+        if nat_t { &mut self.nat_t } else { &mut self.ports }
     }
 
     /// Sends an IKE message from the address and port that the endpoint names.

@@ -8,11 +8,12 @@ use crate::ike::account::{self, Heard, Outcome, Said, Topic};
 use crate::ike::connection::Connection;
 use crate::ike::error::Refusal;
 use crate::ike::exchange::sa_init::{self, FirstRequest};
+use crate::ike::flood;
 use crate::ike::half_open::{Admission, Fingerprint};
 use crate::ike::ike_sa::Incoming;
 use crate::ike::keymat::Spis;
 use crate::ike::limits;
-use crate::ike::path::Path;
+use crate::ike::path::{NAT_PORT, Path};
 use crate::ike::puzzle::Puzzle;
 use crate::ike::state::State;
 use crate::wire::ike::header::{Header, IkeSpi};
@@ -34,6 +35,11 @@ impl Endpoint {
             return Err(Refusal::silent(IkeReason::Malformed));
         }
         let header = Header::decode(datagram).map_err(malformed)?;
+        if flood::is_first(&header) {
+            let peer = self.ends.tunnel(path).map(|_| path.remote.ip());
+            let nat_t = path.local.port() == NAT_PORT;
+            self.floods[usize::from(nat_t)].count(self.now, peer, flood::Kind::of(&header));
+        }
         header.check_length(datagram).map_err(malformed)?;
         let incoming = Incoming { header, datagram, path };
         if header.initiator_spi == 0 {

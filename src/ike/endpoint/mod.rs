@@ -23,6 +23,7 @@ use crate::ike::cookie::CookieJar;
 use crate::ike::crash::TokenMaker;
 use crate::ike::exchange::mobike;
 use crate::ike::expiry::Expiry;
+use crate::ike::flood::{Flood, Sieve, Turn};
 use crate::ike::half_open::HalfOpen;
 use crate::ike::ike_sa::IkeSa;
 use crate::ike::path::Path;
@@ -51,6 +52,8 @@ pub struct Endpoint {
     sas: Table,
     esp: EspSpis,
     half_open: HalfOpen,
+    /// On port 4500, and on the other one.
+    floods: [Flood; 2],
     cookies: CookieJar,
     fingerprint_key: Secret,
     tokens: Option<TokenMaker>,
@@ -85,6 +88,7 @@ impl Endpoint {
             sas: Table::default(),
             esp: EspSpis::default(),
             half_open: HalfOpen::default(),
+            floods: Default::default(),
             cookies,
             fingerprint_key,
             tokens: None,
@@ -294,6 +298,39 @@ impl Endpoint {
     #[must_use]
     pub fn half_open(&self) -> usize {
         self.half_open.len()
+    }
+}
+
+// What keeps a flood away from one of the two ports.
+impl Endpoint {
+    /// Whether it is time for [`judge_flood`](Self::judge_flood).
+    #[must_use]
+    pub fn is_flood_due(&self, now: Instant, nat_t: bool) -> bool {
+        self.floods[usize::from(nat_t)].is_due(now)
+    }
+
+    /// Counts what did not come here: `refused` by the filter that the last sieve has become, `lost` because nobody had read
+    /// what came before it.
+    pub fn missed(&mut self, nat_t: bool, refused: u64, lost: u64) {
+        self.refusals.note_many(IkeReason::RefusedInKernel, refused);
+        self.refusals.note_many(IkeReason::SocketFull, lost);
+        self.floods[usize::from(nat_t)].miss(refused, lost);
+    }
+
+    /// What becomes of the filter now.
+    pub fn judge_flood(&mut self, now: Instant, nat_t: bool) -> Turn {
+        self.floods[usize::from(nat_t)].judge(now, self.ends.peers())
+    }
+
+    /// The sieve in force has found no place: it is wanted again after the next window, if the flood goes on.
+    pub fn drop_sieve(&mut self, nat_t: bool) {
+        self.floods[usize::from(nat_t)].drop_sieve();
+    }
+
+    /// What the kernel is to let through, while there is a flood.
+    #[must_use]
+    pub fn sieve(&self, nat_t: bool) -> Option<&Sieve> {
+        self.floods[usize::from(nat_t)].sieve()
     }
 }
 

@@ -94,6 +94,11 @@ impl Ends {
         Self(ends)
     }
 
+    /// Every address that is a peer's; some more than once.
+    pub(super) fn peers(&self) -> impl Iterator<Item = IpAddr> {
+        self.0.keys().map(|(_, peer)| *peer)
+    }
+
     pub(super) fn tunnel(&self, path: Path) -> Option<TunnelId> {
         self.0.get(&(path.local.ip(), path.remote.ip())).copied()
     }

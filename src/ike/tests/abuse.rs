@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::pair::{A, B, Datagram, GCM, Pair, X25519, config, tunnel};
 use crate::event::IkeReason;
 use crate::ike::config::{Config, TunnelConfig};
+use crate::ike::flood::Turn;
 use crate::ike::limits;
 use crate::ike::puzzle::Puzzle;
 use crate::wire::ike::message::Message;
@@ -153,6 +154,50 @@ fn a_thousand_first_requests_in_one_name_leave_five_half_open_and_the_true_peer_
     assert_eq!(pair.status(A).state, "up");
     pair.run_secs(40);
     assert_eq!(pair.sides[B].endpoint.half_open(), 0);
+}
+
+#[test]
+fn a_flood_asks_for_a_sieve_with_a_hole_for_each_peer_and_what_it_refuses_has_a_name() {
+    let mut pair = responder(|_| {});
+    let request = first_request(tunnel(A));
+    let stranger = Datagram { source: "198.18.0.7:500".parse().unwrap(), ..request.clone() };
+    let response = edited(&stranger, |message| message.header.flags.response = true);
+    let established = edited(&stranger, |message| message.header.responder_spi = 7);
+    let nat_t = |datagram: &Datagram| Datagram {
+        destination: (datagram.destination.ip(), 4500).into(),
+        ..datagram.clone()
+    };
+    let judge = |pair: &mut Pair, nat_t| {
+        let now = pair.now + limits::FLOOD_WINDOW;
+        pair.sides[B].endpoint.judge_flood(now, nat_t)
+    };
+    for number in 0..300 {
+        pair.deliver(&edited(&response, |message| message.header.initiator_spi = 1000 + number));
+        pair.deliver(&established);
+    }
+    assert!(!pair.sides[B].endpoint.is_flood_due(pair.now + Duration::from_secs(9), false), "none may open an IKE SA");
+    for _ in 0..300 {
+        pair.deliver(&stranger);
+    }
+    assert_eq!(judge(&mut pair, true), Turn::Stay, "the other port is at peace");
+    assert_eq!(judge(&mut pair, false), Turn::Sift { began: Some(1_200) });
+    let endpoint = &mut pair.sides[B].endpoint;
+    let hole = [(super::pair::address(A), [0, 0])];
+    assert_eq!(endpoint.sieve(false).unwrap().peers, hole.into());
+    assert!(endpoint.sieve(true).is_none());
+    endpoint.missed(false, 40, 2);
+    assert_eq!((pair.refused(B, IkeReason::RefusedInKernel), pair.refused(B, IkeReason::SocketFull)), (40, 2));
+    // In the peer's name, at the other port: with a cookie in front and without.
+    let bare = nat_t(&request);
+    let notified = nat_t(&edited(&request, |message| {
+        message.payloads.insert(0, Payload::Notify(Notify::status(NotifyType::COOKIE, vec![7; 34])));
+    }));
+    for _ in 0..2_000 {
+        pair.deliver(&bare);
+    }
+    (0..30).for_each(|_| pair.deliver(&notified));
+    assert_eq!(judge(&mut pair, true), Turn::Sift { began: Some(8_120) });
+    assert_eq!(pair.sides[B].endpoint.sieve(true).unwrap().peers, [(super::pair::address(A), [1, 0])].into());
 }
 
 fn puzzled(from: usize) -> Arc<Config> {

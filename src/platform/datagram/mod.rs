@@ -5,6 +5,7 @@ mod address;
 mod control;
 mod messages;
 mod report;
+mod sieve;
 mod steer;
 
 use std::io;
@@ -15,6 +16,8 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use self::messages::{AT_ONCE, DATAGRAMS, Messages, Outgoing, set_option};
 pub use self::report::{Origin, PathReport, QUOTED};
+use self::sieve::Gauge;
+pub use self::sieve::{Missed, Sieve};
 use crate::dataplane::buffer::{Batch, Path};
 use crate::dataplane::offload::Sending;
 
@@ -65,6 +68,7 @@ pub(super) struct Datagrams {
     /// The last messages held many datagrams each.
     trains: bool,
     more: bool,
+    gauge: Gauge,
 }
 
 impl Datagrams {
@@ -138,6 +142,21 @@ impl Datagrams {
         self.socket.attach_filter(&steer::only_of(worker, count, self.local.is_ipv4()))
     }
 
+    /// Takes no more first requests of IKE than the sieve lets through; `marker`: ESP comes here, too.
+    pub(super) fn sift(&self, sieve: &Sieve, marker: bool) -> io::Result<()> {
+        self.socket.attach_filter(&sieve::compile(sieve, self.local.is_ipv4(), marker))
+    }
+
+    /// Takes everything again.
+    pub(super) fn open_up(&self) -> io::Result<()> {
+        self.socket.detach_filter()
+    }
+
+    /// What was not taken since the last look, in which time a sieve was there or not.
+    pub(super) fn missed(&mut self, sifted: bool) -> io::Result<Missed> {
+        self.gauge.look(self.socket.as_fd(), sifted)
+    }
+
     /// A second handle on the same socket.
     pub(super) fn try_clone(&self) -> io::Result<Self> {
         Ok(Self::over(self.socket.try_clone()?, self.local, Sending::Many))
@@ -156,6 +175,7 @@ impl Datagrams {
             gro: false,
             trains: false,
             more: false,
+            gauge: Gauge::default(),
         }
     }
 
