@@ -23,9 +23,10 @@ fn neighbours() -> (Namespace, Namespace) {
     let (a, b) = (Namespace::new().unwrap(), Namespace::new().unwrap());
     join(&a, &b, "link");
     for (place, own) in [(&a, 0..3), (&b, 3..4)] {
-        let prefixed = FAMILIES.iter().zip([24, 64]).flat_map(|(all, prefix)| {
-            all[own.clone()].iter().map(move |address| format!("{address}/{prefix}"))
-        });
+        let prefixed = FAMILIES
+            .iter()
+            .zip([24, 64])
+            .flat_map(|(all, prefix)| all[own.clone()].iter().map(move |address| format!("{address}/{prefix}")));
         let prefixed: Vec<String> = prefixed.collect();
         bring_up(place, "link", &prefixed.iter().map(String::as_str).collect::<Vec<_>>());
     }

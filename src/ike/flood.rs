@@ -175,8 +175,8 @@ fn thinned(
             scarcer(sent(counts[kind], was[kind]), share, was[kind])
         })
     };
-    let between =
-        [0, 1].map(|kind| scarcer(sent(strangers[kind], before.between[kind]), limits::FLOOD_ADMITTED, before.between[kind]));
+    let between = [0, 1]
+        .map(|kind| scarcer(sent(strangers[kind], before.between[kind]), limits::FLOOD_ADMITTED, before.between[kind]));
     Sieve { peers: peers.iter().map(|peer| (*peer, each(counted(peer), was(peer)))).collect(), between }
 }
 

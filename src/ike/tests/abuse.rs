@@ -163,10 +163,8 @@ fn a_flood_asks_for_a_sieve_with_a_hole_for_each_peer_and_what_it_refuses_has_a_
     let stranger = Datagram { source: "198.18.0.7:500".parse().unwrap(), ..request.clone() };
     let response = edited(&stranger, |message| message.header.flags.response = true);
     let established = edited(&stranger, |message| message.header.responder_spi = 7);
-    let nat_t = |datagram: &Datagram| Datagram {
-        destination: (datagram.destination.ip(), 4500).into(),
-        ..datagram.clone()
-    };
+    let nat_t =
+        |datagram: &Datagram| Datagram { destination: (datagram.destination.ip(), 4500).into(), ..datagram.clone() };
     let judge = |pair: &mut Pair, nat_t| {
         let now = pair.now + limits::FLOOD_WINDOW;
         pair.sides[B].endpoint.judge_flood(now, nat_t)

@@ -136,8 +136,7 @@ fn program(sieve: &Sieve, v4: bool, marker: bool) -> Vec<Step> {
     let ike = UDP + if marker { 4 } else { 0 };
     // What is too short for IKE is a keepalive there, or anything, and nothing here.
     let stub = if marker { ALL } else { NOTHING };
-    let mut steps: Vec<Step> =
-        vec![(LOAD_LENGTH, 0, 0, 0), (IF_NOT_LESS, 1, 0, ike + HEADER), (ANSWER, 0, 0, stub)];
+    let mut steps: Vec<Step> = vec![(LOAD_LENGTH, 0, 0, 0), (IF_NOT_LESS, 1, 0, ike + HEADER), (ANSWER, 0, 0, stub)];
     let words = marker.then_some(UDP).into_iter().chain([ike + RESPONDER_SPI, ike + RESPONDER_SPI + 4]);
     for word in words {
         steps.extend([(LOAD_WORD, 0, 0, word), (IF_EQUAL, 1, 0, 0), (ANSWER, 0, 0, ALL)]);
@@ -237,7 +236,8 @@ impl Gauge {
     /// that time, the queue was full in between.
     pub(super) fn look(&mut self, socket: BorrowedFd<'_>, filtered: bool) -> io::Result<Missed> {
         let info = memory(socket)?;
-        let at = |index: libc::c_int| usize::try_from(index).ok().and_then(|index| info.get(index)).copied().unwrap_or(0);
+        let at =
+            |index: libc::c_int| usize::try_from(index).ok().and_then(|index| info.get(index)).copied().unwrap_or(0);
         let deep = at(libc::SK_MEMINFO_RMEM_ALLOC) > at(libc::SK_MEMINFO_RCVBUF) / 2;
         let drops = at(libc::SK_MEMINFO_DROPS);
         let count = u64::from(drops.wrapping_sub(self.drops));

@@ -53,8 +53,7 @@ fn run(program: &[Step], seen: &Seen) -> u32 {
             LOAD_WORD if k == RANDOM => a = seen.random,
             LOAD_WORD | LOAD_BYTE => {
                 let len = if code == LOAD_WORD { 4 } else { 1 };
-                let value =
-                    if k >= NETWORK { load(&network, k - NETWORK, len) } else { load(&seen.bytes, k, len) };
+                let value = if k >= NETWORK { load(&network, k - NETWORK, len) } else { load(&seen.bytes, k, len) };
                 match value {
                     Some(value) => a = value,
                     None => return NOTHING,
