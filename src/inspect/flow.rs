@@ -30,6 +30,7 @@ pub(super) struct FlowId {
 
 /// In as few words as there are: it is done for each packet.
 impl Hash for FlowId {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         let rest = u64::from(self.protocol) << 32 | u64::from(self.local_port) << 16 | u64::from(self.remote_port);
         match (self.local, self.remote) {

@@ -76,6 +76,13 @@ trait Listener {
     /// Judges the next of `speaker`'s bytes.
     fn byte(&mut self, limits: &Self::Limits, speaker: Speaker, byte: u8) -> Result<(), DropReason>;
 
+    /// Judges one or more of `speaker`'s next bytes, of which there are some: how many. In one go where that is cheaper, with
+    /// the same outcome.
+    fn bytes(&mut self, limits: &Self::Limits, speaker: Speaker, bytes: &[u8]) -> Result<usize, Objection> {
+        let first = bytes.first().map_or(Ok(()), |byte| self.byte(limits, speaker, *byte));
+        first.map(|()| 1).map_err(|reason| Objection { at: 0, reason })
+    }
+
     /// How many of `speaker`'s next bytes are nothing to it.
     fn unheard(&self, speaker: Speaker) -> u64;
 
@@ -158,14 +165,14 @@ impl Recogniser {
 /// Shows a listener its bytes, and leaps over those that are nothing to it.
 fn listen<L: Listener>(listener: &mut L, limits: &L::Limits, speaker: Speaker, bytes: &[u8]) -> Result<(), Objection> {
     let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        let unheard = usize::try_from(listener.unheard(speaker)).unwrap_or(usize::MAX).min(bytes.len() - at);
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let unheard = usize::try_from(listener.unheard(speaker)).unwrap_or(usize::MAX).min(rest.len());
         if unheard > 0 {
             listener.skip(speaker, unheard as u64);
             at += unheard;
         } else {
-            listener.byte(limits, speaker, *byte).map_err(|reason| Objection { at, reason })?;
-            at += 1;
+            let heard = listener.bytes(limits, speaker, rest);
+            at += heard.map_err(|objection| Objection { at: at + objection.at, ..objection })?;
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ mod charset;
 mod segment;
 
 use super::tls::Tls;
-use super::{Listener, Speaker};
+use super::{Listener, Objection, Speaker};
 use crate::event::DropReason;
 use crate::policy::inspection::{MqLimits, Wrapping};
 use body::Body;
@@ -79,18 +79,27 @@ impl Listener for Mq {
     type Limits = MqLimits;
 
     fn byte(&mut self, limits: &MqLimits, speaker: Speaker, byte: u8) -> Result<(), DropReason> {
+        self.bytes(limits, speaker, &[byte]).map(drop).map_err(|objection| objection.reason)
+    }
+
+    fn bytes(&mut self, limits: &MqLimits, speaker: Speaker, bytes: &[u8]) -> Result<usize, Objection> {
+        let Some(first) = bytes.first() else { return Ok(0) };
+        let at_once = |reason| Objection { at: 0, reason };
         let silent = matches!(self, Self::Bare { opener, .. } if !opener.begun && opener.segment.is_new());
         if silent && speaker == Speaker::Opener {
-            self.unwrap(limits, byte)?;
+            self.unwrap(limits, *first).map_err(at_once)?;
         }
         let (side, longest) = match self {
-            Self::Wrapped(tls) => return tls.hear(&limits.handshake, &limits.channels, speaker, byte),
+            Self::Wrapped(tls) => {
+                let heard = tls.hear(&limits.handshake, &limits.channels, speaker, *first);
+                return heard.map(|()| 1).map_err(at_once);
+            }
             Self::Bare { opener, responder } => {
                 let agreed = opener.transmission.zip(responder.transmission).map(|(one, other)| one.min(other));
                 match speaker {
                     Speaker::Opener => (opener, agreed),
                     // The server answers a segment that it has received.
-                    Speaker::Responder if !opener.begun => return Err(DropReason::SpokeFirst),
+                    Speaker::Responder if !opener.begun => return Err(at_once(DropReason::SpokeFirst)),
                     Speaker::Responder => (responder, agreed),
                 }
             }
@@ -101,7 +110,7 @@ impl Listener for Mq {
             Some(agreed) => agreed.clamp(*AGREED.start(), *AGREED.end()) + SLACK,
         };
         let here = Where { limits, speaker, first: !side.begun, longest };
-        side.byte(&here, byte)
+        side.bytes(&here, bytes)
     }
 
     fn unheard(&self, speaker: Speaker) -> u64 {
@@ -132,8 +141,23 @@ impl Listener for Mq {
 }
 
 impl Side {
-    fn byte(&mut self, here: &Where<'_>, byte: u8) -> Result<(), DropReason> {
-        if self.segment.in_header() {
+    /// Hears what there is of a header, or one byte of a body.
+    fn bytes(&mut self, here: &Where<'_>, bytes: &[u8]) -> Result<usize, Objection> {
+        let mut heard = 0;
+        for (at, byte) in bytes.iter().enumerate() {
+            let in_header = self.segment.in_header();
+            if at > 0 && !in_header {
+                break;
+            }
+            self.byte(here, in_header, *byte).map_err(|reason| Objection { at, reason })?;
+            heard += 1;
+        }
+        self.finish();
+        Ok(heard)
+    }
+
+    fn byte(&mut self, here: &Where<'_>, in_header: bool, byte: u8) -> Result<(), DropReason> {
+        if in_header {
             self.segment.header(here, byte)?;
             if !self.segment.in_header() {
                 self.body = Body::of(&self.segment, here)?;
@@ -143,7 +167,6 @@ impl Side {
             self.transmission = self.body.transmission().or(self.transmission);
             self.segment.pass(1);
         }
-        self.finish();
         Ok(())
     }
 
