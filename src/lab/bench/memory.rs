@@ -14,6 +14,7 @@ use crate::dataplane::offload::Offloads;
 use crate::dataplane::pipeline::{Pipeline, PipelineConfig};
 use crate::ids::{RuleId, ShapeId, TunnelId};
 use crate::inspect::Pass;
+use crate::lab::mq_dialect::{self, Dialect, Names};
 use crate::policy::{Inspection, Mode, Rule, RuleDirection, SelectorMode, Service, Snapshot, TunnelPolicy};
 use crate::sa::child::{ChildSpec, Encapsulation, EspKeys, InboundSpec, OutboundSpec};
 use crate::sa::command::SadCommand;
@@ -105,6 +106,30 @@ impl Facing {
         self.carry(true, &segment(port, true, 0x10, (101, 501), &[]));
     }
 
+    /// Lets the beginning of an MQ conversation pass over the connection of `port`: what is said over and over from then on.
+    pub(super) fn converse(&mut self, port: u16) -> Talk {
+        /// A message of two segments: the first is as long as segments are.
+        const MESSAGE: usize = 48 << 10;
+        self.connect(port);
+        let mut talk = Talk { port, next: [101, 501], bulk: Vec::new(), at: 0 };
+        let dialect = Dialect { level: 13, little: false, ebcdic: false };
+        for said in mq_dialect::client(dialect, &Names::default(), MESSAGE) {
+            if said.bytes.len() > MESSAGE / 2 {
+                talk.bulk = said.bytes;
+                break;
+            }
+            for part in said.bytes.chunks(SEGMENT) {
+                self.carry(said.by_opener, &talk.says(said.by_opener, part));
+            }
+        }
+        talk
+    }
+
+    /// Lets host B acknowledge all that it was told.
+    pub(super) fn acknowledge(&mut self, talk: &mut Talk) {
+        self.carry(false, &talk.says(false, &[]));
+    }
+
     fn carry(&mut self, rightwards: bool, inner: &[u8]) {
         let (from, to) = if rightwards { (&mut self.left, &mut self.right) } else { (&mut self.right, &mut self.left) };
         let mut out = Batch::new(1, 2048);
@@ -114,6 +139,32 @@ impl Facing {
         across(&out, &mut inn);
         to.inbound(NOW, &mut inn);
         debug_assert!(!inn.packets()[0].done, "the policy allows it");
+    }
+}
+
+/// A connection in which one long segment of MQ follows the other.
+pub(super) struct Talk {
+    port: u16,
+    /// The next sequence numbers of host A, and of host B.
+    next: [u32; 2],
+    bulk: Vec<u8>,
+    /// So much of the segment has been said.
+    at: usize,
+}
+
+impl Talk {
+    fn says(&mut self, by_opener: bool, bytes: &[u8]) -> Vec<u8> {
+        let [own, other] = if by_opener { [0, 1] } else { [1, 0] };
+        let packet = segment(self.port, by_opener, 0x10, (self.next[own], self.next[other]), bytes);
+        self.next[own] = self.next[own].wrapping_add(bytes.len() as u32);
+        packet
+    }
+
+    /// The next train: it begins wherever the last one ended.
+    pub(super) fn train(&mut self) -> Vec<u8> {
+        let bytes: Vec<u8> = self.bulk.iter().cycle().skip(self.at).take(SEGMENT * SEGMENTS).copied().collect();
+        self.at = (self.at + bytes.len()) % self.bulk.len();
+        self.says(true, &bytes)
     }
 }
 

@@ -1,13 +1,13 @@
 //! `bench path`: what the packet path costs in memory, packet by packet and in trains, with and without its parts; on several
 //! threads at once: `scaling`.
 //!
-//! A sample is the time of at least 64 packets. Variants that are held against each other are sampled in turn, so that a
+//! A sample is the time of at least 46 packets. Variants that are held against each other are sampled in turn, so that a
 //! machine which slows down slows both; their difference is that of neighbours. Left out: every system call.
 
 use std::time::Duration;
 
 use super::figure::Figure;
-use super::memory::{Facing, NOW, SEGMENT, SEGMENTS, Without, across, datagram, fill, fill_train, train};
+use super::memory::{Facing, NOW, SEGMENT, SEGMENTS, Talk, Without, across, datagram, fill, fill_train, train};
 use super::{scaling, stats};
 use crate::dataplane::buffer::Batch;
 use crate::platform::clock;
@@ -45,6 +45,8 @@ enum Load {
     Strangers(usize, u32),
     /// Long packets.
     Trains(Vec<u8>),
+    /// Long packets of a conversation that goes on and on.
+    Talk(Talk),
 }
 
 /// Which half of the path.
@@ -89,6 +91,14 @@ impl Course {
         }
     }
 
+    /// MQ in trains, heard or not.
+    fn talk(service: Service) -> Self {
+        let mut facing = Facing::new(1, service, Without::Nothing);
+        let talk = facing.converse(5000);
+        let (out, inn) = (vec![Batch::with_trains(PACKETS, 9728)], vec![Batch::new(SEGMENTS, 2048)]);
+        Self { facing, load: Load::Talk(talk), out, inn }
+    }
+
     fn over(facing: Facing, load: Load, batch: usize) -> Self {
         let batches = || (0..PACKETS / batch).map(|_| Batch::new(batch, 9216)).collect();
         Self { facing, load, out: batches(), inn: batches() }
@@ -127,7 +137,8 @@ impl Course {
             self.facing.left.outbound(NOW, batch);
         }
         let mut took = clock::now() - began;
-        if way == Way::Inbound {
+        // A conversation goes on only if the other side hears it, too.
+        if way == Way::Inbound || matches!(self.load, Load::Talk(_)) {
             for (sealed, received) in self.out.iter().zip(&mut self.inn) {
                 across(sealed, received);
             }
@@ -135,7 +146,9 @@ impl Course {
             for batch in &mut self.inn {
                 self.facing.right.inbound(NOW, batch);
             }
-            took = clock::now() - began;
+            if way == Way::Inbound {
+                took = clock::now() - began;
+            }
         }
         let packets: usize = self.out.iter().map(Batch::len).sum();
         #[allow(clippy::cast_precision_loss, reason = "a few thousand")]
@@ -166,6 +179,12 @@ impl Course {
                     fill_train(batch, long);
                 }
             }
+            Load::Talk(talk) => {
+                self.facing.acknowledge(talk);
+                for batch in &mut self.out {
+                    fill_train(batch, &talk.train());
+                }
+            }
         }
     }
 
@@ -180,7 +199,7 @@ impl Course {
 /// How many variants there are, for whoever shows progress.
 #[must_use]
 pub fn variants() -> usize {
-    2 * (2 * SIZES.len() + 2 * BATCHES.len() + 2) + 2 * 2 + 2 * 3 + scaling::variants()
+    2 * (2 * SIZES.len() + 2 * BATCHES.len() + 2) + 2 * 3 + 2 * 3 + scaling::variants()
 }
 
 /// Measures everything, `each` long for a variant; says before each what it is.
@@ -225,6 +244,11 @@ pub fn measure(each: Duration, mut say: impl FnMut(&str)) -> Vec<Figure> {
         let pair = [Without::Nothing, Without::Judgement].map(|without| Course::trains(1, without));
         let layer = format!("each of {SEGMENTS} TCP segments moved as one train");
         figures.push(difference(each, way, &case, layer, pair, "policy and TCP tracking"));
+        let case = format!("{}-hearing-train", way.name());
+        say(&case);
+        let pair = [Service::Mq, Service::Tcp].map(Course::talk);
+        let layer = format!("each of {SEGMENTS} TCP segments of MQ, moved as one train");
+        figures.push(difference(each, way, &case, layer, pair, "what is said"));
     }
     for way in Way::ALL {
         let layer = |what: &str| format!("inner IP packets of {USUAL} bytes, {what}");
