@@ -15,6 +15,17 @@ pub(super) struct Payload<'a> {
 }
 
 impl<'a> Payload<'a> {
+    /// The bytes from an offset to the end of the piece in which it lies.
+    fn from(self, mut offset: usize) -> Option<&'a [u8]> {
+        for piece in std::iter::once(&self.first).chain(self.rest) {
+            if offset < piece.len() {
+                return piece.get(offset..);
+            }
+            offset -= piece.len();
+        }
+        None
+    }
+
     /// The bytes from one offset to another, in pieces.
     fn range(self, from: usize, to: usize) -> impl Iterator<Item = &'a [u8]> + Clone {
         let pieces = std::iter::once(self.first).chain(self.rest.iter().copied());
@@ -92,7 +103,7 @@ impl<L: Listener> Hearing<'_, L> {
         if after(end, self.sender.heard) {
             while !self.sender.free_for_ever && after(end, self.sender.heard) {
                 let known = self.sender.heard.wrapping_sub(begin) as usize;
-                let Some(piece) = payload.range(known, usize::MAX).next() else { break };
+                let Some(piece) = payload.from(known) else { break };
                 match self.take_in(piece) {
                     Ok(()) => {}
                     Err(Trouble::NoRoom) => return Heard::Refused(DropReason::RetainFull),
@@ -113,8 +124,8 @@ impl<L: Listener> Hearing<'_, L> {
     fn differs(&mut self, begin: u32, end: u32, payload: Payload<'_>) -> bool {
         let lane = *self.lane();
         let again = after(self.sender.heard, begin);
-        let kept = self.pool.iter(&lane.kept).filter(|_| again);
-        kept.chain(self.pool.iter(&lane.ahead)).any(|(_, run)| {
+        let kept = if again { lane.kept } else { List::default() };
+        self.pool.iter(&kept).chain(self.pool.iter(&lane.ahead)).any(|(_, run)| {
             let from = if after(run.sequence, begin) { run.sequence } else { begin };
             let to = if after(run.end(), end) { end } else { run.end() };
             if !after(to, from) {

@@ -111,11 +111,12 @@ impl Facing {
         /// A message of two segments: the first is as long as segments are.
         const MESSAGE: usize = 48 << 10;
         self.connect(port);
-        let mut talk = Talk { port, next: [101, 501], bulk: Vec::new(), at: 0 };
+        let mut talk = Talk { port, next: [101, 501], bulk: Vec::new(), len: 0, at: 0 };
         let dialect = Dialect { level: 13, little: false, ebcdic: false };
         for said in mq_dialect::client(dialect, &Names::default(), MESSAGE) {
             if said.bytes.len() > MESSAGE / 2 {
-                talk.bulk = said.bytes;
+                talk.len = said.bytes.len();
+                talk.bulk = said.bytes.repeat(2 + SEGMENT * SEGMENTS / talk.len);
                 break;
             }
             for part in said.bytes.chunks(SEGMENT) {
@@ -147,8 +148,11 @@ pub(super) struct Talk {
     port: u16,
     /// The next sequence numbers of host A, and of host B.
     next: [u32; 2],
+    /// As many times the segment as a train may touch.
     bulk: Vec<u8>,
-    /// So much of the segment has been said.
+    /// How long it is.
+    len: usize,
+    /// So much of it has been said.
     at: usize,
 }
 
@@ -162,8 +166,8 @@ impl Talk {
 
     /// The next train: it begins wherever the last one ended.
     pub(super) fn train(&mut self) -> Vec<u8> {
-        let bytes: Vec<u8> = self.bulk.iter().cycle().skip(self.at).take(SEGMENT * SEGMENTS).copied().collect();
-        self.at = (self.at + bytes.len()) % self.bulk.len();
+        let bytes = self.bulk[self.at..self.at + SEGMENT * SEGMENTS].to_vec();
+        self.at = (self.at + bytes.len()) % self.len;
         self.says(true, &bytes)
     }
 }
@@ -226,7 +230,10 @@ fn segment(port: u16, rightwards: bool, flags: u8, (sequence, acknowledged): (u3
     tcp.extend(to.to_be_bytes());
     tcp.extend(sequence.to_be_bytes());
     tcp.extend(acknowledged.to_be_bytes());
-    tcp.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    // A SYN offers windows that are shifted by seven bits (RFC 7323 §2): several trains are under way at a time.
+    let options: &[u8] = if flags & 0x02 == 0 { &[] } else { &[3, 3, 7, 1] };
+    tcp.extend([0x50 + (options.len() as u8) * 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    tcp.extend(options);
     tcp.extend(payload);
     let mut pseudo = [source.octets(), destination.octets()].concat();
     pseudo.extend([0, 6]);

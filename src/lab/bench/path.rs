@@ -1,7 +1,7 @@
 //! `bench path`: what the packet path costs in memory, packet by packet and in trains, with and without its parts; on several
 //! threads at once: `scaling`.
 //!
-//! A sample is the time of at least 46 packets. Variants that are held against each other are sampled in turn, so that a
+//! A sample is the time of at least 64 packets. Variants that are held against each other are sampled in turn, so that a
 //! machine which slows down slows both; their difference is that of neighbours. Left out: every system call.
 
 use std::time::Duration;
@@ -82,21 +82,20 @@ impl Course {
         if without != Without::Judgement {
             facing.connect(5000);
         }
-        let batches = |make: &dyn Fn() -> Batch| (0..TRAINS).map(|_| make()).collect();
-        Self {
-            facing,
-            load: Load::Trains(train(5000)),
-            out: batches(&|| Batch::with_trains(PACKETS, 9728)),
-            inn: batches(&|| Batch::new(SEGMENTS, 2048)),
-        }
+        Self::in_trains(facing, Load::Trains(train(5000)))
     }
 
     /// MQ in trains, heard or not.
     fn talk(service: Service) -> Self {
         let mut facing = Facing::new(1, service, Without::Nothing);
         let talk = facing.converse(5000);
-        let (out, inn) = (vec![Batch::with_trains(PACKETS, 9728)], vec![Batch::new(SEGMENTS, 2048)]);
-        Self { facing, load: Load::Talk(talk), out, inn }
+        Self::in_trains(facing, Load::Talk(talk))
+    }
+
+    fn in_trains(facing: Facing, load: Load) -> Self {
+        let batches = |make: &dyn Fn() -> Batch| (0..TRAINS).map(|_| make()).collect();
+        let (out, inn) = (batches(&|| Batch::with_trains(PACKETS, 9728)), batches(&|| Batch::new(SEGMENTS, 2048)));
+        Self { facing, load, out, inn }
     }
 
     fn over(facing: Facing, load: Load, batch: usize) -> Self {

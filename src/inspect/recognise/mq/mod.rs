@@ -143,6 +143,12 @@ impl Listener for Mq {
 impl Side {
     /// Hears what there is of a header, or one byte of a body.
     fn bytes(&mut self, here: &Where<'_>, bytes: &[u8]) -> Result<usize, Objection> {
+        if let Some(len) = self.segment.whole_header(here, bytes) {
+            let last = len as usize - 1;
+            self.body = Body::of(&self.segment, here).map_err(|reason| Objection { at: last, reason })?;
+            self.finish();
+            return Ok(len as usize);
+        }
         let mut heard = 0;
         for (at, byte) in bytes.iter().enumerate() {
             let in_header = self.segment.in_header();

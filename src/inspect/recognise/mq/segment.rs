@@ -123,6 +123,42 @@ impl Segment {
         self.at = self.at.saturating_add(count).min(self.length);
     }
 
+    /// Hears the whole header of a segment that is not the first of its side, if it is legal: how long it is. Whatever is not
+    /// is heard byte by byte, and nothing has changed.
+    pub(super) fn whole_header(&mut self, here: &Where<'_>, bytes: &[u8]) -> Option<u32> {
+        if here.first || !self.is_new() {
+            return None;
+        }
+        let (head, rest) = bytes.split_first_chunk::<12>()?;
+        let (letters, length) = head.split_at(4);
+        let ebcdic = match letters {
+            b"TSH " | b"TSHC" | b"TSHM" => false,
+            [0xe3, 0xe2, 0xc8, 0x40 | 0xc3 | 0xd4] => true,
+            _ => return None,
+        };
+        let multiplexed = matches!(letters[3], b'M' | 0xd4);
+        let fields = if multiplexed { rest.get(4..8)? } else { &head[8..] };
+        let &[order @ 1..=2, kind, one, two] = fields else { return None };
+        let length = u32::from_be_bytes(*length.first_chunk()?);
+        let heard = Self {
+            length,
+            multiplexed,
+            ebcdic,
+            little: order == 2,
+            kind,
+            flags: [one, two],
+            at: if multiplexed { MULTIPLEXED } else { PLAIN },
+            encoding: false,
+        };
+        let legal = bytes.len() >= heard.at as usize
+            && (heard.at..=here.longest).contains(&length)
+            && heard.judge_kind(here).is_ok();
+        legal.then(|| {
+            *self = heard;
+            self.at
+        })
+    }
+
     /// Hears one byte of the header.
     pub(super) fn header(&mut self, here: &Where<'_>, byte: u8) -> Result<(), DropReason> {
         let wrong = if here.first { DropReason::NotMq } else { DropReason::MqSegment };
