@@ -29,6 +29,8 @@ const TARGETS: &[(&str, Body, Changes)] = &[
     ("ike_inner_chain", bodies::ike::inner_chain, Changes::Steps(bodies::ike::BARE)),
     ("inner_ip", bodies::inner_ip::packet, Changes::Blind),
     ("segment", bodies::segment::packet, Changes::Blind),
+    ("rewrite", bodies::rewrite::packet, Changes::Blind),
+    ("tcp_tracker", bodies::tcp_tracker::packets, Changes::Steps(bodies::tcp_tracker::LIST)),
     ("esp_open", bodies::esp_open::packets, Changes::Steps(bodies::esp_open::LIST)),
     ("responder", bodies::responder::things, Changes::Steps(bodies::responder::LIST)),
     ("initiator", bodies::responder::hostile_responder, Changes::Steps(bodies::responder::LIST)),
@@ -50,13 +52,24 @@ fn folder(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target)
 }
 
+/// The targets, or the one that `PORTCULLIS_TARGET` names.
+fn targets() -> impl Iterator<Item = &'static (&'static str, Body, Changes)> {
+    let only = std::env::var("PORTCULLIS_TARGET").ok();
+    TARGETS.iter().filter(move |(target, ..)| only.as_deref().is_none_or(|only| only == *target))
+}
+
+/// `PORTCULLIS_CORPUS=fuzz/corpus` adds what a fuzzer has found.
 #[test]
 fn every_seed_goes_through_its_target() {
-    for (target, body, _) in TARGETS {
-        let files = fs::read_dir(folder(target)).expect("a folder of seeds for every target");
+    let corpus = std::env::var_os("PORTCULLIS_CORPUS");
+    for (target, body, _) in targets() {
+        let seeds = fs::read_dir(folder(target)).expect("a folder of seeds for every target");
+        let found = corpus.as_deref().and_then(|corpus| fs::read_dir(Path::new(corpus).join(target)).ok());
         let mut count = 0;
-        for file in files {
-            body(&fs::read(file.expect("an entry").path()).expect("a seed can be read"));
+        for file in seeds.chain(found.into_iter().flatten()) {
+            let file = file.expect("an entry").path();
+            let seed = fs::read(&file).expect("a seed can be read");
+            assert!(std::panic::catch_unwind(|| body(&seed)).is_ok(), "{target}, {}", file.display());
             count += 1;
         }
         assert!(count > 0, "{target} has no seed");
@@ -68,17 +81,16 @@ fn every_seed_goes_through_its_target() {
 #[test]
 fn changed_seeds_keep_what_must_hold() {
     let mutants = std::env::var("PORTCULLIS_MUTANTS").ok().and_then(|count| count.parse().ok()).unwrap_or(64_u64);
-    let only = std::env::var("PORTCULLIS_TARGET").ok();
-    for (target, body, changes) in
-        TARGETS.iter().filter(|(target, ..)| only.as_deref().is_none_or(|only| only == *target))
-    {
+    for (target, body, changes) in targets() {
         let mut files: Vec<PathBuf> =
             fs::read_dir(folder(target)).expect("seeds").map(|file| file.expect("an entry").path()).collect();
         files.sort();
         let seeds: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).expect("a seed can be read")).collect();
+        // A target with many seeds has fewer changes to each.
+        let each = mutants.min(mutants * 20 / seeds.len() as u64);
         for (number, (file, seed)) in (0..).zip(files.iter().zip(&seeds)) {
             let mut source = SeededEntropy::new(number);
-            for _ in 0..mutants {
+            for _ in 0..each {
                 let other = &seeds[(&mut source as &mut dyn Entropy).below(seeds.len() as u64) as usize];
                 let mutant = changed(seed, other, *changes, &mut source);
                 let held = std::panic::catch_unwind(|| body(&mutant)).is_ok();
@@ -165,6 +177,17 @@ fn the_seeds_of_the_data_path_reach_both_sides() {
     assert_eq!(passed("from_the_peer"), [2, 2]);
     assert_eq!(passed("echo"), [2, 1]);
     assert_eq!(passed("refused"), [0, 0]);
+}
+
+#[test]
+fn the_seeds_of_the_tracker_pass_and_are_read() {
+    let run = |seed| bodies::tcp_tracker::run(&fs::read(folder("tcp_tracker").join(seed)).expect("a seed"));
+    assert_eq!(run("conversation"), [10, 0]);
+    assert_eq!(run("conversation_v6"), [10, 0]);
+    let [passed, read] = run("ssh");
+    assert!(passed >= 12 && read > 500, "{passed} packets, {read} bytes");
+    let [_, read] = run("ssh_reordered");
+    assert!(read > 500, "{read} bytes");
 }
 
 #[test]

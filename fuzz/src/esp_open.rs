@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use portcullis::crypto::aead::{AeadKey, TAG_LEN};
@@ -38,6 +38,13 @@ const HARD_PACKETS: u64 = 20;
 const MAX_PACKETS: usize = 64;
 /// How an input is laid out.
 pub const LIST: List = List { prefix: 0, most: MAX_PACKETS };
+
+/// Compiled once: it never changes.
+static POLICY: LazyLock<Arc<Snapshot>> = LazyLock::new(|| {
+    let tunnel =
+        TunnelPolicy { id: TunnelId(0), name: "t".into(), selectors: SelectorMode::Host, lanes: 1, enabled: true };
+    Arc::new(Snapshot::compile(rules(), vec![tunnel], None).expect("rules without overlap"))
+});
 
 /// Reads `data` as a list of (what, length, bytes) and lets each packet through the pipeline.
 pub fn packets(data: &[u8]) {
@@ -79,9 +86,7 @@ type Opened = (u8, (IpAddr, u16), (IpAddr, u16));
 impl Gateway {
     fn new() -> Self {
         let tunnel = TunnelId(0);
-        let tunnels =
-            vec![TunnelPolicy { id: tunnel, name: "t".into(), selectors: SelectorMode::Host, lanes: 1, enabled: true }];
-        let policy = Arc::new(Snapshot::compile(rules(), tunnels, None).expect("rules without overlap"));
+        let policy = Arc::clone(&POLICY);
         let config = PipelineConfig { flow_capacity: 64, hash_seed: [1, 2, 3, 4] };
         let mut pipeline = Pipeline::new(config, policy.clone());
         let limit = Lifetime {

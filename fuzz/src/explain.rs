@@ -1,13 +1,18 @@
 //! What `portcullis explain` reads: captures, IKE_SA_INIT messages, and proposals that somebody pasted.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
-use portcullis::config;
+use portcullis::config::{self, Loaded, Places};
 use portcullis::ike::account::{self, Explained, Ours, Outcome, Page, Topic};
 use portcullis::lab::pcap_reader;
 use portcullis::report::explain::{Device, Here, Source, read_proposal, report};
 
 use super::seeds::LAB;
+
+/// Made once: it never changes.
+static LOADED: LazyLock<(Loaded, Places)> =
+    LazyLock::new(|| (config::load_text(Path::new("lab"), LAB, None).expect("a seed that loads"), config::places(LAB)));
 
 /// A capture, an IKE message, and a text: whatever it is, it is explained in words that a terminal may be shown.
 pub fn anything(data: &[u8]) {
@@ -39,10 +44,8 @@ fn explained(pages: Vec<Page>) {
     if pages.is_empty() {
         return;
     }
-    let loaded = config::load_text(Path::new("lab"), LAB, None).expect("a seed that loads");
-    let places = config::places(LAB);
-    let here = Here { file: "lab".to_owned(), places: &places, tunnel: "lab" };
-    let tunnel = loaded.ike.tunnels.first().expect("a tunnel");
+    let here = Here { file: "lab".to_owned(), places: &LOADED.1, tunnel: "lab" };
+    let tunnel = LOADED.0.ike.tunnels.first().expect("a tunnel");
     let explained = Explained { tunnel: tunnel.name.clone(), ours: Ours::of(tunnel), pages };
     for device in [Device::CiscoIosXe, Device::CiscoAsa, Device::Strongswan] {
         let report = report(&explained, Source::Capture, Some(&here), Some(device));

@@ -1,36 +1,34 @@
 //! The IKE endpoint as a responder, and behind it the initiator that it talks to. The input is a list of things that
 //! happen: datagrams of strangers, messages of the true peer as they are, changed on the way or changed before they
 //! were sealed (with the keys of the key log), messages that the peer would never send, time, and what the data path
-//! says. Whatever happens, what leaves is an IKE message, and what nobody sealed changes no SA.
+//! says. `endpoints` has what the two can do. Whatever happens, what leaves is an IKE message, and what nobody sealed changes no SA.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::crypto::aead::{AeadKey, TAG_LEN};
-use portcullis::crypto::suite::{Additional, Cipher, EspSuite, Group, IkeSuite, Mac, PrfAlg};
+use portcullis::crypto::suite::Cipher;
 use portcullis::entropy::SeededEntropy;
 use portcullis::ids::{ShapeId, TunnelId};
 use portcullis::ike::api::{Input, KeyLog, Output};
-use portcullis::ike::config::{
-    ChildConfig, Config, IkeLifetime, LocalAuth, PeerAuth, Peering, Secrets, Start, TunnelConfig,
-};
+use portcullis::ike::config::ChildConfig;
 use portcullis::ike::endpoint::Endpoint;
 use portcullis::policy::TrafficSelector;
 use portcullis::sa::command::SadCommand;
 use portcullis::sa::event::SadEvent;
-use portcullis::sa::lifetime::Lifetime;
 use portcullis::sa::spi::Spi;
 use portcullis::secret::Secret;
 use portcullis::time::Instant;
 use portcullis::wire::ike::chain;
 use portcullis::wire::ike::header::{Flags, HEADER_LEN, Header};
 use portcullis::wire::ike::message::Message;
-use portcullis::wire::ike::numbers::{ExchangeType, IdType, PayloadType};
+use portcullis::wire::ike::numbers::{ExchangeType, PayloadType};
 use portcullis::wire::ike::payload::{Auth, Id, Payload};
 use portcullis::wire::ike::sealed::{self, CipherShape, FragmentNumber};
 
+use super::endpoints::{A, B, Mode, NOW, address, configuration, moved, tunnel};
 use super::ike::framed;
 use super::steps::{self, List};
 
@@ -40,7 +38,7 @@ const MAX_STEPS: usize = 48;
 /// The bit of a step that changes a message: it is cut into pieces instead.
 pub(super) const IN_PIECES: u8 = 32;
 /// How an input is laid out: the mode, then the steps.
-pub const LIST: List = List { prefix: 1, most: MAX_STEPS };
+pub const LIST: List = List { prefix: 2, most: MAX_STEPS };
 /// Datagrams between the two in one `deliver all`: more is a conversation that does not end.
 const MAX_ROUNDS: usize = 512;
 /// Datagrams that wait for a side at most; what comes then is lost.
@@ -49,8 +47,6 @@ const MAX_WAITING: usize = 32;
 const MAX_EDITS: usize = 16;
 /// Inbound SAs of one side: two children, twice over and to spare, in each of a few IKE SAs.
 const MOST_CHILDREN: usize = 64;
-const A: usize = 0;
-const B: usize = 1;
 
 /// Reads `data` as a list of (what, length, bytes) and lets each happen.
 pub fn things(data: &[u8]) {
@@ -72,8 +68,8 @@ pub fn ike_sas(data: &[u8]) -> usize {
 /// The same conversation with a responder that does not have the key: what it seals is sealed with the keys of IKE_SA_INIT,
 /// which anybody makes, and what it sends in the clear goes to the initiator. Neither side may ever install an SA.
 pub fn hostile_responder(data: &[u8]) {
-    let Some((&mode, mut rest)) = data.split_first() else { return };
-    let mut world = World::new(mode, true);
+    let Some((&[bits, features], mut rest)) = data.split_first_chunk() else { return };
+    let mut world = World::new(Mode { bits, features }, true);
     for (what, bytes) in std::iter::from_fn(|| steps::next(&mut rest)).take(MAX_STEPS) {
         world.step(what, bytes);
         assert_eq!(world.installed, [0, 0], "an SA with somebody who does not have the key");
@@ -82,9 +78,9 @@ pub fn hostile_responder(data: &[u8]) {
 }
 
 fn after(data: &[u8]) -> Option<World> {
-    let (&mode, rest) = data.split_first()?;
+    let (&[bits, features], rest) = data.split_first_chunk()?;
     let run = |whole: bool| {
-        let mut world = World::new(mode, false);
+        let mut world = World::new(Mode { bits, features }, false);
         world.whole = whole;
         let mut rest = rest;
         let mut regular = true;
@@ -128,7 +124,7 @@ struct Delivered {
 }
 
 struct World {
-    mode: u8,
+    mode: Mode,
     /// The responder has another key, and the datagrams that nobody sealed go to the initiator.
     hostile: bool,
     sides: [Endpoint; 2],
@@ -153,13 +149,14 @@ struct World {
 }
 
 impl World {
-    fn new(mode: u8, hostile: bool) -> Self {
+    fn new(mode: Mode, hostile: bool) -> Self {
         let side = |side: usize| {
             let config = Arc::new(configuration(side, mode, hostile));
             let mut endpoint = Endpoint::new(config, Box::new(SeededEntropy::new(side as u64 + 1)), true);
-            if mode & 64 != 0 {
+            if mode.bits & 64 != 0 {
                 endpoint.remember_by(Secret::copy_of(&[side as u8; 32]));
             }
+            endpoint.set_time_of_day(NOW);
             endpoint
         };
         let mut world = Self {
@@ -406,9 +403,18 @@ impl World {
             8 => return self.input(side, Input::Shutdown),
             9 => return self.input(side, Input::InboundSeen(tunnel)),
             10 => {
-                let config = Arc::new(configuration(side, self.mode ^ amount, self.hostile));
+                let mode = Mode { bits: self.mode.bits ^ amount, ..self.mode };
+                let config = Arc::new(configuration(side, mode, self.hostile));
                 self.sides[side].reload(self.now, config);
                 return self.input(side, Input::Timeout);
+            }
+            13 => {
+                let rekey = Input::Rekey { tunnel, children: amount & 2 != 0, ike: amount & 4 != 0 };
+                return self.input(side, rekey);
+            }
+            14 => {
+                let local = if amount & 2 == 0 { moved(side) } else { address(side, 0).ip() };
+                return self.input(side, Input::Moved { tunnel, local });
             }
             // Half seconds; or minutes, in which keys grow old.
             _ => {
@@ -451,7 +457,7 @@ impl World {
             self.next_id[side] = self.next_id[side].max(message.header.message_id.saturating_add(1));
         }
         // A stranger's answers go nowhere.
-        if remote.ip() == address(1 - side, 0).ip() {
+        if [address(1 - side, 0).ip(), moved(1 - side)].contains(&remote.ip()) {
             self.port = local.port();
             self.lines[1 - side].push_back((local, remote, bytes));
             self.lines[1 - side].truncate(MAX_WAITING);
@@ -462,7 +468,7 @@ impl World {
         match command {
             SadCommand::InstallInbound(spec) => {
                 assert!(!self.inbound[side].contains(&spec.spi), "an SPI that is in use");
-                let asked = tunnel(side, 0, self.hostile).children;
+                let asked = tunnel(side, Mode { bits: 0, features: 0 }, self.hostile).children;
                 let covers = |ours: &TrafficSelector, granted: &[TrafficSelector]| {
                     !granted.is_empty() && granted.iter().all(|selector| ours.covers(selector))
                 };
@@ -640,74 +646,4 @@ fn change(bytes: &mut Vec<u8>, edits: &[u8]) -> bool {
 fn unhex(text: &str) -> Vec<u8> {
     let digit = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).expect("two digits");
     (0..text.len() / 2).map(|at| digit(at * 2)).collect()
-}
-
-fn address(side: usize, port: u16) -> SocketAddr {
-    let address = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 1)][side];
-    SocketAddr::from((address, port))
-}
-
-/// The configuration of a side. The bits of `mode`: 1 cookies from the first request on, 2 encapsulation in UDP, 4 a
-/// suite that cannot be forged but is spoken, 8 a key exchange for each child SA, 16 A begins with another group than B
-/// has, 32 B begins as well, 64 both give tokens (RFC 6290). `hostile`: B has another key.
-fn configuration(side: usize, mode: u8, hostile: bool) -> Config {
-    let cookie_threshold = (mode & 1 != 0).then_some(0);
-    Config { tunnels: vec![Arc::new(tunnel(side, mode, hostile))], cookie_threshold, puzzles: None }
-}
-
-fn tunnel(side: usize, mode: u8, hostile: bool) -> TunnelConfig {
-    let ip = |side: usize| -> IpAddr { address(side, 0).ip() };
-    let id = |side: usize| Id::new(IdType::FQDN, [&b"a.example"[..], b"b.example"][side].to_vec());
-    let host = |side: usize, number: u8| {
-        let host: IpAddr = Ipv4Addr::new(10, side as u8, number, 1).into();
-        TrafficSelector { protocol: 0, first_port: 0, last_port: u16::MAX, start: host, end: host }
-    };
-    let child = |number: u8| ChildConfig::new(ShapeId(number.into()), host(side, number), host(1 - side, number));
-    let (cipher, mac) =
-        if mode & 4 == 0 { (Cipher::Aes256Gcm16, None) } else { (Cipher::Aes256Cbc, Some(Mac::HmacSha256)) };
-    // ECP is the fastest of the groups here: its arithmetic is not slowed down by what counts the edges.
-    let suite = |group| IkeSuite { cipher, mac, prf: PrfAlg::HmacSha256, group, additional: Additional::NONE };
-    let key: &[u8] = if hostile && side == B { b"another key" } else { b"a key that both sides know, long enough" };
-    let psk = Secrets::one(Secret::copy_of(key));
-    TunnelConfig {
-        id: TunnelId(1),
-        name: "t".into(),
-        local: ip(side),
-        peer: ip(1 - side),
-        peering: Peering::default(),
-        local_id: id(side),
-        peer_id: id(1 - side),
-        local_auth: LocalAuth::Psk(psk.clone()),
-        peer_auth: PeerAuth::Psk(psk),
-        ike: if side == A && mode & 16 != 0 {
-            vec![suite(Group::Ecp384), suite(Group::Ecp256)]
-        } else {
-            vec![suite(Group::Ecp256)]
-        },
-        esp: vec![EspSuite {
-            cipher,
-            mac,
-            group: (mode & 8 != 0).then_some(Group::Ecp256),
-            additional: Additional::NONE,
-            esn: mode & 4 == 0,
-        }],
-        lab: true,
-        children: vec![child(0), child(1)],
-        start: if side == A || mode & 32 != 0 { Start::Always } else { Start::Manual },
-        ppk: None,
-        fragmentation: true,
-        force_encapsulation: mode & 2 != 0,
-        replay_window: 64,
-        liveness: Duration::from_secs(10),
-        lifetime: Lifetime {
-            soft_packets: 1 << 30,
-            hard_packets: 1 << 32,
-            soft_bytes: u64::MAX,
-            hard_bytes: u64::MAX,
-            soft_time: Duration::from_mins(50),
-            hard_time: Duration::from_hours(1),
-        },
-        ike_lifetime: IkeLifetime { soft: Duration::from_hours(1), hard: Duration::from_hours(2) },
-        jitter: 10,
-    }
 }

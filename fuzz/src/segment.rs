@@ -4,7 +4,8 @@
 use portcullis::dataplane::coalesce::{self, Candidate};
 use portcullis::dataplane::segment::{self, Template, Train};
 use portcullis::wire::checksum::Sum;
-use portcullis::wire::ip::Inner;
+use portcullis::wire::ip::{self, Inner};
+use portcullis::wire::tcp;
 use portcullis::wire::vnet::{self, Segments, VnetHeader};
 
 use super::inner_ip::mended;
@@ -66,8 +67,59 @@ fn cut(packet: &[u8], said: &VnetHeader) -> Option<Vec<Vec<u8>>> {
     Some(segments)
 }
 
+/// Every segment has the headers of the long packet, but for what counts up and what is the first one's or the last one's;
+/// and together they carry what it carried.
+fn is_cut_right(packet: &[u8], segments: &[Vec<u8>]) {
+    let v6 = packet[0] >> 4 == 6;
+    let (ip_len, protocol) = if v6 { (40, packet[6]) } else { (20, packet[9]) };
+    let udp = protocol == ip::UDP;
+    let header_len = ip_len + if udp { 8 } else { usize::from(packet[ip_len + 12] >> 4) * 4 };
+    let word = |bytes: &[u8], at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+    let mut carried: Vec<u8> = Vec::new();
+    for (index, segment) in segments.iter().enumerate() {
+        let mut expected = packet[..header_len].to_vec();
+        let mut put = |at: usize, bytes: &[u8]| expected[at..at + bytes.len()].copy_from_slice(bytes);
+        let len = segment.len() as u16;
+        if v6 {
+            put(4, &(len - 40).to_be_bytes());
+        } else {
+            put(2, &len.to_be_bytes());
+            put(4, &word(packet, 4).wrapping_add(index as u16).to_be_bytes());
+            put(10, &segment[10..12]);
+            assert!(Sum::ZERO.and(&segment[..20]).is_valid(), "the header's checksum");
+        }
+        let (first, last) = (index == 0, index + 1 == segments.len());
+        if udp {
+            put(ip_len + 4, &(len - ip_len as u16).to_be_bytes());
+            put(ip_len + 6, &segment[ip_len + 6..ip_len + 8]);
+            assert_ne!(word(segment, ip_len + 6), 0, "no checksum");
+        } else {
+            let sequence = u32::from_be_bytes(packet[ip_len + 4..ip_len + 8].try_into().expect("four bytes"));
+            put(ip_len + 4, &sequence.wrapping_add(carried.len() as u32).to_be_bytes());
+            let mut flags = packet[ip_len + 13];
+            flags &= if last { 0xff } else { !(tcp::FIN | tcp::PSH) };
+            flags &= if first { 0xff } else { !tcp::CWR };
+            put(ip_len + 13, &[flags]);
+            put(ip_len + 16, &segment[ip_len + 16..ip_len + 18]);
+        }
+        assert_eq!(segment[..header_len], expected, "the headers of segment {index}");
+        carried.extend(&segment[header_len..]);
+    }
+    assert_eq!(carried[..], packet[header_len..], "what it carries");
+}
+
+/// Whether so many segments of a long packet are one train again: nothing stands in the way that must stay apart.
+fn belongs_together(packet: &[u8], count: usize) -> bool {
+    let v6 = packet[0] >> 4 == 6;
+    let (ip_len, protocol) = if v6 { (40, packet[6]) } else { (20, packet[9]) };
+    let whole = v6 || (packet[6] & 0xbf, packet[7]) == (0, 0);
+    let plain = protocol == ip::UDP || packet[ip_len + 13] & !tcp::PSH == tcp::ACK;
+    count <= coalesce::MAX_PACKETS && whole && plain
+}
+
 fn long(packet: &[u8], said: &VnetHeader) {
     let Some(segments) = cut(packet, said) else { return };
+    is_cut_right(packet, &segments);
     for segment in &segments {
         if let Ok(inner) = Inner::parse(segment) {
             let sum = Sum::pseudo(inner.source(), inner.destination(), inner.protocol(), inner.payload().len());
@@ -82,6 +134,7 @@ fn long(packet: &[u8], said: &VnetHeader) {
     });
     let count = 1 + more.count();
     assert_eq!(train.count(), count);
+    assert!(count == segments.len() || !belongs_together(packet, segments.len()), "{count} of {}", segments.len());
     if count < 2 {
         return;
     }

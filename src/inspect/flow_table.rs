@@ -362,7 +362,8 @@ impl FlowTable {
                     // What was said in it so far nobody has heard, or heard for something else.
                     return Err(Refusal::by(DropReason::InspectionChanged, allowed));
                 }
-                streams.hear_no_more(connection, true);
+                // Whoever waits has no packet to leave behind: this one may go the other way.
+                streams.fall_silent(connection);
                 flow.kind = None;
             }
         }

@@ -394,6 +394,20 @@ fn a_reset_ends_a_connection_only_if_its_receiver_would_believe_it() {
 }
 
 #[test]
+fn half_the_sequence_space_away_is_not_in_flight() {
+    let mut gateway = Gateway::new();
+    gateway.establish();
+    let far = 101 + (1 << 31);
+    for sequence in [far - 1, far, far + 1] {
+        let verdict = gateway.tcp(Origin::Tun, (40000, 1414, RST, sequence, 0, b""));
+        assert_eq!(verdict.reason(), DropReason::ResetNotBelieved, "{sequence}");
+        let quoted = gateway.segment(Origin::Tun, (40000, 1414, ACK, sequence, 501, b""));
+        let verdict = gateway.error(PEER, "203.0.113.1", (3, 1, 0), &quoted);
+        assert_eq!(verdict.reason(), DropReason::IcmpNoFlow, "{sequence}");
+    }
+}
+
+#[test]
 fn a_reset_that_may_have_been_believed_shortens_the_connections_life_unless_its_sender_goes_on() {
     let wounded = |goes_on: bool| {
         let mut gateway = Gateway::new();
@@ -708,6 +722,21 @@ fn a_changed_rule_takes_its_flows_along() {
     let verdict = gateway.tcp(Origin::Tun, (40000, 1414, ACK, 101, 501, b""));
     let Verdict::Pass(Pass { rule, opened: false, .. }) = verdict else { panic!("{verdict:?}") };
     assert_eq!(rule, RuleId(9));
+}
+
+#[test]
+fn what_waited_in_a_flow_that_nobody_listens_to_any_more_leaves_behind_no_other_packet() {
+    let mut listening = rules();
+    listening[0].inspection = Inspection::of(Service::Mq);
+    let mut gateway = Gateway { policy: compile(listening, true, None), ..Gateway::new() };
+    gateway.establish();
+    let later = (40000, 1414, ACK, 111, 501, &b"later"[..]);
+    assert_eq!(gateway.tcp(Origin::Tun, later), Verdict::Waits);
+    gateway.policy = compile(rules(), true, Some(&gateway.policy));
+    gateway.tcp(PEER, (1414, 40000, ACK, 501, 101, b"")).passed();
+    assert!(!gateway.table.releases(), "what our side has sent goes to our side");
+    assert_eq!(gateway.table.kept(), 0);
+    gateway.tcp(Origin::Tun, later).passed();
 }
 
 #[test]

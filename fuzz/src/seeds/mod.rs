@@ -3,8 +3,9 @@
 
 mod ike;
 pub mod packets;
-mod recognise;
+pub mod recognise;
 mod responder;
+mod tracker;
 
 use super::{certificate, eap, steps};
 
@@ -19,6 +20,8 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("ike_inner_chain", ike::ike_inner_chain()),
         ("inner_ip", packets::inner_ip()),
         ("segment", packets::segment()),
+        ("rewrite", packets::rewrite()),
+        ("tcp_tracker", tracker::tcp_tracker()),
         ("esp_open", packets::esp_open()),
         ("responder", responder::responder()),
         ("control_socket", control_socket()),

@@ -15,7 +15,8 @@ const ACK: u8 = 0x10;
 const FIN_ACK: u8 = 0x11;
 const RST: u8 = 0x04;
 
-fn host(ours: bool, v6: bool) -> IpAddr {
+/// Our host, or the peer's.
+pub fn host(ours: bool, v6: bool) -> IpAddr {
     match (ours, v6) {
         (true, false) => Ipv4Addr::new(192, 0, 2, 10).into(),
         (false, false) => Ipv4Addr::new(203, 0, 113, 20).into(),
@@ -187,6 +188,23 @@ pub(super) fn inner_ip() -> Vec<Seed> {
         ("long", udp(true, false, [4000, 53], &[0x5a; 700])),
         ("long_v6", udp(true, true, [4000, 53], &[0x5a; 1300])),
     ]
+}
+
+/// Which end, its new port and address, how much is quoted, and a packet.
+pub(super) fn rewrite() -> Vec<Seed> {
+    let other = |seed: Seed| (seed.0, [&[0, 0x9c, 0x40, 7, 8][..], &seed.1].concat());
+    let mut bare = udp(true, false, [4000, 53], b"question");
+    bare[26..28].fill(0);
+    let packets = inner_ip().into_iter().filter(|(name, _)| !matches!(*name, "fragment" | "long" | "long_v6"));
+    packets
+        .map(other)
+        .chain([
+            ("destination", [&[1, 0, 1, 0, 20][..], &udp(false, true, [53, 4000], b"answer")].concat()),
+            ("bare", [&[3, 0xff, 0xff, 255, 12][..], &bare].concat()),
+            ("half_a_checksum", [&[0, 0, 0, 1, 17][..], &mq_syn()].concat()),
+            ("reply", [&[0, 1, 2, 3, 9][..], &icmp(true, true, 129, 0, &[0, 1, 0, 1])].concat()),
+        ])
+        .collect()
 }
 
 /// A list as `esp_open` reads it.

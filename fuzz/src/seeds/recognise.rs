@@ -121,6 +121,14 @@ fn kexinit(ciphers: &str) -> Vec<u8> {
     packet(&payload)
 }
 
+/// What the client of a key exchange says that ends well, and what the server says.
+#[must_use]
+pub fn ssh_sides() -> [Vec<u8>; 2] {
+    let banner = &b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n"[..];
+    let side = |ciphers| [banner, &kexinit(ciphers), &packet(&[30; 20]), &packet(&[21]), b"\xee sealed"].concat();
+    ["aes256-gcm@openssh.com,aes256-ctr", "aes128-ctr,aes256-ctr,aes256-gcm@openssh.com"].map(side)
+}
+
 /// Key exchanges that end well and badly, and a banner of the old version.
 pub fn ssh() -> Vec<Seed> {
     let banner = &b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n"[..];

@@ -25,7 +25,12 @@ const GROWN_OLD: u8 = 62;
 const VERBATIM: u8 = 8;
 
 fn list(mode: u8, things: &[(u8, &[u8])]) -> Vec<u8> {
-    let mut bytes = vec![mode];
+    featured(mode, 0, things)
+}
+
+/// The same with more than the least.
+fn featured(mode: u8, features: u8, things: &[(u8, &[u8])]) -> Vec<u8> {
+    let mut bytes = vec![mode, features];
     for (what, with) in things {
         bytes.extend([*what, with.len() as u8]);
         bytes.extend_from_slice(with);
@@ -134,6 +139,38 @@ pub(super) fn responder() -> Vec<Seed> {
         (
             "reloaded",
             list(0, &[(DELIVER, &[]), (ELAPSE, &[10, 0]), (DELIVER, &[]), (ELAPSE | 8, &[10, 8]), (DELIVER, &[])]),
+        ),
+        ("puzzle", list(129, &[(DELIVER, &[])])),
+        ("ppk", featured(0, 1, &[(DELIVER, &[])])),
+        ("eap", featured(0, 2, &[(DELIVER, &[])])),
+        ("certificates", featured(0, 4, &[(DELIVER, &[])])),
+        ("eap_and_certificate", featured(0, 7, &[(DELIVER, &[])])),
+        ("eap_one_by_one", featured(0, 2, &one_by_one)),
+        (
+            "ml_kem",
+            featured(8, 8, &[(DELIVER, &[]), (ELAPSE, &[13, 7]), (DELIVER, &[]), (ELAPSE, &[13, 3]), (DELIVER, &[])]),
+        ),
+        (
+            "moved",
+            featured(2, 16, &[(DELIVER, &[]), (ELAPSE, &[14, 1]), (DELIVER, &[]), (ELAPSE, &[14, 3]), (DELIVER, &[])]),
+        ),
+        ("inner_address", featured(0, 32, &[(DELIVER, &[]), (ELAPSE, &[13, 7]), (DELIVER, &[])])),
+        ("childless", featured(8, 64, &[(DELIVER, &[]), (ELAPSE, &[12, 8]), (DELIVER, &[])])),
+        ("lanes", featured(0, 128, &[(DELIVER, &[]), (ELAPSE, &[12, 8]), (DELIVER, &[])])),
+        (
+            "both_rekey",
+            list(
+                0,
+                &[
+                    (DELIVER, &[]),
+                    (ELAPSE, &[13, 7]),
+                    (ELAPSE | 8, &[13, 7]),
+                    (CHANGE, &[]),
+                    (CHANGE_INSIDE | 8, &[]),
+                    (DELIVER, &[]),
+                    (AGAIN, &[]),
+                ],
+            ),
         ),
         ("changed_inside", list(0, &[(CHANGE, &[]), (DELIVER, &[]), (AGAIN, &[])])),
         ("other_selectors", list(0, &[(CHANGE, &[]), (CHANGE_INSIDE, &[200, 0, 10, 201, 0, 20]), (DELIVER, &[])])),

@@ -245,15 +245,21 @@ impl<L: Listener> Streams<L> {
         self.vacant.push(id);
     }
 
-    /// Nothing more of this flow need be heard: what waits leaves now.
-    pub(super) fn hear_no_more(&mut self, connection: &mut Connection, from_opener: bool) {
+    /// Nothing more of this flow need be heard. What waits is lost, and passes when it is sent again.
+    pub(super) fn fall_silent(&mut self, connection: &mut Connection) {
         for opener in [true, false] {
             let (half, _) = connection.halves(opener);
             half.free_for_ever = true;
             (half.keeps, half.ahead) = (false, false);
         }
-        let Some(VoiceId(id)) = connection.voice else { return };
-        if let Some(Some(voice)) = self.voices.get_mut(id as usize) {
+        self.forget(connection.voice.take());
+    }
+
+    /// Nothing more of this flow need be heard: what waits of the sender of this segment leaves now.
+    pub(super) fn hear_no_more(&mut self, connection: &mut Connection, from_opener: bool) {
+        if let Some(VoiceId(id)) = connection.voice
+            && let Some(Some(voice)) = self.voices.get_mut(id as usize)
+        {
             let lane = &mut voice.lanes[usize::from(!from_opener)];
             let mut copies = List::default();
             while let Some(id) = self.pool.pop(&mut lane.ahead) {
@@ -262,7 +268,7 @@ impl<L: Listener> Streams<L> {
             }
             lane.ahead = copies;
         }
-        self.forget(connection.voice.take());
+        self.fall_silent(connection);
         self.commit_released(connection, from_opener);
     }
 

@@ -1,0 +1,59 @@
+#!/bin/sh
+# Regions of the files that each target is about, reached by its seeds, by what was found (fuzz/corpus) and by a few
+# changes to each seed: fuzz/coverage.sh [TARGET...]. Without a target all of them, one by one and together; with
+# SHOW=1 also the lines that are not reached. One program for all: the tests that replay the seeds. See fuzz/README.md.
+set -eu
+cd "$(dirname "$0")/.."
+out=target/coverage
+tools=$(rustc +nightly --print sysroot)/lib/rustlib/x86_64-unknown-linux-gnu/bin
+
+sources() {
+    case $1 in
+        ike_message | ike_inner_chain) echo src/wire/ike ;;
+        inner_ip) echo src/wire/ip.rs src/wire/ipv4.rs src/wire/ipv6.rs src/wire/tcp.rs src/wire/udp.rs src/wire/icmp.rs src/wire/checksum.rs src/wire/natt.rs ;;
+        rewrite) echo src/wire/rewrite.rs ;;
+        segment) echo src/dataplane/segment.rs src/dataplane/coalesce.rs src/wire/vnet.rs ;;
+        tcp_tracker) echo src/inspect/tcp src/inspect/stream src/inspect/case.rs src/inspect/ear.rs src/inspect/ending.rs src/inspect/flow.rs src/inspect/flow_table.rs src/inspect/icmp.rs src/inspect/live.rs src/inspect/slots.rs src/wire/tcp_options.rs ;;
+        esp_open) echo src/esp src/dataplane src/wire/esp.rs ;;
+        responder | initiator) echo src/ike ;;
+        certificate) echo src/crypto/certificate ;;
+        eap) echo src/ike/eap ;;
+        config_file) echo src/config ;;
+        import_file) echo src/config/import ;;
+        capture) echo src/wire/pcap.rs src/inspect/replay.rs ;;
+        explain) echo src/report/explain src/ike/account.rs src/lab/pcap_reader.rs ;;
+        control_socket) echo src/runtime/admin_socket.rs src/runtime/protocol.rs ;;
+        recognise_ssh) echo src/inspect/recognise/ssh.rs ;;
+        recognise_*) echo "src/inspect/recognise/${1#recognise_}" ;;
+        agreement_state) echo src/agreement ;;
+        together) echo src ;;
+    esac
+}
+
+program=$(RUSTFLAGS="-C instrument-coverage" cargo +nightly test --target-dir $out --test fuzz_seeds --no-run --message-format json 2>/dev/null |
+    sed -n 's/.*"executable":"\([^"]*fuzz_seeds[^"]*\)".*/\1/p')
+
+# report NAME: regions, and how many of them were reached.
+report() {
+    # shellcheck disable=SC2046
+    "$tools/llvm-cov" report "$program" -instr-profile="$out/$1.profdata" -ignore-filename-regex='fuzz\.rs|tests?\.rs|/tests/' \
+        --sources $(sources "$2") >"$out/$1-$2.txt"
+    awk -v name="$1" -v of="$(sources "$2")" '/^TOTAL/ { printf "%-18s %6d %6d %7s  %s\n", name, $2, $2 - $3, $4, of }' "$out/$1-$2.txt"
+    [ -z "${SHOW:-}" ] || "$tools/llvm-cov" show "$program" -instr-profile="$out/$1.profdata" -show-regions \
+        -ignore-filename-regex='fuzz\.rs|tests?\.rs|/tests/' --sources $(sources "$2") >"$out/$1.lines"
+}
+
+targets=${*:-$(ls fuzz/seeds)}
+for target in $targets; do
+    rm -f "$out/$target".*.profraw
+    PORTCULLIS_TARGET=$target PORTCULLIS_CORPUS=fuzz/corpus LLVM_PROFILE_FILE="$out/$target.%p.profraw" nice "$program" \
+        every_seed changed_seeds >"$out/$target.log" 2>&1 || echo "$target: failed, see $out/$target.log"
+    "$tools/llvm-profdata" merge -sparse "$out/$target".*.profraw -o "$out/$target.profdata"
+    rm -f "$out/$target".*.profraw
+    report "$target" "$target"
+done
+if [ $# -eq 0 ]; then
+    # shellcheck disable=SC2046
+    "$tools/llvm-profdata" merge -sparse $(for target in $targets; do echo "$out/$target.profdata"; done) -o "$out/together.profdata"
+    for target in $targets; do report together "$target"; done
+fi
