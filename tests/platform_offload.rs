@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod platform_common;
+mod refusal;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use platform_common::{add, bring_up, join, net, path, privileged, wait_until};
@@ -14,9 +15,11 @@ use portcullis::dataplane::buffer::Batch;
 use portcullis::dataplane::offload::{Sending, TunOffload};
 use portcullis::platform::namespace::Namespace;
 use portcullis::platform::netlink::Netlink;
+use portcullis::platform::raw_esp::RawEsp;
 use portcullis::platform::tun::Tun;
 use portcullis::platform::udp::UdpSocket;
 use portcullis::wire::vnet::Segments;
+use refusal::{Refusal, refuse, without_checksums};
 
 const ANY4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
@@ -219,7 +222,7 @@ fn what_the_kernel_refuses_goes_one_step_down_and_loses_nothing() {
     let mut out = Batch::new(256, 2000);
     // A socket that sends without checksums may not leave the cutting to the kernel.
     let mut near = a.run(|| UdpSocket::bind(ANY4, 4500).unwrap()).unwrap();
-    without_checksums(&near);
+    without_checksums(near.as_fd());
     // Until the link knows its neighbour it holds few packets.
     add(&mut out, &[200; 10], Some(path("192.0.2.1:4500", "192.0.2.2:4500", 0)));
     assert_eq!(near.send_batch(&out, 0).sent, 1);
@@ -256,20 +259,163 @@ fn what_the_kernel_refuses_goes_one_step_down_and_loses_nothing() {
     assert_eq!(told.mtu, Some(1500));
 }
 
-#[allow(unsafe_code, reason = "no crate names SO_NO_CHECK")]
-fn without_checksums(socket: &UdpSocket) {
-    let on: libc::c_int = 1;
-    // SAFETY: the kernel reads an int that lives until the call returns.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_NO_CHECK,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as u32,
-        )
-    };
-    assert_eq!(result, 0);
+/// The call for many datagrams may not exist (ENOSYS), or be forbidden by a filter of system calls (EPERM).
+#[test]
+fn without_the_call_for_many_each_goes_by_its_own_and_none_is_lost() {
+    if !privileged("without_the_call_for_many_each_goes_by_its_own_and_none_is_lost") {
+        return;
+    }
+    for refusal in [Refusal::NO_SENDMMSG, Refusal::FORBIDDEN_SENDMMSG] {
+        let (a, b) = neighbours();
+        let mut far = b.run(|| UdpSocket::bind(ANY4, 4500).unwrap()).unwrap();
+        let mut far_raw = b.run(|| RawEsp::bind(ANY4).unwrap()).unwrap();
+        let mut got = Batch::new(256, 2000);
+        let mut numbers = |count: usize, receive: &mut dyn FnMut(&mut Batch)| {
+            got.clear();
+            let all = wait_until(|| {
+                receive(&mut got);
+                got.len() >= count
+            });
+            assert!(all, "{} of {count}", got.len());
+            (0..got.len()).map(|at| *got.bytes(at).last().unwrap()).collect::<Vec<_>>()
+        };
+        a.run(|| {
+            refuse(&[refusal]);
+            let mut near = UdpSocket::bind(ANY4, 4500).unwrap();
+            assert_eq!(near.sending(), Sending::Segments, "nobody knows yet");
+            let udp = path("192.0.2.1:4500", "192.0.2.2:4500", 0);
+            let mut out = Batch::new(256, 2000);
+            // Until the link knows its neighbour it holds few packets.
+            for count in [1, 100] {
+                out.clear();
+                for index in 0..count {
+                    add(&mut out, &[index; 1000], Some(udp));
+                }
+                let sent = near.send_batch(&out, 0);
+                assert_eq!((sent.sent, sent.failed, sent.next), (count.into(), 0, count.into()));
+                assert_eq!(near.sending(), Sending::Single, "not asked for again");
+                let expected: Vec<u8> = (0..count).collect();
+                assert_eq!(
+                    numbers(count.into(), &mut |batch| {
+                        far.recv_batch(batch).unwrap();
+                    }),
+                    expected
+                );
+            }
+            // What is refused for its own sake is told as before, and costs nobody else anything.
+            out.clear();
+            for index in 0..30_u8 {
+                add(&mut out, &vec![index; if index % 3 == 0 { 1600 } else { 900 }], Some(udp));
+            }
+            let sent = near.send_batch(&out, 0);
+            assert_eq!((sent.sent, sent.failed, sent.errno, sent.next), (20, 10, Some(libc::EMSGSIZE), 30));
+            assert_eq!(
+                numbers(20, &mut |batch| {
+                    far.recv_batch(batch).unwrap();
+                })
+                .len(),
+                20
+            );
+            // Raw ESP goes the same way down.
+            let mut raw = RawEsp::bind(ANY4).unwrap();
+            out.clear();
+            for index in 0..50 {
+                add(&mut out, &[index; 100], Some(path("192.0.2.1:0", "192.0.2.2:0", 0)));
+            }
+            let sent = raw.send_batch(&out, 0);
+            assert_eq!((sent.sent, sent.failed, raw.sending()), (50, 0, Sending::Single));
+            let expected: Vec<u8> = (0..50).collect();
+            assert_eq!(
+                numbers(50, &mut |batch| {
+                    far_raw.recv_batch(batch).unwrap();
+                }),
+                expected
+            );
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_refused_datagram_is_no_reason_to_send_one_by_one() {
+    if !privileged("a_refused_datagram_is_no_reason_to_send_one_by_one") {
+        return;
+    }
+    let (a, b) = neighbours();
+    let _far = b.run(|| UdpSocket::bind(ANY4, 4500).unwrap()).unwrap();
+    let mut near = a.run(|| UdpSocket::bind(ANY4, 4500).unwrap()).unwrap();
+    let mut out = Batch::new(8, 2000);
+    // The very first ones are longer than the link: neither call takes them.
+    for len in [1600, 1600, 900] {
+        add(&mut out, &vec![1; len], Some(path("192.0.2.1:4500", "192.0.2.2:4500", 0)));
+    }
+    let sent = near.send_batch(&out, 0);
+    assert_eq!((sent.sent, sent.failed, sent.errno), (1, 2, Some(libc::EMSGSIZE)));
+    assert_eq!(near.sending(), Sending::Segments);
+}
+
+#[test]
+fn a_kernel_without_gro_or_trains_at_the_device_says_so_and_all_goes_singly() {
+    if !privileged("a_kernel_without_gro_or_trains_at_the_device_says_so_and_all_goes_singly") {
+        return;
+    }
+    for (refusal, offload) in [
+        (Refusal::NO_GRO, TunOffload::TcpAndUdp),
+        (Refusal::NO_USO, TunOffload::Tcp),
+        (Refusal::NO_TSO, TunOffload::None),
+    ] {
+        let place = Namespace::new().unwrap();
+        place
+            .run(|| {
+                refuse(&[refusal]);
+                let mut socket = UdpSocket::bind(ANY4, 4500).unwrap();
+                socket.enable_gro();
+                assert_eq!(socket.gro(), offload != TunOffload::TcpAndUdp);
+                let tun = device("192.0.2.1/24", TunOffload::TcpAndUdp);
+                assert_eq!(tun.offload(), offload);
+                drop(tun);
+                // Each of several queues has what all of them have.
+                let queues = Tun::open_queues("pc1", 1438, TunOffload::TcpAndUdp, 3).unwrap();
+                assert_eq!(queues.iter().map(Tun::offload).collect::<Vec<_>>(), [offload; 3]);
+            })
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_device_of_several_queues_gives_every_packet_once() {
+    if !privileged("a_device_of_several_queues_gives_every_packet_once") {
+        return;
+    }
+    Namespace::new()
+        .unwrap()
+        .run(|| {
+            let mut queues = Tun::open_queues("pc0", 1438, TunOffload::None, 3).unwrap();
+            let mut netlink = Netlink::open().unwrap();
+            let index = netlink.index_of("pc0").unwrap();
+            netlink.add_address(index, net("192.0.2.1/24")).unwrap();
+            let mut seen = Vec::new();
+            for port in 0..30_u16 {
+                let socket = std::net::UdpSocket::bind("192.0.2.1:0").unwrap();
+                socket.send_to(&port.to_be_bytes(), ("192.0.2.2", 9000 + port)).unwrap();
+            }
+            let mut batch = Batch::with_trains(8, 2048);
+            let all = wait_until(|| {
+                for queue in &mut queues {
+                    batch.clear();
+                    queue.read_batch(&mut batch).unwrap();
+                    seen.extend((0..batch.len()).map(|at| {
+                        let bytes = batch.bytes(at);
+                        u16::from_be_bytes(*bytes[bytes.len() - 2..].first_chunk().unwrap())
+                    }));
+                }
+                seen.len() >= 30
+            });
+            assert!(all, "{seen:?}");
+            seen.sort_unstable();
+            assert_eq!(seen, (0..30).collect::<Vec<_>>());
+        })
+        .unwrap();
 }
 
 /// Two hosts on one link.

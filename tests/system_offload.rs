@@ -1,14 +1,27 @@
-//! The kernel's offloads switched off one by one, on one side or on both: files arrive as they were sent, `status` says what is
-//! in use, and a TUN device that vanishes in mid-stream comes back with its offloads.
+//! The kernel's offloads switched off one by one, on one side or on both, or refused by the kernel: files arrive as they were
+//! sent, `status` says what is in use, and a TUN device that vanishes in mid-stream comes back with its offloads. What lies at
+//! the device about long packets is dropped by name.
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+#[path = "hostile/inside.rs"]
+#[allow(dead_code, reason = "a part of it is used here")]
+mod inside;
+mod refusal;
 mod system_common;
 
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::sync::Mutex;
 use std::time::Instant;
+
+use etherparse::PacketBuilder;
+use inside::Inside;
 
 use portcullis::lab::gateway::Gateway;
 use portcullis::lab::topology::{V4, V6};
 use portcullis::platform::netlink::Netlink;
+use portcullis::wire::vnet::{Segments, VnetHeader};
+use refusal::{Refusal, refuse, udp_sockets_of, without_checksums};
 use system_common::{PATIENCE, Setup, Side, Way, assert_nothing_in_clear, drops, site, tunnel, wait_until};
 
 /// Several hundred long packets.
@@ -45,21 +58,139 @@ fn files_cross_whole_whatever_offload_is_switched_off_on_either_side() {
                 site.exchange(&family, FILE);
             }
             assert_nothing_in_clear(&watch.stop().unwrap());
-            // What one side has sent the other has got, packet for packet: nothing was lost, and trains are counted by
-            // what is in them.
-            let all = || (packets(&pair.a), packets(&pair.b));
-            assert!(wait_until(|| matches!(all(), ([out, into], [back, there]) if out == there && into == back)));
-            let ([out, _], _) = all();
+            assert_nothing_lost(&pair.a, &pair.b);
+            let [out, _] = packets(&pair.a);
             assert!(out as usize > 2 * FILE / 1438, "{out} packets");
-            for gateway in [&pair.a, &pair.b] {
-                for reason in ["send-failed", "bad-offload", "segment-size", "too-big", "too-long-datagram"] {
-                    assert_eq!(drops(gateway, reason), 0, "{reason}, {a:?} {b:?}");
-                }
-            }
             assert_eq!(in_use(&pair.a), *expected, "{a:?} {b:?}");
             pair.stop();
         }
     }
+}
+
+/// What one side has sent the other has got, packet for packet: nothing was lost, and trains are counted by what is in them.
+fn assert_nothing_lost(a: &Gateway, b: &Gateway) {
+    let all = || (packets(a), packets(b));
+    assert!(
+        wait_until(|| matches!(all(), ([out, into], [back, there]) if out == there && into == back)),
+        "{:?}",
+        all()
+    );
+    for gateway in [a, b] {
+        for reason in ["send-failed", "bad-offload", "segment-size", "too-big", "too-long-datagram"] {
+            assert_eq!(drops(gateway, reason), 0, "{reason}");
+        }
+    }
+}
+
+#[test]
+fn each_refusal_of_the_kernel_costs_its_own_step_and_no_packet() {
+    let Some(site) = site("each_refusal_of_the_kernel_costs_its_own_step_and_no_packet") else { return };
+    let refusals = [
+        (Refusal::NO_SENDMMSG, ["tso+uso", "tso+uso", "sendto", "on"]),
+        (Refusal::FORBIDDEN_SENDMMSG, ["tso+uso", "tso+uso", "sendto", "on"]),
+        (Refusal::NO_GRO, ["tso+uso", "tso+uso", "gso", "off"]),
+        (Refusal::NO_USO, ["tso", "tso", "gso", "on"]),
+        (Refusal::NO_TSO, ["off", "off", "gso", "on"]),
+        // Reading goes on as it was.
+        (Refusal::NO_TRAINS_IN, ["tso+uso", "off", "gso", "on"]),
+    ];
+    for (refusal, expected) in refusals {
+        // Gateway A alone is refused something: it ends with the thread that starts it.
+        let setup = Setup::default().with_tunnel("encapsulation = \"forced\"");
+        let b = site.start(Side::B, &setup);
+        std::thread::scope(|scope| {
+            let refused = scope.spawn(|| {
+                refuse(&[refusal]);
+                let mut a = site.start(Side::A, &setup);
+                assert!(a.wait_until_up(PATIENCE).is_some(), "{}", a.log());
+                site.exchange(&V4, FILE);
+                assert_eq!(in_use(&a), expected);
+                assert_nothing_lost(&a, &b);
+                assert!(a.stop().expect("it ends").success());
+            });
+            refused.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        });
+        assert!(b.stop().expect("it ends").success());
+    }
+}
+
+#[test]
+fn a_kernel_that_stops_cutting_messages_in_mid_stream_costs_one_step_and_no_packet() {
+    let Some(site) = site("a_kernel_that_stops_cutting_messages_in_mid_stream_costs_one_step_and_no_packet") else {
+        return;
+    };
+    let pair = site.pair(&Setup::default().with_tunnel("encapsulation = \"forced\""));
+    assert_eq!(in_use(&pair.a)[2], "gso");
+    site.exchange_and(&V4, FILE, |way| {
+        if way == Way::There {
+            let sockets = udp_sockets_of(pair.a.pid(), 4500).unwrap();
+            assert!(!sockets.is_empty(), "it has port 4500");
+            sockets.iter().for_each(|socket| without_checksums(socket.as_fd()));
+        }
+    });
+    assert_eq!(in_use(&pair.a), ["tso+uso", "tso+uso", "sendmmsg", "on"]);
+    assert_eq!(in_use(&pair.b), ["tso+uso", "tso+uso", "gso", "on"]);
+    assert_nothing_lost(&pair.a, &pair.b);
+    pair.stop();
+}
+
+/// Long packets that no kernel makes, put onto the device in mid-stream, each with what the kernel is to say of it.
+fn lies() -> [(VnetHeader, Vec<u8>, &'static str); 4] {
+    let (IpAddr::V4(from), IpAddr::V4(to)) = (V4.host_a, V4.host_b) else { panic!("IPv4") };
+    let long = |opens: bool| {
+        let mut packet = Vec::new();
+        let builder = PacketBuilder::ipv4(from.octets(), to.octets(), 64).tcp(40_000, system_common::PORT, 1, 1000);
+        let builder = if opens { builder.syn() } else { builder.ack(1) };
+        builder.write(&mut packet, &[0x77; 3000]).unwrap();
+        packet
+    };
+    let said = VnetHeader {
+        needs_checksum: true,
+        segments: Segments::Tcp4,
+        header_len: 40,
+        segment_len: 1000,
+        checksum_start: 20,
+        checksum_offset: 16,
+    };
+    let mut short = long(false);
+    short.truncate(2000);
+    [
+        (VnetHeader { segment_len: 1, ..said }, long(false), "segment-size"),
+        (VnetHeader { segment_len: 0, ..said }, long(false), "segment-size"),
+        (said, long(true), "bad-offload"),
+        (said, short, "bad-ip-header"),
+    ]
+}
+
+#[test]
+fn lies_about_long_packets_are_dropped_by_name_and_disturb_nobody() {
+    let Some(site) = site("lies_about_long_packets_are_dropped_by_name_and_disturb_nobody") else { return };
+    let pair = site.pair(&Setup::default());
+    let taken = Mutex::new(Vec::new());
+    site.exchange_and(&V4, FILE, |_| {
+        let mut inside = Inside::open(site.place(Side::A), "portcullis0").unwrap();
+        for (header, packet, reason) in lies() {
+            for _ in 0..20 {
+                let sent = inside.sent;
+                inside.send_as(header, &packet);
+                if inside.sent > sent {
+                    taken.lock().unwrap().push(reason);
+                }
+            }
+        }
+    });
+    // What the kernel takes at all reaches us, or is dropped by the kernel itself.
+    let taken = taken.into_inner().unwrap();
+    let count = |reason: &str| taken.iter().filter(|taken| **taken == reason).count() as u64;
+    assert!(count("segment-size") > 0 && count("bad-offload") > 0, "{taken:?}");
+    for reason in ["segment-size", "bad-offload"] {
+        assert!(wait_until(|| drops(&pair.a, reason) > 0), "{reason}: {}", pair.a.status().unwrap()["drops"]);
+        assert!(drops(&pair.a, reason) <= count(reason));
+    }
+    for reason in ["send-failed", "too-big", "too-long-datagram", "no-connection", "out-of-state"] {
+        assert_eq!(drops(&pair.a, reason), 0, "{reason}");
+    }
+    pair.stop();
 }
 
 #[test]

@@ -61,6 +61,15 @@ impl TunOffload {
         }
     }
 
+    /// The next step down: a train that was refused may have been of the kind that this one does without.
+    #[must_use]
+    pub const fn down(self) -> Self {
+        match self {
+            Self::TcpAndUdp => Self::Tcp,
+            Self::Tcp | Self::None => Self::None,
+        }
+    }
+
     /// Which packets it takes as trains.
     #[must_use]
     pub const fn coalescing(self) -> Coalescing {

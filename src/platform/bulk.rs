@@ -32,13 +32,7 @@ impl Bulk {
     /// Sends the first [`AT_ONCE`] of `datagrams` over a connected socket, waiting as the socket does; says how many the
     /// kernel took.
     pub fn send<'a>(&mut self, socket: BorrowedFd<'_>, datagrams: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
-        let mut count = 0;
-        for datagram in datagrams.take(AT_ONCE) {
-            // The kernel only reads what a sent vector points at.
-            let base = datagram.as_ptr().cast_mut().cast();
-            self.prepare(count, libc::iovec { iov_base: base, iov_len: datagram.len() });
-            count += 1;
-        }
+        let count = self.gather(datagrams);
         // SAFETY: the first `count` headers point at vectors of `self` with their true number, and those at bytes that `'a`
         // keeps borrowed, with their true lengths; the kernel writes nothing but `msg_len`.
         let sent = unsafe {
@@ -50,11 +44,7 @@ impl Bulk {
     /// Waits for a datagram as the socket does, and takes what else is there; of each the first bytes go into one of `slots`,
     /// each `slot` long. Says how many came; [`length`](Self::length) tells their true lengths.
     pub fn receive(&mut self, socket: BorrowedFd<'_>, slots: &mut [u8], slot: usize) -> io::Result<usize> {
-        let mut count = 0;
-        for place in slots.chunks_exact_mut(slot.max(1)).take(AT_ONCE) {
-            self.prepare(count, libc::iovec { iov_base: place.as_mut_ptr().cast(), iov_len: place.len() });
-            count += 1;
-        }
+        let count = self.offer(slots, slot);
         // MSG_TRUNC as a flag of the call: a datagram's whole length is told, however little of it is copied.
         let flags = libc::MSG_WAITFORONE | libc::MSG_TRUNC;
         // SAFETY: the first `count` headers point at vectors of `self`, and those at parts of `slots` that do not overlap, which
@@ -71,13 +61,38 @@ impl Bulk {
         self.headers.get(index).map_or(0, |header| header.msg_len as usize)
     }
 
-    fn prepare(&mut self, index: usize, vector: libc::iovec) {
-        self.vectors[index] = vector;
-        let header = &mut self.headers[index];
-        header.msg_len = 0;
-        header.msg_hdr.msg_iov = &raw mut self.vectors[index];
-        header.msg_hdr.msg_iovlen = 1;
-        header.msg_hdr.msg_flags = 0;
+    /// Lets the first headers point at datagrams that are to be sent; says how many.
+    fn gather<'a>(&mut self, datagrams: impl Iterator<Item = &'a [u8]>) -> usize {
+        let mut count = 0;
+        for (vector, datagram) in self.vectors.iter_mut().zip(datagrams) {
+            // The kernel only reads what a sent vector points at.
+            *vector = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() };
+            count += 1;
+        }
+        self.point(count);
+        count
+    }
+
+    /// Lets the first headers point at slots; says how many.
+    fn offer(&mut self, slots: &mut [u8], slot: usize) -> usize {
+        let mut count = 0;
+        for (vector, place) in self.vectors.iter_mut().zip(slots.chunks_exact_mut(slot.max(1))) {
+            *vector = libc::iovec { iov_base: place.as_mut_ptr().cast(), iov_len: place.len() };
+            count += 1;
+        }
+        self.point(count);
+        count
+    }
+
+    /// Gives each of the first `count` headers its vector, when nothing else is written any more.
+    fn point(&mut self, count: usize) {
+        let vectors = self.vectors.as_mut_ptr();
+        for (index, header) in self.headers.iter_mut().take(count).enumerate() {
+            header.msg_len = 0;
+            header.msg_hdr.msg_iov = vectors.wrapping_add(index);
+            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_flags = 0;
+        }
     }
 }
 
@@ -105,6 +120,32 @@ mod tests {
         }
         let sent: Vec<_> = made.iter().take(AT_ONCE).map(|each| (each[0], each.len())).collect();
         assert_eq!(seen, sent);
+    }
+
+    #[test]
+    fn every_pointer_leads_to_its_own_datagram_or_slot() {
+        let mut bulk = Bulk::default();
+        let made: Vec<Vec<u8>> = (0..100_u8).map(|number| vec![number; usize::from(number)]).collect();
+        assert_eq!(bulk.gather(made.iter().map(Vec::as_slice)), AT_ONCE);
+        for (header, made) in bulk.headers.iter().zip(&made) {
+            // SAFETY: this is what is tested: the pointers lead to as much as is said beside them.
+            let bytes = unsafe {
+                let vector = *header.msg_hdr.msg_iov;
+                std::slice::from_raw_parts(vector.iov_base.cast::<u8>().cast_const(), vector.iov_len)
+            };
+            assert_eq!(bytes, made);
+        }
+        let mut slots = vec![0; 8 * 10 + 3];
+        assert_eq!(bulk.offer(&mut slots, 8), 10);
+        for (index, header) in bulk.headers.iter().take(10).enumerate() {
+            // SAFETY: as the kernel does: no more is written than is offered.
+            unsafe {
+                let vector = *header.msg_hdr.msg_iov;
+                vector.iov_base.cast::<u8>().write_bytes(index as u8 + 1, vector.iov_len);
+            }
+        }
+        let expected: Vec<u8> = (1..=10).flat_map(|number| [number; 8]).chain([0; 3]).collect();
+        assert_eq!(slots, expected);
     }
 
     #[test]

@@ -127,6 +127,16 @@ mod tests {
     }
 
     #[test]
+    fn numbers_and_their_bytes_are_the_same_memory() {
+        let mut numbers = vec![1_u32, 0x0102_0304, 3];
+        let bytes = words(&mut numbers);
+        assert_eq!((bytes.len(), &bytes[4..8]), (12, &0x0102_0304_u32.to_ne_bytes()[..]));
+        bytes[8..].copy_from_slice(&7_u32.to_ne_bytes());
+        assert_eq!(numbers, [1, 0x0102_0304, 7]);
+        assert!(words(&mut []).is_empty());
+    }
+
+    #[test]
     fn a_device_that_is_not_there_is_an_error() {
         assert!(offloads("no-such-device").is_err());
         assert!(offloads("a-name-that-is-longer-than-any").is_err());

@@ -16,7 +16,7 @@ use super::sockets::DataSockets;
 use crate::dataplane::buffer::{Batch, Path};
 use crate::dataplane::drop::Record;
 use crate::dataplane::handover::Handed;
-use crate::dataplane::offload::{Offloads, TunOffload};
+use crate::dataplane::offload::Offloads;
 use crate::dataplane::pipeline::Pipeline;
 use crate::event::DropReason;
 use crate::ids::TunnelId;
@@ -300,8 +300,8 @@ impl Worker {
         let Some(Ok(written)) = self.tun.as_mut().map(|tun| tun.write_batch(batch)) else { return };
         self.pipeline.count_drops(DropReason::SendFailed, written.refused as u64);
         if written.trains_refused > 0 {
-            // The packets went one by one; the next ones are not tied together.
-            self.offloads.tun_write = TunOffload::None;
+            // The packets went one by one; the next ones of their kind are not tied together.
+            self.offloads.tun_write = self.offloads.tun_write.down();
             self.pipeline.set_offloads(self.offloads);
         }
     }

@@ -1,7 +1,8 @@
 //! Many datagrams in one system call: `recvmmsg` into the slots of a batch, `sendmmsg` out of them; and many of those in one
 //! message, which the kernel cuts again (`UDP_SEGMENT`), gathered from where they lie.
 //!
-//! All headers are allocated once. The pointers in them are set right before a call and mean nothing after it.
+//! All headers are allocated once. The pointers in them are set right before a call, when nothing else is written any more,
+//! and mean nothing after it.
 #![allow(unsafe_code, reason = "neither nix nor socket2 sends many messages with control data of their own each")]
 
 use std::io;
@@ -84,12 +85,7 @@ impl Messages {
         most: usize,
         flags: i32,
     ) -> io::Result<usize> {
-        let mut count = 0;
-        for slot in batch.vacant_slots().take(most.min(AT_ONCE)) {
-            self.vectors[count] = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
-            self.prepare(count, count, 1, address::ROOM, control::ROOM);
-            count += 1;
-        }
+        let count = self.offer(batch, most);
         if count == 0 {
             return Ok(0);
         }
@@ -100,6 +96,18 @@ impl Messages {
             libc::recvmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), count as u32, flags, ptr::null_mut())
         };
         usize::try_from(received).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Lets the first headers point at vacant slots of `batch`; says how many.
+    fn offer(&mut self, batch: &mut Batch, most: usize) -> usize {
+        let mut count = 0;
+        for slot in batch.vacant_slots().take(most.min(AT_ONCE)) {
+            self.vectors[count] = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
+            self.measure(count, 1, address::ROOM, control::ROOM);
+            count += 1;
+        }
+        self.point(count);
+        count
     }
 
     /// The datagram `index` of the last [`receive`](Self::receive).
@@ -122,26 +130,7 @@ impl Messages {
         how: Sending,
         datagrams: impl Iterator<Item = Outgoing<'a>>,
     ) -> io::Result<usize> {
-        let most = if how == Sending::Single { 1 } else { AT_ONCE };
-        let (mut messages, mut vectors) = (0, 0);
-        let mut open: Option<Group> = None;
-        for datagram in datagrams.take(DATAGRAMS) {
-            let joins = how == Sending::Segments && datagram.joins;
-            let begins = !(joins && open.as_mut().is_some_and(|group| group.take(&datagram)));
-            if begins {
-                self.close(open.take(), messages, vectors);
-                if messages == most {
-                    break;
-                }
-                messages += 1;
-                open = Some(Group::of(&datagram, vectors));
-            }
-            // The kernel only reads what a sent vector points at.
-            let base = datagram.bytes.as_ptr().cast_mut().cast();
-            self.vectors[vectors] = libc::iovec { iov_base: base, iov_len: datagram.bytes.len() };
-            vectors += 1;
-        }
-        self.close(open.take(), messages, vectors);
+        let messages = self.gather(how, datagrams);
         if messages == 0 {
             return Ok(0);
         }
@@ -163,6 +152,32 @@ impl Messages {
         }
     }
 
+    /// Lets the first headers point at the first of `datagrams`, tied together as they may be; says how many headers.
+    fn gather<'a>(&mut self, how: Sending, datagrams: impl Iterator<Item = Outgoing<'a>>) -> usize {
+        let most = if how == Sending::Single { 1 } else { AT_ONCE };
+        let (mut messages, mut vectors) = (0, 0);
+        let mut open: Option<Group> = None;
+        for datagram in datagrams.take(DATAGRAMS) {
+            let joins = how == Sending::Segments && datagram.joins;
+            let begins = !(joins && open.as_mut().is_some_and(|group| group.take(&datagram)));
+            if begins {
+                self.close(open.take(), messages, vectors);
+                if messages == most {
+                    break;
+                }
+                messages += 1;
+                open = Some(Group::of(&datagram, vectors));
+            }
+            // The kernel only reads what a sent vector points at.
+            let base = datagram.bytes.as_ptr().cast_mut().cast();
+            self.vectors[vectors] = libc::iovec { iov_base: base, iov_len: datagram.bytes.len() };
+            vectors += 1;
+        }
+        self.close(open.take(), messages, vectors);
+        self.point(messages);
+        messages
+    }
+
     /// How many datagrams the first message of the last [`send`](Self::send) had.
     pub(super) fn first(&self) -> usize {
         self.sizes[0]
@@ -177,19 +192,30 @@ impl Messages {
         let control =
             control::write(&mut self.controls[at].0, group.path.local.ip(), group.path.tos, group.lane, segment);
         self.sizes[at] = count;
-        self.prepare(at, group.first_vector, count, name, control);
+        self.measure(at, count, name, control);
     }
 
-    fn prepare(&mut self, index: usize, first_vector: usize, vectors: usize, name: usize, control: usize) {
-        let header = &mut self.headers[index].msg_hdr;
-        header.msg_name = self.names[index].as_mut_ptr().cast();
-        header.msg_namelen = name as u32;
-        header.msg_iov = self.vectors[first_vector..].as_mut_ptr();
-        header.msg_iovlen = vectors as _;
-        header.msg_control = self.controls[index].0.as_mut_ptr().cast();
-        header.msg_controllen = control as _;
-        header.msg_flags = 0;
-        self.headers[index].msg_len = 0;
+    /// How much there is behind each pointer of header `index`.
+    fn measure(&mut self, index: usize, vectors: usize, name: usize, control: usize) {
+        let header = &mut self.headers[index];
+        header.msg_len = 0;
+        header.msg_hdr.msg_flags = 0;
+        header.msg_hdr.msg_namelen = name as u32;
+        header.msg_hdr.msg_iovlen = vectors as _;
+        header.msg_hdr.msg_controllen = control as _;
+    }
+
+    /// Sets the pointers of the first `count` headers: their vectors lie one behind the other.
+    fn point(&mut self, count: usize) {
+        let (names, controls) = (self.names.as_mut_ptr(), self.controls.as_mut_ptr());
+        let mut vectors = self.vectors.as_mut_ptr();
+        for (index, header) in self.headers.iter_mut().take(count).enumerate() {
+            let header = &mut header.msg_hdr;
+            header.msg_name = names.wrapping_add(index).cast();
+            header.msg_control = controls.wrapping_add(index).cast();
+            header.msg_iov = vectors;
+            vectors = vectors.wrapping_add(header.msg_iovlen as usize);
+        }
     }
 }
 
@@ -248,4 +274,113 @@ pub(super) fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i
         libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), size_of::<i32>() as u32)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::slice;
+
+    /// Addresses, control data and bytes of a message, as the kernel reads them.
+    type Read = (Option<SocketAddr>, Vec<u8>, Vec<Vec<u8>>);
+
+    /// What the kernel would read: it follows the pointers of the first `count` headers.
+    fn follow(messages: &Messages, count: usize) -> Vec<Read> {
+        let read = |header: &libc::mmsghdr| {
+            let header = &header.msg_hdr;
+            // SAFETY: this is what is tested: each pointer leads to as much as the header says.
+            unsafe {
+                let name = slice::from_raw_parts(header.msg_name.cast::<u8>(), header.msg_namelen as usize);
+                let control = slice::from_raw_parts(header.msg_control.cast::<u8>(), header.msg_controllen as usize);
+                let vectors = slice::from_raw_parts(header.msg_iov, header.msg_iovlen as usize);
+                let bytes = |vector: &libc::iovec| {
+                    slice::from_raw_parts(vector.iov_base.cast::<u8>().cast_const(), vector.iov_len).to_vec()
+                };
+                (address::decode(name), control.to_vec(), vectors.iter().map(bytes).collect())
+            }
+        };
+        messages.headers[..count].iter().map(read).collect()
+    }
+
+    fn path(remote: &str) -> Path {
+        Path { local: "192.0.2.1:4500".parse().unwrap(), remote: remote.parse().unwrap(), tos: 0x28 }
+    }
+
+    #[test]
+    fn every_pointer_leads_to_what_is_sent() {
+        let mut messages = Messages::new();
+        let near = path("192.0.2.2:4500");
+        let far = path("[2001:db8::2]:4500");
+        let made: Vec<(Vec<u8>, Path)> = (0..10_u8)
+            .map(|index| (vec![index; if index == 4 { 30 } else { 70 }], if index < 7 { near } else { far }))
+            .collect();
+        // Twice, and longer the first time: nothing of it may be left in the second.
+        for (how, sizes) in [(Sending::Segments, &[5, 2, 3][..]), (Sending::Many, &[1; 10]), (Sending::Single, &[1])] {
+            let outgoing =
+                made.iter().map(|(bytes, path)| Outgoing { bytes, path: *path, segment: 0, lane: 0, joins: true });
+            let count = messages.gather(how, outgoing);
+            assert_eq!(messages.sizes[..count], *sizes);
+            let mut all = made.iter();
+            for ((remote, control, vectors), size) in follow(&messages, count).iter().zip(sizes) {
+                let (_, path) = all.clone().next().unwrap();
+                assert_eq!(*remote, Some(path.remote));
+                let segment = control::each(control).find(|(level, ..)| *level == libc::SOL_UDP);
+                assert_eq!(segment.map(|(.., data)| data), (*size > 1).then_some(&70_u16.to_ne_bytes()[..]));
+                for (vector, (bytes, _)) in vectors.iter().zip(all.by_ref().take(*size)) {
+                    assert_eq!(vector, bytes);
+                }
+                assert_eq!(vectors.len(), *size);
+            }
+        }
+    }
+
+    #[test]
+    fn no_more_is_gathered_than_there_is_room_for() {
+        let mut messages = Messages::new();
+        let bytes = [7; 10];
+        let outgoing = |path| Outgoing { bytes: &bytes, path, segment: 0, lane: 0, joins: true };
+        // As many as one message takes, as many messages as one call takes, as many datagrams as all of them take.
+        let one = path("192.0.2.2:4500");
+        let count = messages.gather(Sending::Segments, (0..2 * DATAGRAMS).map(|_| outgoing(one)));
+        assert_eq!((count, messages.sizes[..count].iter().sum::<usize>()), (DATAGRAMS / SEGMENTS, DATAGRAMS));
+        assert!(follow(&messages, count).iter().all(|(.., vectors)| vectors.iter().all(|vector| *vector == bytes)));
+        let count = messages.gather(Sending::Many, (0..2 * DATAGRAMS).map(|_| outgoing(one)));
+        assert_eq!((count, follow(&messages, count).len()), (AT_ONCE, AT_ONCE));
+        assert_eq!(messages.gather(Sending::Many, std::iter::empty()), 0);
+    }
+
+    #[test]
+    fn what_the_kernel_writes_comes_to_the_slots_that_were_offered() {
+        let mut messages = Messages::new();
+        let mut batch = Batch::new(3, 100);
+        let from: SocketAddr = "192.0.2.9:4500".parse().unwrap();
+        for round in 0..2_u8 {
+            batch.clear();
+            assert_eq!(messages.offer(&mut batch, 8), 3);
+            for index in 0..3_u8 {
+                let header = &mut messages.headers[usize::from(index)];
+                let mut name = [0; address::ROOM];
+                let length = address::encode(from, &mut name);
+                let len = usize::from(index) * 50;
+                // SAFETY: as the kernel does: no more is written than the header offers.
+                unsafe {
+                    let vector = *header.msg_hdr.msg_iov;
+                    assert!(vector.iov_len == 100 && header.msg_hdr.msg_iovlen == 1);
+                    vector.iov_base.cast::<u8>().write_bytes(index + round, len);
+                    header.msg_hdr.msg_name.cast::<u8>().copy_from_nonoverlapping(name.as_ptr(), length);
+                    header.msg_hdr.msg_control.cast::<u8>().write_bytes(0xEE, header.msg_hdr.msg_controllen as usize);
+                }
+                header.msg_len = len as u32;
+                (header.msg_hdr.msg_namelen, header.msg_hdr.msg_controllen) = (length as u32, usize::from(index) as _);
+            }
+            for index in 0..3 {
+                let message = messages.received(index);
+                assert_eq!((message.from, message.len, message.truncated), (Some(from), index * 50, false));
+                assert_eq!(message.control, vec![0xEE; index]);
+                batch.push_slot(message.len, 0, None);
+                assert_eq!(batch.bytes(index), vec![index as u8 + round; index * 50]);
+            }
+            assert_eq!(messages.offer(&mut batch, 8), 0, "the batch is full");
+        }
+    }
 }

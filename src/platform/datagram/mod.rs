@@ -64,6 +64,8 @@ pub(super) struct Datagrams {
     errors: Batch,
     truncated: u64,
     sending: Sending,
+    /// The call for many has moved something.
+    many_passed: bool,
     gro: bool,
     /// The last messages held many datagrams each.
     trains: bool,
@@ -172,6 +174,7 @@ impl Datagrams {
             errors: Batch::new(1, 1024),
             truncated: 0,
             sending,
+            many_passed: false,
             gro: false,
             trains: false,
             more: false,
@@ -277,13 +280,17 @@ impl Datagrams {
     /// Sends the packets of `batch` from `first` on that are not done and have a path from this socket's port in its IP version.
     ///
     /// A message of many that the kernel refuses is taken apart and goes on datagram by datagram; if those pass, it was the
-    /// segmentation that the kernel, or the network card behind it, does not have, and it is not asked for again.
+    /// segmentation that the kernel, or the network card behind it, does not have, and it is not asked for again. Where the call
+    /// for many has never moved anything, a datagram that it refuses is tried by the call for one (`sendmmsg` may not exist, or be
+    /// forbidden by a filter of system calls); if that passes, the other one is not made again.
     pub(super) fn send(&mut self, batch: &Batch, first: usize) -> Sent {
         let mut fate = Sent { next: first, ..Sent::default() };
         let mut patience = PATIENCE;
         // Packets before this one go each in a message of its own.
         let mut apart = first;
         let mut suspected = false;
+        // The next one goes by the call for one.
+        let mut alone = false;
         let (v4, port) = (self.local.is_ipv4(), self.local.port());
         loop {
             let indices = &mut self.sent_indices;
@@ -298,7 +305,8 @@ impl Datagrams {
                 let (segment, lane) = (packet.segment, packet.lane);
                 Some(Outgoing { bytes: batch.bytes(index), path, segment, lane, joins: index > apart })
             });
-            match self.outgoing.send(self.socket.as_fd(), self.sending, datagrams) {
+            let how = if alone { Sending::Single } else { self.sending };
+            match self.outgoing.send(self.socket.as_fd(), how, datagrams) {
                 Ok(0) => {
                     fate.next = batch.len();
                     return fate;
@@ -311,6 +319,11 @@ impl Datagrams {
                         self.sending = self.sending.min(Sending::Many);
                         suspected = false;
                     }
+                    self.many_passed |= how > Sending::Single;
+                    if alone {
+                        self.sending = Sending::Single;
+                        alone = false;
+                    }
                 }
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS)) => {
                     fate.next = self.sent_indices[0];
@@ -320,13 +333,13 @@ impl Datagrams {
                 }
                 // The error may belong to an earlier datagram: only one that comes again and again is this one's.
                 Err(_) if patience > 0 => patience -= 1,
-                Err(error) if error.raw_os_error() == Some(libc::ENOSYS) && self.sending > Sending::Single => {
-                    self.sending = Sending::Single;
-                    patience = PATIENCE;
-                }
                 Err(_) if self.outgoing.first() > 1 => {
                     apart = self.sent_indices[self.outgoing.first() - 1];
                     suspected = true;
+                    patience = PATIENCE;
+                }
+                Err(_) if how > Sending::Single && !self.many_passed => {
+                    alone = true;
                     patience = PATIENCE;
                 }
                 Err(error) => {
@@ -334,7 +347,7 @@ impl Datagrams {
                     fate.errno = error.raw_os_error();
                     fate.next = self.sent_indices[0] + 1;
                     patience = PATIENCE;
-                    suspected = false;
+                    (suspected, alone) = (false, false);
                 }
             }
         }
