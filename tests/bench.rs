@@ -84,6 +84,27 @@ fn algorithms_are_shown_by_provider_and_size() {
 }
 
 #[test]
+fn a_page_is_written_with_plots_and_nothing_is_measured_for_one_that_cannot_be() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("page.html");
+    let name = file.to_str().expect("text");
+    let shown = outcome(&["bench", "crypto", "--seconds", "0.01", "--pin", "--html", name, "--json"], 0);
+    assert!(shown["plan"]["pinned"].as_str().is_some_and(|pinned| pinned.starts_with("one thread on processor")));
+    let page = std::fs::read_to_string(&file).expect("a page");
+    assert_eq!(page.matches("<svg").count(), 2, "sealing and opening");
+    for figure in shown["figures"].as_array().expect("figures") {
+        let case = figure["case"].as_str().expect("text");
+        assert!(page.contains(&format!("<td>{case}</td>")), "{case}");
+    }
+    for part in ["<script", "http"] {
+        assert!(!page.contains(part), "{part}");
+    }
+    let nowhere = folder.path().join("no/page.html");
+    let output = portcullis(&["bench", "rfc2544", "--html", nowhere.to_str().expect("text")]);
+    assert_eq!(output.status.code(), Some(9), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn a_table_is_for_people() {
     let output = portcullis(&["bench", "crypto", "--seconds", "0.01"]);
     let shown = String::from_utf8(output.stdout).expect("text");
@@ -126,6 +147,9 @@ fn a_tunnel_is_measured_beside_no_tunnel_and_nothing_stays_behind() {
         assert!(positive || figure["unit"] == "ns a byte", "{figure}");
     }
     assert_eq!(shown["peers"][0]["name"], "portcullis");
+    assert_eq!(shown["peers"][0]["commands"][0], "portcullis run portcullis.toml");
+    let wire = &shown["offloads"]["plain"];
+    assert!(wire.as_object().is_some_and(|all| all.len() > 20) && wire["tx-udp-segmentation"] == true, "{wire}");
     assert!(shown["peers"][0]["mtu"].as_u64().is_some_and(|mtu| (1200..1500).contains(&mtu)), "{}", shown["peers"]);
     assert!(shown["plan"]["wire_plain"].as_array().is_some_and(|switches| !switches.is_empty()), "{}", shown["plan"]);
     assert_eq!(shown["failed"].as_array().map(Vec::len), Some(0));
@@ -187,6 +211,8 @@ fn two_machines_are_measured_and_the_server_goes_when_it_is_told() {
         assert!(cases.contains(&("path".into(), case.into())), "{case} is not in {cases:?}");
     }
     assert_eq!(shown["figures"][0]["samples"].as_array().map(Vec::len), Some(2), "one sample a round");
+    assert_eq!(shown["plan"]["device"], "lo");
+    assert!(shown["offloads"]["lo"].is_object(), "{}", shown["offloads"]);
     assert!(shown["peer_environment"]["kernel"].is_string() && shown["plan"]["peer"] == peer.as_str());
     let pid = nix::unistd::Pid::from_raw(server.0.id().cast_signed());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it runs");

@@ -86,6 +86,21 @@ fn optional_keys_are_taken_over() {
 }
 
 #[test]
+fn workers_are_bound_to_the_processors_that_are_named_or_to_the_first_ones() {
+    let all = support::processors();
+    let load = |lines: &str| load(&EXAMPLE.replace("[agreement", &format!("{lines}\n[agreement"))).gateway.processors;
+    assert_eq!(load(""), [] as [usize; 0]);
+    assert_eq!(load("processors = \"auto\""), all[..1]);
+    let last = all[all.len() - 1];
+    assert_eq!(load(&format!("processors = [{last}]")), [last]);
+    let workers = all.len().min(16);
+    assert_eq!(load("workers = \"auto\"\nprocessors = \"auto\""), all[..workers]);
+    // The order is theirs.
+    let turned: Vec<usize> = all[..workers].iter().rev().copied().collect();
+    assert_eq!(load(&format!("workers = {workers}\nprocessors = {turned:?}")), turned);
+}
+
+#[test]
 fn without_esn_no_sequence_number_can_wrap() {
     let without = load(&EXAMPLE.replace("\"aes256gcm16-ecp384-esn\", ", ""));
     assert_eq!(without.ike.tunnels[0].lifetime.hard_packets, u64::from(u32::MAX));

@@ -188,6 +188,34 @@ fn gateway_values_are_checked() {
     );
 }
 
+#[test]
+fn processors_are_there_and_there_is_one_for_each_worker() {
+    let [first, ..] = support::processors()[..] else { panic!("we run somewhere") };
+    let with = |lines: &str| example("[agreement", &format!("{lines}\n[agreement"));
+    refused(
+        &with("processors = [70000]"),
+        "this process may not use a processor 70000",
+        "70000",
+        "those that it may use are",
+    );
+    refused(&with("processors = [-1]"), "this process may not use a processor -1", "-1", "those that it may use are");
+    let twice = format!("workers = 2\nprocessors = [{first}, {first}]");
+    refused(&with(&twice), "stands here twice", &first.to_string(), "a processor of its own");
+    let few = format!("workers = 2\nprocessors = [{first}]");
+    refused(&with(&few), "`processors` names 1 and `workers` are 2", "[", "as many processors as there are workers");
+    refused(&with("processors = [\"0\"]"), "`processors` is not a whole number", "\"0\"", "without quotes");
+    refused(&with("processors = \"all\""), "`processors` is not a list", "\"all\"", "[ .. ]");
+    refused(&with("processors = []"), "`processors` is empty", "[]", "at least one");
+    if support::processors().len() < 16 {
+        refused(
+            &with("workers = 16\nprocessors = \"auto\""),
+            "there are 16 workers and",
+            "\"auto\"",
+            "make `workers` at most as many",
+        );
+    }
+}
+
 // [agreement.NAME]
 
 #[test]

@@ -261,6 +261,45 @@ fn new_keys_under_load_lose_nothing_in_any_lane() {
     pair.stop();
 }
 
+/// Where each packet thread of a gateway may run, in the order of their names.
+fn bound(gateway: &Gateway) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
+    let threads = tasks.flatten().filter_map(|task| {
+        let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        let status = std::fs::read_to_string(task.path().join("status")).ok()?;
+        let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?.trim().to_owned();
+        name.starts_with("packets").then_some((name, list))
+    });
+    let mut threads: Vec<_> = threads.collect();
+    threads.sort_unstable();
+    threads.into_iter().map(|(_, list)| list).collect()
+}
+
+#[test]
+fn each_worker_stays_on_the_processor_that_it_is_given() {
+    let Some(site) = site("each_worker_stays_on_the_processor_that_it_is_given") else { return };
+    let all = portcullis::platform::privileges::processors().unwrap();
+    let turned: Vec<usize> = all.iter().take(2).rev().copied().collect();
+    let mut setup = Setup::default();
+    setup.gateway = [
+        format!("workers = {}\nprocessors = {turned:?}\n", turned.len()),
+        "workers = 1\nprocessors = \"auto\"\n".to_owned(),
+    ];
+    let pair = site.pair(&setup);
+    let named = |numbers: &[usize]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert!(wait_until(|| bound(&pair.a) == named(&turned)), "{:?}", bound(&pair.a));
+    assert!(wait_until(|| bound(&pair.b) == named(&all[..1])), "{:?}", bound(&pair.b));
+    let shown = pair.a.status().unwrap()["workers"].clone();
+    let shown = shown.as_array().unwrap().iter().map(|worker| worker["processor"].as_u64().unwrap() as usize);
+    assert_eq!(shown.collect::<Vec<_>>(), turned);
+    site.exchange(&V4, 1 << 20);
+    // A bench binds gateways that run already: every thread of theirs.
+    portcullis::platform::privileges::bind_process(pair.a.pid(), all[0]).unwrap();
+    assert_eq!(bound(&pair.a), vec![all[0].to_string(); turned.len()]);
+    site.exchange(&V4, 1 << 20);
+    pair.stop();
+}
+
 #[test]
 fn a_tun_that_vanishes_comes_back_with_all_its_queues() {
     let Some(site) = site("a_tun_that_vanishes_comes_back_with_all_its_queues") else { return };

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -9,9 +10,11 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::exit::{Exit, Failure};
 use crate::lab::bench::ends::PORT;
 use crate::lab::bench::peers::Subject;
+use crate::lab::bench::pins::Pins;
 use crate::lab::bench::progress::Progress;
 use crate::lab::bench::site::Underlay;
 use crate::lab::bench::{BenchError, Outcome, crypto, path, remote, rfc2544, tunnel};
+use crate::platform::privileges;
 use crate::report;
 
 /// What to measure.
@@ -76,9 +79,11 @@ pub(super) struct Rfc2544 {
     /// Measure the network without a tunnel too.
     #[arg(long)]
     ceiling: bool,
-    /// Print one JSON object with every trial.
+    /// Bind gateways and hosts to processors: a side of its own each, and with four everybody.
     #[arg(long)]
-    json: bool,
+    pin: bool,
+    #[command(flatten)]
+    shape: Shape,
 }
 
 /// A bench that needs nothing but a processor.
@@ -87,9 +92,11 @@ pub(super) struct Memory {
     /// How long each variant is measured.
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
     seconds: Duration,
-    /// Print one JSON object with every sample.
+    /// Stay on one processor, and with several threads on one each.
     #[arg(long)]
-    json: bool,
+    pin: bool,
+    #[command(flatten)]
+    shape: Shape,
 }
 
 /// A bench in namespaces.
@@ -117,12 +124,22 @@ pub(super) struct Traffic {
     /// Let the kernel segment the generator's datagrams: less work for the generator, and trains for the gateway.
     #[arg(long)]
     generator_gso: bool,
-    /// Bind both gateways and both hosts to a processor each; needs four.
+    /// Bind gateways and hosts to processors: a side of its own each, and with four everybody.
     #[arg(long)]
     pin: bool,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+/// How what was found is shown.
+#[derive(Debug, Args)]
+pub(super) struct Shape {
     /// Print one JSON object with every sample.
     #[arg(long)]
     json: bool,
+    /// Write a page with plots too, for a report: one file that needs no network.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -164,43 +181,78 @@ impl Traffic {
         if let Some(wrong) = self.only.iter().find(|begin| !known.iter().any(|name| name.starts_with(begin.as_str()))) {
             return Err(Failure::Usage(format!("no case is called {wrong}; there are {}", known.join(", "))));
         }
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        if self.pin && cores < 4 {
-            return Err(Failure::Usage(format!("--pin needs four processors, and there are {cores}")));
-        }
         Ok(tunnel::Plan {
             seconds: self.seconds,
             rounds: usize::from(self.rounds),
             only: self.only.clone(),
             underlays,
             segments: self.generator_gso,
-            pin: self.pin,
+            pin: pins(self.pin)?,
         })
+    }
+}
+
+/// Who is bound to which processor, if that is asked for.
+fn pins(wanted: bool) -> Result<Option<Pins>, Failure> {
+    if !wanted {
+        return Ok(None);
+    }
+    let pins = Pins::here().map_err(|error| Failure::system("the processors of this process", error))?;
+    pins.map(Some).ok_or_else(|| Failure::Usage("--pin needs two processors, and there is one".into()))
+}
+
+impl Memory {
+    /// Binds this thread to the first processor, if that is asked for; gives all of them.
+    fn bind(&self, outcome: &mut Outcome) -> Result<Vec<usize>, Failure> {
+        if !self.pin {
+            outcome.plan("pinned", "no");
+            return Ok(Vec::new());
+        }
+        let system = |error| Failure::system("the processors of this process", error);
+        let processors = privileges::processors().map_err(system)?;
+        if let Some(first) = processors.first() {
+            privileges::bind_to_processor(*first).map_err(system)?;
+        }
+        outcome
+            .plan("pinned", format!("one thread on processor {:?}, several in turn on {processors:?}", processors[0]));
+        Ok(processors)
     }
 }
 
 /// Runs a bench.
 pub(super) fn bench(what: Bench, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let shape = match &what {
+        Bench::Crypto(words) | Bench::Path(words) => Some(&words.shape),
+        Bench::Tunnel(words) | Bench::Compare(words) => Some(&words.traffic.shape),
+        Bench::Rfc2544(words) => Some(&words.shape),
+        Bench::Run { traffic, .. } => Some(&traffic.shape),
+        Bench::Serve { .. } => None,
+    };
+    shape.map_or(Ok(()), Shape::can_be_written)?;
     match what {
         Bench::Crypto(words) => {
             let mut outcome = Outcome::new("crypto");
             outcome.plan("seconds_each", words.seconds.as_secs_f64());
+            words.bind(&mut outcome)?;
             let progress = Progress::new(crypto::variants());
             outcome.figures.0 = crypto::measure(words.seconds, |what| progress.step(what));
             drop(progress);
-            show(&outcome, words.json, out)
+            show(&outcome, &words.shape, out)
         }
         Bench::Path(words) => {
             let mut outcome = Outcome::new("path");
             outcome.plan("seconds_each", words.seconds.as_secs_f64());
             outcome.plan("cipher", "AES-256-GCM with extended sequence numbers, in UDP; null: neither encrypted nor authenticated, in memory only");
+            let processors = words.bind(&mut outcome)?;
             let progress = Progress::new(path::variants());
-            outcome.figures.0 = path::measure(words.seconds, |what| progress.step(what));
+            outcome.figures.0 = path::measure(words.seconds, &processors, |what| progress.step(what));
             drop(progress);
-            show(&outcome, words.json, out)
+            show(&outcome, &words.shape, out)
         }
-        Bench::Tunnel(words) => told(tunnel::run("tunnel", &words.plan()?, &[]), words.traffic.json, out),
-        Bench::Compare(words) => told(tunnel::run("compare", &words.plan()?, &Subject::PEERS), words.traffic.json, out),
+        Bench::Tunnel(words) => told(tunnel::run("tunnel", &words.plan()?, &[]), &words.traffic.shape, out),
+        Bench::Compare(words) => {
+            told(tunnel::run("compare", &words.plan()?, &Subject::PEERS), &words.traffic.shape, out)
+        }
         Bench::Rfc2544(words) => {
             let frames: Vec<usize> = words.frame.iter().map(|frame| usize::from(*frame)).collect();
             let plan = rfc2544::Plan {
@@ -208,33 +260,48 @@ pub(super) fn bench(what: Bench, out: &mut dyn Write) -> Result<Exit, Failure> {
                 quick: words.quick,
                 underlay: words.underlay.underlay(),
                 ceiling: words.ceiling,
+                pin: pins(words.pin)?,
             };
-            told(rfc2544::run(&plan), words.json, out)
+            told(rfc2544::run(&plan), &words.shape, out)
         }
         Bench::Serve { bind, port } => Ok(remote::serve(bind, port).map(|()| Exit::Done)?),
-        Bench::Run { peer, traffic } => told(remote::run(&traffic.plan(Vec::new())?, peer.0), traffic.json, out),
+        Bench::Run { peer, traffic } => told(remote::run(&traffic.plan(Vec::new())?, peer.0), &traffic.shape, out),
     }
 }
 
 /// Shows what was found. That nothing works is not a failure of the system.
-fn told(ran: Result<Outcome, BenchError>, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
+fn told(ran: Result<Outcome, BenchError>, shape: &Shape, out: &mut dyn Write) -> Result<Exit, Failure> {
     match ran {
         Err(BenchError::Failed(why)) => {
             eprintln!("portcullis: {why}");
             Ok(Exit::Differs)
         }
-        ran => show(&ran?, json, out),
+        ran => show(&ran?, shape, out),
     }
 }
 
-fn show(outcome: &Outcome, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
+fn show(outcome: &Outcome, shape: &Shape, out: &mut dyn Write) -> Result<Exit, Failure> {
     let shown = outcome.json();
-    if json {
+    if shape.json {
         writeln!(out, "{shown}")?;
     } else {
         out.write_all(report::bench::outcome(&shown, report::width()).as_bytes())?;
     }
+    shape.write(|| report::bench_page::page(&shown))?;
     Ok(if outcome.failed.is_empty() { Exit::Done } else { Exit::Differs })
+}
+
+impl Shape {
+    /// Writes the page, if one is wanted.
+    fn write(&self, page: impl FnOnce() -> String) -> Result<(), Failure> {
+        let Some(file) = &self.html else { return Ok(()) };
+        std::fs::write(file, page()).map_err(|error| Failure::system(format!("writing {}", file.display()), error))
+    }
+
+    /// Nobody is to measure for hours and learn then that the page cannot be written.
+    fn can_be_written(&self) -> Result<(), Failure> {
+        self.write(String::new)
+    }
 }
 
 /// A time from a hundredth of a second to an hour.
@@ -259,6 +326,8 @@ impl From<BenchError> for Failure {
 mod tests {
     use super::*;
 
+    const JSON: Shape = Shape { json: true, html: None };
+
     #[test]
     fn times_have_bounds() {
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
@@ -280,16 +349,16 @@ mod tests {
     #[test]
     fn a_tunnel_that_does_not_come_up_is_7() {
         let failed = || BenchError::Failed("it does not come up".into());
-        assert_eq!(told(Err(failed()), true, &mut Vec::new()).unwrap(), Exit::Differs);
+        assert_eq!(told(Err(failed()), &JSON, &mut Vec::new()).unwrap(), Exit::Differs);
         let refused = BenchError::Refused("another client is served now".into());
-        assert_eq!(told(Err(refused), true, &mut Vec::new()).unwrap_err().exit(), Exit::Refused);
+        assert_eq!(told(Err(refused), &JSON, &mut Vec::new()).unwrap_err().exit(), Exit::Refused);
     }
 
     #[test]
     fn what_could_not_be_measured_makes_it_7() {
         let mut outcome = Outcome::new("tunnel");
-        assert_eq!(show(&outcome, true, &mut Vec::new()).unwrap(), Exit::Done);
+        assert_eq!(show(&outcome, &JSON, &mut Vec::new()).unwrap(), Exit::Done);
         outcome.failed.push("udp-64: the tunnel went down".into());
-        assert_eq!(show(&outcome, true, &mut Vec::new()).unwrap(), Exit::Differs);
+        assert_eq!(show(&outcome, &JSON, &mut Vec::new()).unwrap(), Exit::Differs);
     }
 }

@@ -126,6 +126,8 @@ pub struct GatewaySettings {
     pub puzzles: bool,
     /// Threads that move packets.
     pub workers: u16,
+    /// The processor that each of them is bound to, in their order; none: the kernel moves them about.
+    pub processors: Vec<usize>,
     /// Whether the peer's host gets a RST for a connection that is ended here. Read at start.
     pub reset_peers: bool,
 }

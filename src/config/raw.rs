@@ -47,6 +47,7 @@ pub(super) struct Gateway {
     pub(super) puzzles: Option<At<String>>,
     pub(super) reset_peers: Option<At<String>>,
     pub(super) workers: Option<At<Option<i64>>>,
+    pub(super) processors: Option<At<Option<Vec<At<i64>>>>>,
 }
 
 #[derive(Debug)]
@@ -260,6 +261,7 @@ fn read_gateway(section: &mut Section<'_, '_>) -> Gateway {
         puzzles: section.string("puzzles"),
         reset_peers: section.string("reset_peers"),
         workers: section.integer_or("workers", "auto"),
+        processors: section.integers_or("processors", "auto"),
     }
 }
 

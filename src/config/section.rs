@@ -92,6 +92,16 @@ impl<'a, 'p> Section<'a, 'p> {
         self.optional(key).list(integer)
     }
 
+    /// A list of numbers, or a word in its place, which is `None`.
+    pub(super) fn integers_or(&mut self, key: &'static str, word: &str) -> Option<At<Option<Vec<At<i64>>>>> {
+        let found = self.optional(key);
+        let value = found.value?;
+        match value.get_ref() {
+            DeValue::String(text) if text == word => Some(At::new(value.span(), None)),
+            _ => found.list(integer).map(|list| At::new(list.span(), Some(list.into_inner()))),
+        }
+    }
+
     pub(super) fn date(&mut self, key: &'static str) -> Option<At<Date>> {
         let found = self.optional(key);
         let value = found.value?;

@@ -1,9 +1,10 @@
 //! What this process may do, and what it gives up: capabilities are asked for by name, core dumps and debuggers are kept
 //! away from keys, a thread may be bound to a processor.
 
+use std::collections::BTreeSet;
 use std::{fs, io};
 
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::Pid;
@@ -75,12 +76,35 @@ pub fn bind_to_processor(processor: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Binds another process, and every thread that it starts from now on, to one processor.
+/// Binds another process, every thread that it has and every one that it starts from now on, to one processor.
 pub fn bind_process(pid: u32, processor: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(processor)?;
-    let pid = i32::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    Ok(sched_setaffinity(Pid::from_raw(pid), &set)?)
+    let tasks = || -> io::Result<BTreeSet<i32>> {
+        let entries = fs::read_dir(format!("/proc/{pid}/task"))?;
+        Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+    };
+    // A thread that was started meanwhile has its starter's processors: another look finds it.
+    let mut bound = BTreeSet::new();
+    loop {
+        let new: Vec<i32> = tasks()?.difference(&bound).copied().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        for task in new {
+            match sched_setaffinity(Pid::from_raw(task), &set) {
+                // It may be gone.
+                Ok(()) | Err(nix::errno::Errno::ESRCH) => bound.insert(task),
+                Err(error) => return Err(error.into()),
+            };
+        }
+    }
+}
+
+/// The processors that this process may use.
+pub fn processors() -> io::Result<Vec<usize>> {
+    let set = sched_getaffinity(Pid::from_raw(0))?;
+    Ok((0..CpuSet::count()).filter(|number| set.is_set(*number).unwrap_or(false)).collect())
 }
 
 #[cfg(test)]
@@ -106,6 +130,19 @@ mod tests {
         })
         .join()
         .unwrap();
+    }
+
+    #[test]
+    fn another_process_is_bound() {
+        let all = processors().unwrap();
+        let last = all[all.len() - 1];
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        bind_process(child.id(), last).unwrap();
+        let set = sched_getaffinity(Pid::from_raw(child.id().cast_signed())).unwrap();
+        assert!((0..CpuSet::count()).all(|number| set.is_set(number).unwrap() == (number == last)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(bind_process(child.id(), last).is_err(), "it is gone");
     }
 
     #[test]

@@ -27,6 +27,12 @@ pub fn outcome(outcome: &Value, width: usize) -> String {
         let _ = write!(out, "\n{title}{}", table_of(&here, width));
     }
     out.push_str(&lines("\nRemarks", &remarks(figures)));
+    for peer in outcome["peers"].as_array().into_iter().flatten() {
+        out.push_str(&lines(
+            &format!("\nHow {} was started at gateway A", super::plain(&text(&peer["name"]))),
+            &list(&peer["commands"]),
+        ));
+    }
     out.push_str(&lines("\nNOT MEASURED", &list(&outcome["failed"])));
     out
 }
@@ -90,12 +96,12 @@ fn table_of(figures: &[&Value], width: usize) -> String {
     table(["WHAT", "WHO", "MEDIAN", low, high, "UNIT", "OF WHAT"], &rows, width)
 }
 
-fn is_ours(figure: &Value) -> bool {
+pub(super) fn is_ours(figure: &Value) -> bool {
     figure["subject"] == "portcullis"
 }
 
 /// What figures have to say; what more than three of them say, once.
-fn remarks(figures: &[Value]) -> Vec<String> {
+pub(super) fn remarks(figures: &[Value]) -> Vec<String> {
     let mut all: Vec<(String, Vec<String>)> = Vec::new();
     for figure in figures {
         for note in list(&figure["notes"]) {
@@ -122,12 +128,12 @@ fn lines(title: &str, lines: &[String]) -> String {
     lines.iter().fold(format!("{title}\n"), |out, line| out + "  " + &super::plain(line) + "\n")
 }
 
-fn list(value: &Value) -> Vec<String> {
+pub(super) fn list(value: &Value) -> Vec<String> {
     value.as_array().map(|all| all.iter().map(text).collect()).unwrap_or_default()
 }
 
 /// The values of `key`, each once, in the order in which they come.
-fn distinct(figures: &[Value], key: &str) -> Vec<String> {
+pub(super) fn distinct(figures: &[Value], key: &str) -> Vec<String> {
     let mut seen = Vec::new();
     for figure in figures {
         let value = text(&figure[key]);
@@ -139,7 +145,7 @@ fn distinct(figures: &[Value], key: &str) -> Vec<String> {
 }
 
 /// What belongs to one object, nested ones in a line.
-fn named(value: &Value) -> Vec<(String, String)> {
+pub(super) fn named(value: &Value) -> Vec<(String, String)> {
     let none = Map::new();
     value
         .as_object()
@@ -149,7 +155,7 @@ fn named(value: &Value) -> Vec<(String, String)> {
         .collect()
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
@@ -162,7 +168,7 @@ fn text(value: &Value) -> String {
 }
 
 /// Four digits that count, and thousands apart.
-fn number(value: &Value) -> String {
+pub(super) fn number(value: &Value) -> String {
     let Some(value) = value.as_f64() else { return "-".to_owned() };
     let decimals = match value.abs() {
         size if size >= 1000.0 => 0,

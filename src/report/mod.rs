@@ -3,6 +3,7 @@
 pub mod agreement;
 pub mod algs;
 pub mod bench;
+pub mod bench_page;
 pub mod check;
 pub mod event;
 pub mod explain;

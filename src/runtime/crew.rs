@@ -11,6 +11,7 @@ use super::link::WorkerHangs;
 use super::worker::{Command, Control, Datagram, Urgent, Worker};
 use crate::dataplane::drop::Record;
 use crate::dataplane::steer::Steering;
+use crate::platform::privileges::bind_to_processor;
 use crate::sa::command::SadCommand;
 
 /// All workers.
@@ -21,12 +22,21 @@ pub(super) struct Crew {
 }
 
 impl Crew {
-    /// Starts a thread for each worker.
-    pub(super) fn start(controls: Vec<Control>, workers: Vec<Worker>) -> io::Result<Self> {
+    /// Starts a thread for each worker, bound to its processor if `processors` has one for it.
+    pub(super) fn start(controls: Vec<Control>, workers: Vec<Worker>, processors: &[usize]) -> io::Result<Self> {
         let steering = Steering::of(u16::try_from(workers.len()).unwrap_or(u16::MAX));
         let start = |(number, worker): (usize, Worker)| {
             let name = if steering.is_alone() { "packets".to_owned() } else { format!("packets-{number}") };
-            std::thread::Builder::new().name(name).spawn(|| worker.run())
+            let processor = processors.get(number).copied();
+            std::thread::Builder::new().name(name).spawn(move || {
+                // It was there when the file was loaded: one that has gone since is no reason to carry nothing.
+                if let Some(processor) = processor
+                    && let Err(error) = bind_to_processor(processor)
+                {
+                    tracing::error!(worker = number, processor, %error, "a worker is not bound to its processor");
+                }
+                worker.run()
+            })
         };
         let threads = workers.into_iter().enumerate().map(start).collect::<io::Result<Vec<_>>>()?;
         Ok(Self { controls, threads, steering })

@@ -12,6 +12,7 @@ mod host;
 mod journal;
 mod keylog;
 mod link;
+mod operator;
 pub mod protocol;
 mod provider;
 mod sockets;
@@ -143,7 +144,8 @@ pub fn run(options: Options) -> Result<(), RunError> {
     let workers: Vec<_> = links.into_iter().zip(queues).zip(data).zip(hands).map(make).collect();
     let counters = workers.iter().map(|worker| worker.pipeline.counters().clone()).collect();
     let stats = stats::Stats::new(counters, race);
-    let crew = crew::Crew::start(controls, workers).map_err(RunError::io("packet threads"))?;
+    let crew =
+        crew::Crew::start(controls, workers, &loaded.gateway.processors).map_err(RunError::io("packet threads"))?;
 
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::io("control loop"))?;

@@ -75,7 +75,7 @@ impl Stats {
             ticket: loaded.approval.as_ref().map(|approved| approved.ticket.clone()),
             tun: loaded.gateway.tun.clone(),
             offloads: offloads(least(self.counters.iter().map(|counters| counters.offloads()))),
-            workers: self.counters.iter().map(|counters| worker(loaded, counters)).collect(),
+            workers: self.counters.iter().enumerate().map(|(at, counters)| worker(loaded, at, counters)).collect(),
             aead: Aead { provider: self.race.winner.name().to_owned(), ns: self.race.figures() },
             tunnels: endpoint
                 .status()
@@ -149,16 +149,16 @@ impl Stats {
     }
 }
 
-/// What one worker has moved, and what it has passed on to others.
-fn worker(loaded: &Loaded, counters: &Counters) -> BTreeMap<String, u64> {
+/// What one worker has moved, and what it has passed on to others; and the processor that it is bound to, if it is.
+fn worker(loaded: &Loaded, number: usize, counters: &Counters) -> BTreeMap<String, u64> {
     let of_tunnels = || loaded.tunnels.iter().filter_map(|info| counters.tunnel(info.id));
-    [
+    let processor = loaded.gateway.processors.get(number).map(|processor| ("processor", *processor as u64));
+    let counted = [
         ("packets_out", of_tunnels().map(|traffic| traffic.packets_out.get()).sum()),
         ("packets_in", of_tunnels().map(|traffic| traffic.packets_in.get()).sum()),
         ("handed_over", counters.handed_over.get()),
-    ]
-    .map(|(name, count)| (name.to_owned(), count))
-    .into()
+    ];
+    counted.into_iter().chain(processor).map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
 /// What all workers still use.

@@ -121,3 +121,8 @@ impl Case {
         config::load(&self.file(text))
     }
 }
+
+/// The processors that this process may use.
+pub fn processors() -> Vec<usize> {
+    portcullis::platform::privileges::processors().expect("a set of processors")
+}

@@ -4,6 +4,8 @@ use std::fs;
 
 use serde_json::{Map, Value, json};
 
+use crate::platform::clock;
+
 /// The machine as it is now. What a system does not say is left out.
 #[must_use]
 pub fn environment() -> Value {
@@ -28,6 +30,7 @@ pub fn environment() -> Value {
         "udp_buffer_limit",
         read("/proc/sys/net/core/rmem_max").and_then(|limit| limit.parse::<u64>().ok()).map(Value::from),
     );
+    put("time", Some(json!(clock::wall().strftime("%Y-%m-%d %H:%M UTC").to_string())));
     put("version", Some(json!(env!("CARGO_PKG_VERSION"))));
     put("build", Some(json!(if cfg!(debug_assertions) { "debug: its figures mean nothing" } else { "release" })));
     Value::Object(shown)

@@ -11,6 +11,7 @@ pub mod fingerprint;
 mod memory;
 pub mod path;
 pub mod peers;
+pub mod pins;
 pub mod progress;
 pub mod remote;
 pub mod rfc2544;

@@ -1,11 +1,13 @@
 //! `bench run --peer`: the same measurements between two machines, over whatever lies between them: a bare network, or a
 //! tunnel that is already up. The other end is `bench serve`.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
+use serde_json::json;
 
 use super::ends::client::Client;
 use super::ends::server::Server;
@@ -14,6 +16,8 @@ use super::progress::Progress;
 use super::stand::{Case, Stand};
 use super::tunnel::{Plan, describe_traffic};
 use super::{BenchError, Outcome};
+use crate::platform::ethtool;
+use crate::platform::netlink::Netlink;
 
 /// How long the server may take to answer at all.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,6 +33,11 @@ pub fn run(plan: &Plan, peer: SocketAddr) -> Result<Outcome, BenchError> {
     );
     let client = Client::connect(peer, PATIENCE).map_err(|error| refused(peer, error))?;
     outcome.more.insert("peer_environment".into(), client.environment().clone());
+    // What the system does not say is left out.
+    if let Ok(Some((device, offloads))) = way_to(peer.ip()) {
+        outcome.plan("device", device.clone());
+        outcome.more.insert("offloads".into(), json!({(device): offloads}));
+    }
     let cases = Case::for_two_machines(&plan.only);
     let progress = Progress::new(cases.len() * plan.rounds);
     let mut running = Running::default();
@@ -48,6 +57,15 @@ pub fn run(plan: &Plan, peer: SocketAddr) -> Result<Outcome, BenchError> {
         }
     }
     Ok(outcome)
+}
+
+/// The device by which the peer is reached, and its offloads.
+fn way_to(peer: IpAddr) -> io::Result<Option<(String, BTreeMap<String, bool>)>> {
+    let mut netlink = Netlink::open()?;
+    let device = netlink.lookup(peer)?.and_then(|route| route.device);
+    let Some(link) = netlink.links()?.into_iter().find(|link| Some(link.index) == device) else { return Ok(None) };
+    let offloads = ethtool::offloads(&link.name)?;
+    Ok(Some((link.name, offloads)))
 }
 
 /// Answers whoever asks at `port`, one at a time, until SIGINT, SIGTERM or SIGHUP. Call it before threads start.

@@ -15,13 +15,15 @@ use super::ends::datagrams::{Load, SHORTEST, Sent};
 use super::ends::words::Tally;
 use super::figure::Figure;
 use super::peers::Subject;
+use super::pins::Pins;
 use super::progress::Progress;
 use super::search::{Found, LimitedBy, Search, Trial, highest};
-use super::site::{Site, Underlay};
+use super::site::{Site, Underlay, told_apart};
 use super::stand::FRAME;
 use super::tunnel::{connect, prepare, serve};
 use super::{BenchError, Outcome};
 use crate::lab::standing::Standing;
+use crate::platform::privileges::bind_to_processor;
 
 /// RFC 2544 §9.1, for Ethernet; and the jumbo frame that networks behind gateways have.
 pub const FRAMES: [usize; 8] = [64, 128, 256, 512, 1024, 1280, 1518, 9000];
@@ -44,6 +46,8 @@ pub struct Plan {
     pub underlay: Underlay,
     /// Measure the network without a tunnel too.
     pub ceiling: bool,
+    /// Bind gateways and hosts to processors.
+    pub pin: Option<Pins>,
 }
 
 /// How long and how often.
@@ -103,8 +107,15 @@ pub fn run(plan: &Plan) -> Result<Outcome, BenchError> {
     let mut raw = Vec::new();
     for &subject in subjects {
         let site = Site::build(plan.underlay, MTU, MTU)?;
+        if let Ok(offloads) = site.offloads() {
+            outcome.plan("wire", told_apart(&offloads));
+            outcome.more.insert("offloads".into(), json!({(plan.underlay.name()): offloads}));
+        }
         let running = subject.start(&site, &standing)?;
-        let _server = serve(&site, None)?;
+        if let Some(pins) = plan.pin {
+            running.bind(pins)?;
+        }
+        let _server = serve(&site, plan.pin.map(|pins| pins.hosts[1]))?;
         let client = connect(&site)
             .map_err(|error| BenchError::Failed(format!("{}: nothing passes: {error}", subject.name())))?;
         let mut bench = Frames { site: &site, client, subject, plan, times, progress: &progress };
@@ -142,6 +153,7 @@ fn describe(outcome: &mut Outcome, plan: &Plan, times: Times) {
     outcome.plan("network", format!("{network}; MTU {MTU} everywhere, so that no frame is cut"));
     outcome.plan("underlay", format!("{}: {}", plan.underlay.name(), plan.underlay.words()));
     outcome.plan("direction", "host A to host B, one UDP stream over IPv4, single datagrams");
+    outcome.plan("pinned", plan.pin.map_or_else(|| "no".to_owned(), |pins| pins.words()));
     outcome.plan("seconds_trial", times.trial.as_secs_f64());
     outcome.plan(
         "latency",
@@ -262,8 +274,13 @@ impl Frames<'_> {
     }
 
     fn send(&mut self, load: &Load) -> io::Result<(Sent, Tally)> {
-        let (client, quiet) = (&mut self.client, self.times.quiet);
-        self.site.host_a.run(|| client.datagrams(load, quiet))?
+        let (client, quiet, pin) = (&mut self.client, self.times.quiet, self.plan.pin);
+        self.site.host_a.run(|| {
+            if let Some(pins) = pin {
+                bind_to_processor(pins.hosts[0])?;
+            }
+            client.datagrams(load, quiet)
+        })?
     }
 
     fn trial(&mut self, load: &Load, rate: f64) -> io::Result<Trial> {
@@ -339,7 +356,7 @@ mod tests {
         assert_eq!((long.trial.as_secs(), long.latency.as_secs(), long.latencies, long.bursts), (60, 120, 20, 50));
         assert_eq!((long.burst.as_secs(), long.quiet.as_secs()), (2, 2));
         let mut outcome = Outcome::new("rfc2544");
-        let plan = Plan { frames: vec![64], quick: true, underlay: Underlay::Plain, ceiling: false };
+        let plan = Plan { frames: vec![64], quick: true, underlay: Underlay::Plain, ceiling: false, pin: None };
         describe(&mut outcome, &plan, Times::of(true));
         assert!(outcome.plan["conformity"].as_str().is_some_and(|text| text.starts_with("NOT CONFORMING TO RFC 2544")));
     }

@@ -9,6 +9,7 @@ use super::figure::Figure;
 use super::path::Course;
 use super::stats;
 use crate::platform::clock;
+use crate::platform::privileges::bind_to_processor;
 
 /// Samples for each number of threads, taken in turn.
 const SAMPLES: u32 = 9;
@@ -30,14 +31,20 @@ pub(super) fn variants() -> usize {
     2 * steps().len()
 }
 
-/// Measures single packets and trains, `each` long for a variant.
-pub(super) fn measure(each: Duration, say: &mut dyn FnMut(&str)) -> Vec<Figure> {
-    let mut figures = of_kind(each, "single", Course::usual, say);
-    figures.extend(of_kind(each, "train", Course::usual_train, say));
+/// Measures single packets and trains, `each` long for a variant, each thread on one of `processors` if there are any.
+pub(super) fn measure(each: Duration, processors: &[usize], say: &mut dyn FnMut(&str)) -> Vec<Figure> {
+    let mut figures = of_kind(each, processors, "single", Course::usual, say);
+    figures.extend(of_kind(each, processors, "train", Course::usual_train, say));
     figures
 }
 
-fn of_kind(each: Duration, kind: &str, make: fn() -> Course, say: &mut dyn FnMut(&str)) -> Vec<Figure> {
+fn of_kind(
+    each: Duration,
+    processors: &[usize],
+    kind: &str,
+    make: fn() -> Course,
+    say: &mut dyn FnMut(&str),
+) -> Vec<Figure> {
     let steps = steps();
     let most = steps.last().copied().unwrap_or(1);
     let mut courses: Vec<Course> = (0..most).map(|_| make()).collect();
@@ -47,7 +54,7 @@ fn of_kind(each: Duration, kind: &str, make: fn() -> Course, say: &mut dyn FnMut
             if round == 0 {
                 say(&case(kind, *count));
             }
-            samples.push(at_once(courses.iter_mut().take(*count), *count, each / SAMPLES));
+            samples.push(at_once(courses.iter_mut().take(*count), *count, processors, each / SAMPLES));
         }
     }
     let alone = samples.first().and_then(|samples| stats::median(samples)).unwrap_or(0.0);
@@ -69,12 +76,20 @@ fn case(kind: &str, count: usize) -> String {
 }
 
 /// Packets a second of all courses together, each on a thread of its own.
-fn at_once<'a>(courses: impl Iterator<Item = &'a mut Course>, count: usize, window: Duration) -> f64 {
+fn at_once<'a>(
+    courses: impl Iterator<Item = &'a mut Course>,
+    count: usize,
+    processors: &[usize],
+    window: Duration,
+) -> f64 {
     let start = Barrier::new(count);
     std::thread::scope(|scope| {
-        let run = |course: &'a mut Course| {
+        let run = |(at, course): (usize, &'a mut Course)| {
             let start = &start;
+            let processor = processors.get(at % processors.len().max(1)).copied();
             scope.spawn(move || {
+                // One that it may not use after all: then it goes where the kernel puts it.
+                let _ = processor.map(bind_to_processor);
                 start.wait();
                 let began = clock::now();
                 let mut packets = 0;
@@ -88,7 +103,7 @@ fn at_once<'a>(courses: impl Iterator<Item = &'a mut Course>, count: usize, wind
                 }
             })
         };
-        let threads: Vec<_> = courses.map(run).collect();
+        let threads: Vec<_> = courses.enumerate().map(run).collect();
         threads.into_iter().map(|thread| thread.join().expect("it only counts")).sum()
     })
 }
@@ -107,6 +122,6 @@ mod tests {
     #[test]
     fn several_threads_are_summed() {
         let mut courses = [Course::usual(), Course::usual()];
-        assert!(at_once(courses.iter_mut(), 2, Duration::from_millis(1)) > 0.0);
+        assert!(at_once(courses.iter_mut(), 2, &[0], Duration::from_millis(1)) > 0.0);
     }
 }

@@ -11,6 +11,7 @@
 //! flatters everybody who uses offloads; `card`, which cuts what is sent and puts together what arrives, as a network card
 //! does; `none`, without any offload; `wan`, plain with 20 ms there and back and 0.1 % loss.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, Stdio};
@@ -170,12 +171,16 @@ impl Site {
         Ok(())
     }
 
-    /// The offloads of gateway A's end of the wire that tell the underlays apart, as they are now.
-    pub fn offloads(&self) -> io::Result<Vec<String>> {
-        let all = self.gateway_a.run(|| ethtool::offloads(WIRE))??;
-        let told = Underlay::None.switches().iter().map(|(name, _)| *name);
-        Ok(told.map(|name| format!("{name} {}", if all.get(name) == Some(&true) { "on" } else { "off" })).collect())
+    /// Every offload of gateway A's end of the wire, as it is now.
+    pub fn offloads(&self) -> io::Result<BTreeMap<String, bool>> {
+        self.gateway_a.run(|| ethtool::offloads(WIRE))?
     }
+}
+
+/// Those of a wire's offloads that tell the underlays apart, in words.
+pub(super) fn told_apart(offloads: &BTreeMap<String, bool>) -> Vec<String> {
+    let told = Underlay::None.switches().iter().map(|(name, _)| *name);
+    told.map(|name| format!("{name} {}", if offloads.get(name) == Some(&true) { "on" } else { "off" })).collect()
 }
 
 /// The kernel's queueing discipline for bad networks, set by the one tool that knows it.
@@ -216,9 +221,10 @@ mod tests {
             site.host_a.run(|| TcpStream::connect_timeout(&target, Duration::from_secs(5))).unwrap().unwrap();
             drop(listener);
             let offloads = site.offloads().unwrap();
-            let on = |name: &str| offloads.contains(&format!("{name} on"));
+            let on = |name: &str| offloads[name];
             assert_eq!(on("tx-udp-segmentation"), underlay == Underlay::Plain, "{offloads:?}");
             assert_eq!(on("rx-gro"), underlay == Underlay::Card, "{offloads:?}");
+            assert!(told_apart(&offloads).contains(&format!("rx-gro {}", if on("rx-gro") { "on" } else { "off" })));
         }
     }
 }

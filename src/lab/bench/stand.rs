@@ -142,8 +142,8 @@ impl Stand<'_> {
     fn at_host<T: Send>(&mut self, work: impl FnOnce(&mut Client) -> io::Result<T> + Send) -> io::Result<T> {
         let (client, pin) = (&mut self.client, self.plan.pin);
         let work = || {
-            if pin {
-                bind_to_processor(2)?;
+            if let Some(pins) = pin {
+                bind_to_processor(pins.hosts[0])?;
             }
             work(client)
         };

@@ -5,17 +5,20 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::ends::PORT;
 use super::ends::client::Client;
 use super::ends::server::{Server, Stop};
 use super::peers::{Found, Missing, Subject};
+use super::pins::Pins;
 use super::progress::Progress;
-use super::site::{HOST_B, Site, Underlay};
+use super::site::{HOST_B, Site, Underlay, told_apart};
 use super::stand::{Case, Stand, trial_time};
 use super::{BenchError, Outcome};
 use crate::lab::standing::Standing;
 use crate::platform::namespace::become_root_in_user_namespace;
-use crate::platform::privileges::{bind_process, bind_to_processor};
+use crate::platform::privileges::bind_to_processor;
 use crate::platform::{clock, tun};
 
 /// Bytes of a wire that carries 1500 bytes and any tunnel's overhead in one packet.
@@ -36,8 +39,8 @@ pub struct Plan {
     pub underlays: Vec<Underlay>,
     /// Let the generator's kernel segment its datagrams.
     pub segments: bool,
-    /// Bind each gateway and each host to a processor of its own.
-    pub pin: bool,
+    /// Bind gateways and hosts to processors.
+    pub pin: Option<Pins>,
 }
 
 /// Names of all cases, for whoever asks what `--only` takes.
@@ -65,7 +68,7 @@ pub fn run(bench: &'static str, plan: &Plan, peers: &[Subject]) -> Result<Outcom
         [false, true].map(|roomy| Case::wanted(&plan.only, subject.subject, roomy).len()).into_iter().sum::<usize>()
     };
     let steps: usize = found.iter().map(steps).sum::<usize>() * plan.rounds * plan.underlays.len();
-    let mut shown = vec![(None, None); found.len()];
+    let mut shown = vec![Told::default(); found.len()];
     let mut bench = Bench { plan, standing: &standing, outcome, progress: Progress::new(steps) };
     for round in 1..=plan.rounds {
         for &underlay in &plan.underlays {
@@ -77,9 +80,9 @@ pub fn run(bench: &'static str, plan: &Plan, peers: &[Subject]) -> Result<Outcom
     let Bench { mut outcome, progress, .. } = bench;
     drop(progress);
     let shown = found.iter().zip(shown).filter(|(found, _)| found.subject != Subject::None);
-    let shown = shown.map(|(found, (mtu, version))| {
-        let version = version.unwrap_or_else(|| found.version.clone());
-        Found { version, ..found.clone() }.json(mtu)
+    let shown = shown.map(|(found, told)| {
+        let version = told.version.unwrap_or_else(|| found.version.clone());
+        Found { version, ..found.clone() }.json(told.mtu, &told.commands)
     });
     outcome.more.insert("peers".into(), shown.collect());
     outcome.more.insert("missing".into(), missing.iter().map(Missing::json).collect());
@@ -127,12 +130,16 @@ pub(super) fn describe_traffic(outcome: &mut Outcome, plan: &Plan) {
     let cpu = "nanoseconds on a processor per byte of TCP payload; gateways: all threads of both, with the softirq work \
                that interrupted them, and ksoftirqd; machine: everything, hosts too";
     outcome.plan("cpu", cpu);
-    let pinned = "gateway A, gateway B, host A, host B: processors 0 to 3";
-    outcome.plan("pinned", if plan.pin { pinned } else { "no" });
+    outcome.plan("pinned", plan.pin.map_or_else(|| "no".to_owned(), |pins| pins.words()));
 }
 
-/// A tunnel's MTU, and its version where only the running one tells it.
-type Told = (Option<u32>, Option<String>);
+/// What a running tunnel tells of itself: its MTU, its version where nobody else tells it, and how it was started.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    mtu: Option<u32>,
+    version: Option<String>,
+    commands: Vec<String>,
+}
 
 /// A run.
 struct Bench<'a> {
@@ -172,20 +179,21 @@ impl Bench<'_> {
     ) -> Result<(), BenchError> {
         let site = Site::build(underlay, if roomy { ROOMY } else { 1500 }, 1500)?;
         if !roomy && let Ok(offloads) = site.offloads() {
-            self.outcome.plan(&format!("wire_{}", underlay.name()), offloads);
+            self.outcome.plan(&format!("wire_{}", underlay.name()), told_apart(&offloads));
+            let all = self.outcome.more.entry("offloads").or_insert_with(|| json!({}));
+            all[underlay.name()] = json!(offloads);
         }
         let mut running = subject.start(&site, self.standing)?;
-        if self.plan.pin {
-            for (at, pid) in running.processes().into_iter().enumerate() {
-                bind_process(pid, at % 2).map_err(BenchError::system("binding a gateway to a processor"))?;
-            }
+        if let Some(pins) = self.plan.pin {
+            running.bind(pins)?;
         }
-        let _server = serve(&site, self.plan.pin.then_some(3))?;
+        let _server = serve(&site, self.plan.pin.map(|pins| pins.hosts[1]))?;
         let client = connect(&site).map_err(|error| {
             BenchError::Failed(format!("{}: nothing passes: {error}; {}", subject.name(), running.last_words()))
         })?;
-        if !roomy || told.0.is_none() {
-            *told = (running.mtu(&site), running.version.take());
+        if !roomy || told.mtu.is_none() {
+            let (mtu, version) = (running.mtu(&site), running.version.take());
+            *told = Told { mtu, version, commands: std::mem::take(&mut running.commands) };
         }
         let mut stand = Stand {
             site: Some(&site),

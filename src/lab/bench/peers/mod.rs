@@ -9,6 +9,7 @@ mod strongswan;
 mod wireguard;
 mod xfrm;
 
+use std::cell::RefCell;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::BenchError;
+use super::pins::Pins;
 use super::site::{HOST_B, NETS, Site};
 use crate::lab::gateway::Gateway;
 use crate::lab::standing::Standing;
@@ -29,9 +31,12 @@ use crate::platform::child::dies_with_its_parent;
 use crate::platform::clock;
 use crate::platform::namespace::Namespace;
 use crate::platform::netlink::{Netlink, Route};
+use crate::platform::privileges::bind_process;
 
 /// How long a peer may take to make its device or socket.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// No word of a command but a key is so long.
+const KEY: usize = 40;
 /// The longest version that is shown.
 const VERSION: usize = 80;
 
@@ -144,8 +149,8 @@ impl Subject {
         let folder = standing.folder().join(format!("{}-{}", self.name(), site.wire_mtu));
         let _ = fs::remove_dir_all(&folder);
         let started = fs::create_dir_all(&folder).map_err(BenchError::system("a folder")).and_then(|()| {
-            let stage = Stage { site, standing, folder: &folder };
-            match self {
+            let stage = Stage { site, standing, folder: &folder, commands: RefCell::default() };
+            let running = match self {
                 Self::None => Ok(Running::default()),
                 Self::Portcullis => portcullis::start(&stage),
                 Self::StrongSwan => strongswan::start(&stage),
@@ -154,7 +159,8 @@ impl Subject {
                 Self::KernelWireGuard => wireguard::start_kernel(&stage),
                 Self::OpenVpn => openvpn::start(&stage),
                 Self::KernelIpsec => xfrm::start(&stage),
-            }
+            };
+            Ok(Running { commands: stage.commands.into_inner(), ..running? })
         });
         started.map_err(|error| match error {
             BenchError::System { what, source } => BenchError::Failed(format!("{}: {what}: {source}", self.name())),
@@ -164,10 +170,11 @@ impl Subject {
 }
 
 impl Found {
-    /// As `--json` shows it.
+    /// As `--json` shows it, with its MTU and the commands that started it at gateway A.
     #[must_use]
-    pub fn json(&self, mtu: Option<u32>) -> Value {
-        json!({"name": self.subject.name(), "version": self.version, "cipher": self.subject.cipher(), "mtu": mtu})
+    pub fn json(&self, mtu: Option<u32>, commands: &[String]) -> Value {
+        let (name, cipher) = (self.subject.name(), self.subject.cipher());
+        json!({"name": name, "version": self.version, "cipher": cipher, "mtu": mtu, "commands": commands})
     }
 }
 
@@ -184,6 +191,8 @@ struct Stage<'a> {
     site: &'a Site,
     standing: &'a Standing,
     folder: &'a Path,
+    /// What was run at gateway A.
+    commands: RefCell<Vec<String>>,
 }
 
 /// A tunnel that stands, until this is dropped.
@@ -198,6 +207,8 @@ pub(super) struct Running {
     pub(super) version: Option<String>,
     logs: Vec<PathBuf>,
     sockets: Sockets,
+    /// What was run at gateway A to have it.
+    pub(super) commands: Vec<String>,
 }
 
 impl Running {
@@ -205,6 +216,15 @@ impl Running {
     pub(super) fn processes(&self) -> Vec<u32> {
         let ours = self.gateways.iter().flat_map(|pair| pair.iter().map(Gateway::pid));
         self.children.0.iter().map(Child::id).chain(ours).collect()
+    }
+
+    /// Binds the processes of each gateway to its processor.
+    pub(super) fn bind(&self, pins: Pins) -> Result<(), BenchError> {
+        // Each peer is started at gateway A, then at gateway B, and so on.
+        let sides = pins.gateways.into_iter().cycle();
+        let mut each = self.processes().into_iter().zip(sides);
+        each.try_for_each(|(process, processor)| bind_process(process, processor))
+            .map_err(BenchError::system("binding a gateway to a processor"))
     }
 
     /// The longest packet that it takes: the MTU of its route, or else of its device.
@@ -261,8 +281,19 @@ impl Stage<'_> {
         [&self.site.gateway_a, &self.site.gateway_b]
     }
 
+    /// Remembers a command, for whoever wants to do the same: without the keys in it, and without the place of its files.
+    fn note(&self, side: usize, command: &Command) {
+        if side == 0 {
+            let words = std::iter::once(command.get_program()).chain(command.get_args());
+            self.commands
+                .borrow_mut()
+                .push(words.map(|word| told(&word.to_string_lossy(), self.folder)).collect::<Vec<_>>().join(" "));
+        }
+    }
+
     /// Starts a process at a gateway, with what it says in a file beside it. Call it from the thread that outlives it.
     fn spawn(&self, running: &mut Running, side: usize, command: &mut Command) -> Result<(), BenchError> {
+        self.note(side, command);
         let log = self.folder.join(format!("log-{side}-{}", running.children.0.len()));
         let mut spawn = || {
             let output = OpenOptions::new().create(true).append(true).mode(0o600).open(&log)?;
@@ -278,6 +309,7 @@ impl Stage<'_> {
 
     /// Runs a command at a gateway to its end.
     fn run(&self, side: usize, command: &mut Command) -> Result<String, BenchError> {
+        self.note(side, command);
         let what = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::null());
         let output = self.gateways()[side].run(move || command.output()).and_then(|output| output);
@@ -309,6 +341,19 @@ impl Stage<'_> {
             netlink.replace_route(&Route::by_device(far, index))
         });
         done.and_then(|done| done).map_err(BenchError::system(&format!("the device {device}")))
+    }
+}
+
+/// A word of a command as it is shown.
+fn told(word: &str, folder: &Path) -> String {
+    let word = word.replace(&*folder.to_string_lossy(), "FOLDER");
+    // A key in hexadecimal or base64: made for this run, and nobody's business all the same.
+    let is_key = word.len() >= KEY && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte));
+    let is_text = word.contains([' ', '(', ')', '\'']);
+    match () {
+        () if is_key => "KEY".to_owned(),
+        () if is_text => format!("\"{word}\""),
+        () => word,
     }
 }
 
@@ -369,6 +414,20 @@ mod tests {
             assert_eq!(first_line(said), version);
         }
         assert_eq!(first_line(&"x".repeat(1000)).len(), VERSION);
+    }
+
+    #[test]
+    fn commands_are_shown_without_keys_and_places() {
+        let folder = Path::new("/tmp/a");
+        for (word, shown) in [
+            ("--config=/tmp/a/x.conf", "--config=FOLDER/x.conf"),
+            (&*format!("0x{}", "ab".repeat(36)), "KEY"),
+            ("mKFxKpWe0nBnJ6ZbNHfBlI3p7wq0Fl3g8V4i7TV/1Xk=", "KEY"),
+            ("rfc4106(gcm(aes))", "\"rfc4106(gcm(aes))\""),
+            ("203.0.113.5:51820", "203.0.113.5:51820"),
+        ] {
+            assert_eq!(told(word, folder), shown);
+        }
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub(super) fn start(stage: &Stage<'_>) -> Result<Running, BenchError> {
     let psk = hex::encode(psk);
     let start = |side: usize| {
         let folder = stage.folder.join(if side == 0 { "a" } else { "b" });
+        if side == 0 {
+            stage.commands.borrow_mut().push("portcullis run portcullis.toml".to_owned());
+        }
         let gateway =
             Gateway::start(Path::new("/proc/self/exe"), stage.gateways()[side], &folder, &config(side, &psk), None);
         let gateway = gateway.map_err(BenchError::system("a gateway"))?;
