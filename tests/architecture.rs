@@ -144,6 +144,21 @@ fn clocks_randomness_and_unsafe_live_in_platform() {
     }
 }
 
+/// Which tests drive it, docs/TESTING.md tells.
+#[test]
+fn every_file_with_unsafe_code_is_in_the_table_of_what_drives_it() {
+    let told = include_str!("../docs/TESTING.md");
+    let mut files = 0;
+    for (path, text) in sources() {
+        let Ok(file) = path.strip_prefix("platform") else { continue };
+        if ["unsafe {", "unsafe impl"].iter().any(|word| text.contains(word)) {
+            files += 1;
+            assert!(told.contains(&format!("| `{}` |", file.display())), "{} is not there", file.display());
+        }
+    }
+    assert_eq!(told.lines().filter(|line| line.starts_with("| `") && line.contains(".rs` |")).count(), files);
+}
+
 #[test]
 fn protection_is_taken_away_for_measurements_alone() {
     // What takes it away, and who may say it: the room that defines it, the bench, and a gateway built to measure.

@@ -89,7 +89,7 @@ fn a_page_is_written_with_plots_and_nothing_is_measured_for_one_that_cannot_be()
     let file = folder.path().join("page.html");
     let name = file.to_str().expect("text");
     let shown = outcome(&["bench", "crypto", "--seconds", "0.01", "--pin", "--html", name, "--json"], 0);
-    assert!(shown["plan"]["pinned"].as_str().is_some_and(|pinned| pinned.starts_with("one thread on processor")));
+    assert!(shown["plan"]["pinned"].as_str().is_some_and(|pinned| pinned.starts_with("one thread on the first")));
     let page = std::fs::read_to_string(&file).expect("a page");
     assert_eq!(page.matches("<svg").count(), 2, "sealing and opening");
     for figure in shown["figures"].as_array().expect("figures") {

@@ -10,11 +10,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::exit::{Exit, Failure};
 use crate::lab::bench::ends::PORT;
 use crate::lab::bench::peers::Subject;
-use crate::lab::bench::pins::Pins;
+use crate::lab::bench::pins::{self, Pins};
 use crate::lab::bench::progress::Progress;
 use crate::lab::bench::site::Underlay;
 use crate::lab::bench::{BenchError, Outcome, crypto, path, remote, rfc2544, tunnel};
-use crate::platform::privileges;
 use crate::report;
 
 /// What to measure.
@@ -187,13 +186,13 @@ impl Traffic {
             only: self.only.clone(),
             underlays,
             segments: self.generator_gso,
-            pin: pins(self.pin)?,
+            pin: pinned(self.pin)?,
         })
     }
 }
 
 /// Who is bound to which processor, if that is asked for.
-fn pins(wanted: bool) -> Result<Option<Pins>, Failure> {
+fn pinned(wanted: bool) -> Result<Option<Pins>, Failure> {
     if !wanted {
         return Ok(None);
     }
@@ -202,20 +201,16 @@ fn pins(wanted: bool) -> Result<Option<Pins>, Failure> {
 }
 
 impl Memory {
-    /// Binds this thread to the first processor, if that is asked for; gives all of them.
-    fn bind(&self, outcome: &mut Outcome) -> Result<Vec<usize>, Failure> {
+    /// Stays on its processors, if that is asked for.
+    fn bind(&self, outcome: &mut Outcome) -> Result<(), Failure> {
         if !self.pin {
             outcome.plan("pinned", "no");
-            return Ok(Vec::new());
+            return Ok(());
         }
         let system = |error| Failure::system("the processors of this process", error);
-        let processors = privileges::processors().map_err(system)?;
-        if let Some(first) = processors.first() {
-            privileges::bind_to_processor(*first).map_err(system)?;
-        }
-        outcome
-            .plan("pinned", format!("one thread on processor {:?}, several in turn on {processors:?}", processors[0]));
-        Ok(processors)
+        let processors = pins::stay().map_err(system)?;
+        outcome.plan("pinned", format!("one thread on the first, several in turn on all of {processors:?}"));
+        Ok(())
     }
 }
 
@@ -243,9 +238,9 @@ pub(super) fn bench(what: Bench, out: &mut dyn Write) -> Result<Exit, Failure> {
             let mut outcome = Outcome::new("path");
             outcome.plan("seconds_each", words.seconds.as_secs_f64());
             outcome.plan("cipher", "AES-256-GCM with extended sequence numbers, in UDP; null: neither encrypted nor authenticated, in memory only");
-            let processors = words.bind(&mut outcome)?;
+            words.bind(&mut outcome)?;
             let progress = Progress::new(path::variants());
-            outcome.figures.0 = path::measure(words.seconds, &processors, |what| progress.step(what));
+            outcome.figures.0 = path::measure(words.seconds, |what| progress.step(what));
             drop(progress);
             show(&outcome, &words.shape, out)
         }
@@ -260,7 +255,7 @@ pub(super) fn bench(what: Bench, out: &mut dyn Write) -> Result<Exit, Failure> {
                 quick: words.quick,
                 underlay: words.underlay.underlay(),
                 ceiling: words.ceiling,
-                pin: pins(words.pin)?,
+                pin: pinned(words.pin)?,
             };
             told(rfc2544::run(&plan), &words.shape, out)
         }

@@ -201,9 +201,8 @@ pub fn variants() -> usize {
     2 * (2 * SIZES.len() + 2 * BATCHES.len() + 2) + 2 * 3 + 2 * 3 + scaling::variants()
 }
 
-/// Measures everything, `each` long for a variant; says before each what it is. Threads are bound to `processors`, if there are
-/// any, in turn.
-pub fn measure(each: Duration, processors: &[usize], mut say: impl FnMut(&str)) -> Vec<Figure> {
+/// Measures everything, `each` long for a variant; says before each what it is.
+pub fn measure(each: Duration, mut say: impl FnMut(&str)) -> Vec<Figure> {
     let mut figures = Vec::new();
     let mut single = |case: String, layer: String, way: Way, mut course: Course, say: &mut dyn FnMut(&str)| {
         say(&case);
@@ -264,7 +263,7 @@ pub fn measure(each: Duration, processors: &[usize], mut say: impl FnMut(&str)) 
         let pair = [1000, 1].map(|rules| Course::trains(rules, Without::Nothing));
         figures.push(difference(each, way, &case("train"), layer("a train of TCP segments, each"), pair, what));
     }
-    figures.extend(scaling::measure(each, processors, &mut say));
+    figures.extend(scaling::measure(each, &mut say));
     figures
 }
 
@@ -309,7 +308,7 @@ mod tests {
     #[test]
     fn every_variant_has_a_figure_with_an_interval_and_a_name_of_its_own() {
         let mut said = 0;
-        let figures = measure(Duration::ZERO, &[], |_| said += 1);
+        let figures = measure(Duration::ZERO, |_| said += 1);
         assert_eq!((figures.len(), said), (variants(), variants()));
         let names: std::collections::BTreeSet<_> = figures.iter().map(|figure| &figure.case).collect();
         assert_eq!(names.len(), figures.len());

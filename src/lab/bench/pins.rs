@@ -2,8 +2,26 @@
 //! many; with two or three the gateway and the host of one side share one, and the sides do not.
 
 use std::io;
+use std::sync::OnceLock;
 
 use crate::platform::privileges;
+
+/// What a bench in memory runs on, if it was told to stay there: decided once, before it starts threads.
+static PROCESSORS: OnceLock<Vec<usize>> = OnceLock::new();
+
+/// Binds the calling thread to the first processor, and has threads that a bench in memory starts go to one each. Gives all.
+pub fn stay() -> io::Result<&'static [usize]> {
+    let all = privileges::processors()?;
+    if let Some(first) = all.first() {
+        privileges::bind_to_processor(*first)?;
+    }
+    Ok(PROCESSORS.get_or_init(|| all))
+}
+
+/// Where threads go in turn; empty: where the kernel puts them.
+pub(super) fn processors() -> &'static [usize] {
+    PROCESSORS.get().map_or(&[], Vec::as_slice)
+}
 
 /// A processor for each end of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::figure::Figure;
 use super::path::Course;
-use super::stats;
+use super::{pins, stats};
 use crate::platform::clock;
 use crate::platform::privileges::bind_to_processor;
 
@@ -31,8 +31,9 @@ pub(super) fn variants() -> usize {
     2 * steps().len()
 }
 
-/// Measures single packets and trains, `each` long for a variant, each thread on one of `processors` if there are any.
-pub(super) fn measure(each: Duration, processors: &[usize], say: &mut dyn FnMut(&str)) -> Vec<Figure> {
+/// Measures single packets and trains, `each` long for a variant, each thread on a processor of its own if that is wanted.
+pub(super) fn measure(each: Duration, say: &mut dyn FnMut(&str)) -> Vec<Figure> {
+    let processors = pins::processors();
     let mut figures = of_kind(each, processors, "single", Course::usual, say);
     figures.extend(of_kind(each, processors, "train", Course::usual_train, say));
     figures

@@ -28,7 +28,7 @@ pub fn page(outcome: &Value) -> String {
         text(&environment["cpu"]),
         format!("{} processors", text(&environment["cores"])),
         format!("Linux {}", text(&environment["kernel"])),
-        format!("portcullis {}, {} build", text(&environment["version"]), text(&environment["build"])),
+        format!("portcullis {}, {}", text(&environment["version"]), text(&environment["build"])),
         text(&environment["time"]),
     ]
     .into_iter()
@@ -153,17 +153,32 @@ fn plots(out: &mut String, figures: &[&Value]) {
             "<figure><figcaption>{}<span>{}</span></figcaption>{}</figure>",
             escaped(title),
             escaped(&layers),
-            plot::bars(&unit, &bars)
+            plot::bars(&format!("{unit}{}", better(&unit)), &bars)
         );
     }
     curve(out, figures);
+}
+
+/// Which bars one would like to be long.
+fn better(unit: &str) -> &'static str {
+    match unit {
+        "Mbit/s"
+        | "datagrams/s"
+        | "delivered/s"
+        | "handshakes/s"
+        | "frames/s"
+        | "frames"
+        | "packets a second in sum" => ", more is better",
+        _ => ", less is better",
+    }
 }
 
 fn bar(figure: &Value, alone: bool) -> Bar {
     let value = |key: &str| figure[key].as_f64().unwrap_or(0.0);
     let interval = figure["interval95"].as_array().filter(|ends| ends.len() == 2);
     let end = |at: usize, key: &str| interval.and_then(|ends| ends[at].as_f64()).unwrap_or_else(|| value(key));
-    let (case, subject) = (text(&figure["case"]), text(&figure["subject"]));
+    let case = text(&figure["case"]);
+    let subject = if figure["subject"] == "none" { "no tunnel".to_owned() } else { text(&figure["subject"]) };
     Bar {
         more: format!("{case}, {subject}: {}", text(&figure["layer"])),
         label: if alone { case.clone() } else { subject },
@@ -324,6 +339,9 @@ mod tests {
             "Underlay: card",
             "<figcaption>TCP<span>TCP payload</span>",
             "Round trips, idle",
+            "Mbit/s, more is better",
+            "µs, less is better",
+            "no tunnel",
             "Frame loss",
             "3,002",
             "--html &lt;a&gt;",

@@ -100,7 +100,7 @@ fn one(out: &mut String, scale: &Scale, bar: &Bar, y: f64, left: f64, right: f64
     }
     let shown = |value: f64| number(&value.into());
     let ends = if bar.samples.len() > 1 {
-        format!(r#" <tspan class="ends">{} – {}</tspan>"#, shown(bar.low), shown(bar.high))
+        format!(r#" <tspan class="ends" dx="6">{} – {}</tspan>"#, shown(bar.low), shown(bar.high))
     } else {
         String::new()
     };
