@@ -73,6 +73,9 @@ pub(super) struct Flood {
     /// Those that did not come here.
     missing: u64,
     sieve: Option<Sieve>,
+    /// How many are believed to be sent a second, in each peer's name and by strangers: all that were counted in the last
+    /// windows weigh in, so that a flood in bursts is one as well.
+    sent: BTreeMap<Option<IpAddr>, [u64; 2]>,
     calm_since: Option<Instant>,
 }
 
@@ -130,7 +133,8 @@ impl Flood {
             if arriving < limits::FLOOD_BEGINS {
                 return Turn::Stay;
             }
-            self.sieve = Some(thinned(&Sieve::default(), strangers, &named, rate, peers));
+            self.sent.clear();
+            self.sieve = Some(thinned(&Sieve::default(), &mut self.sent, strangers, &named, rate, peers));
             (self.since, self.calm_since) = (Some(now), None);
             return Turn::Sift { began: Some(arriving) };
         };
@@ -140,7 +144,7 @@ impl Flood {
             (self.sieve, self.since) = (None, None);
             return Turn::Open;
         }
-        let next = thinned(before, strangers, &named, rate, peers);
+        let next = thinned(before, &mut self.sent, strangers, &named, rate, peers);
         if next == *before {
             return Turn::Stay;
         }
@@ -152,42 +156,51 @@ impl Flood {
 /// The next sieve, from what came through the last one.
 fn thinned(
     before: &Sieve,
+    sent: &mut BTreeMap<Option<IpAddr>, [u64; 2]>,
     strangers: [u64; 2],
     named: &BTreeMap<IpAddr, [u64; 2]>,
     rate: impl Fn(u64) -> u64,
     peers: impl Iterator<Item = IpAddr>,
 ) -> Sieve {
     let peers: BTreeSet<IpAddr> = peers.collect();
-    let was = |peer: &IpAddr| before.peers.get(peer).copied().unwrap_or_default();
-    let counted = |peer: &IpAddr| named.get(peer).copied().unwrap_or_default();
     // How many were sent a second, if so many came through so small a hole.
-    let sent = |count: u64, scarcity: u8| rate(count).saturating_mul(1 << scarcity.min(limits::FLOOD_SCARCEST));
-    let mut flooded = [0_u64; 2];
+    let believe = |counts: [u64; 2], was: Scarcity, sent: [u64; 2]| {
+        [0, 1].map(|kind| {
+            let now = rate(counts[kind]).saturating_mul(1 << was[kind].min(limits::FLOOD_SCARCEST));
+            if sent[kind] == 0 { now } else { (sent[kind] / 4).saturating_mul(3).saturating_add(now / 4) }
+        })
+    };
+    let earlier = std::mem::take(sent);
+    let earlier = |name: Option<IpAddr>| earlier.get(&name).copied().unwrap_or_default();
+    sent.insert(None, believe(strangers, before.between, earlier(None)));
     for peer in &peers {
-        for kind in [0, 1] {
-            flooded[kind] += u64::from(sent(counted(peer)[kind], was(peer)[kind]) >= limits::FLOOD_OF_ONE);
+        let was = before.peers.get(peer).copied().unwrap_or_default();
+        let believed = believe(named.get(peer).copied().unwrap_or_default(), was, earlier(Some(*peer)));
+        if believed != [0, 0] {
+            sent.insert(Some(*peer), believed);
         }
     }
     // What all flooded names may have is divided by how many they are.
-    let each = |counts: [u64; 2], was: Scarcity| {
+    let flooded = [0, 1].map(|kind| {
+        let names = sent.iter().filter(|(name, sent)| name.is_some() && sent[kind] >= limits::FLOOD_OF_ONE);
+        names.count() as u64
+    });
+    let scarcity = |name: Option<IpAddr>| {
+        let sent = sent.get(&name).copied().unwrap_or_default();
         [0, 1].map(|kind| {
-            let share = (limits::FLOOD_ADMITTED / flooded[kind].max(1)).max(1);
-            scarcer(sent(counts[kind], was[kind]), share, was[kind])
+            let names = if name.is_some() { flooded[kind].max(1) } else { 1 };
+            scarcer(sent[kind], (limits::FLOOD_ADMITTED / names).max(1))
         })
     };
-    let between = [0, 1]
-        .map(|kind| scarcer(sent(strangers[kind], before.between[kind]), limits::FLOOD_ADMITTED, before.between[kind]));
-    Sieve { peers: peers.iter().map(|peer| (*peer, each(counted(peer), was(peer)))).collect(), between }
+    Sieve { peers: peers.iter().map(|peer| (*peer, scarcity(Some(*peer)))).collect(), between: scarcity(None) }
 }
 
-/// How scarce requests must become, so that of `sent` a second no more than `share` come through. Downwards it goes by one
-/// step only: a window in which none came by chance must not open the gates.
-fn scarcer(sent: u64, share: u64, before: u8) -> u8 {
+/// How scarce requests must become, so that of `sent` a second no more than `share` come through.
+fn scarcer(sent: u64, share: u64) -> u8 {
     if sent < limits::FLOOD_OF_ONE {
-        return before.saturating_sub(1);
+        return 0;
     }
-    let enough = (0..limits::FLOOD_SCARCEST).find(|scarcity| sent >> scarcity <= share);
-    enough.unwrap_or(limits::FLOOD_SCARCEST).max(before.saturating_sub(1))
+    (0..limits::FLOOD_SCARCEST).find(|scarcity| sent >> scarcity <= share).unwrap_or(limits::FLOOD_SCARCEST)
 }
 
 #[cfg(test)]
@@ -288,12 +301,26 @@ mod tests {
         let sieve = world.flood.sieve().unwrap().clone();
         assert_eq!((sieve.peers[&peer(0)], sieve.peers[&peer(1)]), ([6, 4], [6, 0]));
         // It opens again, step by step.
-        let mut scarcities = Vec::new();
-        for _ in 0..8 {
+        let mut scarcities = vec![6];
+        for _ in 0..24 {
             world.window(0, [[0; 2], [50_000, 0], [0; 2]]);
             scarcities.push(world.flood.sieve().unwrap().peers[&peer(0)][0]);
         }
-        assert_eq!(scarcities, [5, 4, 3, 2, 1, 0, 0, 0]);
+        assert!(scarcities.windows(2).all(|pair| pair[1] <= pair[0] && pair[1] + 1 >= pair[0]), "{scarcities:?}");
+        assert_eq!(scarcities.last(), Some(&0));
+        assert_eq!(world.flood.sieve().unwrap().peers[&peer(1)], [4, 0]);
+    }
+
+    #[test]
+    fn a_flood_in_bursts_is_not_forgotten_between_them() {
+        let mut world = World::default();
+        let burst = [[200_000, 0], [0; 2], [0; 2]];
+        let mut scarcities = Vec::new();
+        for number in 0..40 {
+            world.window(2_000, if number % 2 == 0 { burst } else { NOBODY });
+            scarcities.push(world.flood.sieve().unwrap().peers[&peer(0)][0]);
+        }
+        assert!(scarcities[20..].iter().all(|scarcity| (5..=6).contains(scarcity)), "{scarcities:?}");
     }
 
     #[test]
@@ -316,8 +343,8 @@ mod tests {
 
     #[test]
     fn junk_counts_no_more_than_there_are_peers_and_nothing_overflows() {
-        for (sent, share, before) in [(u64::MAX, 1, 16), (0, 1, 0), (u64::MAX, u64::MAX, 3), (99, 1, 5)] {
-            assert!(scarcer(sent, share, before) <= limits::FLOOD_SCARCEST);
+        for (sent, share, scarcity) in [(u64::MAX, 1, 16), (0, 1, 0), (u64::MAX, u64::MAX, 0), (99, 1, 0)] {
+            assert_eq!(scarcer(sent, share), scarcity);
         }
         let mut flood = Flood::default();
         flood.count(Instant::ZERO, None, Kind::Notified);
