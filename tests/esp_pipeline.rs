@@ -336,7 +336,12 @@ fn the_peer_is_followed_only_by_its_newest_authentic_packet() {
     let (_, before) = seal_one(&mut pair.right, NOW, &back).unwrap();
     assert_eq!(before.remote, path.remote);
     let encapsulation = Encapsulation::Udp { local: path.local, remote: elsewhere.remote };
-    pair.right.apply(NOW, SadCommand::Redirect { tunnel: TUNNEL, encapsulation });
+    // What moves the SAs of another IKE SA of the tunnel moves nothing here.
+    let other = spi(inbound.get() ^ 1);
+    pair.right.apply(NOW, SadCommand::Redirect { tunnel: TUNNEL, inbound: vec![other], encapsulation });
+    let (_, still) = seal_one(&mut pair.right, NOW, &back).unwrap();
+    assert_eq!(still.remote, path.remote);
+    pair.right.apply(NOW, SadCommand::Redirect { tunnel: TUNNEL, inbound: vec![inbound], encapsulation });
     let (_, after) = seal_one(&mut pair.right, NOW, &back).unwrap();
     assert_eq!((after.local, after.remote), (path.local, elsewhere.remote));
 }

@@ -173,8 +173,8 @@ impl Pipeline {
                 self.events.forget(spi);
             }
             SadCommand::RemoveOutbound { inbound } => self.sad.remove_outbound(inbound),
-            SadCommand::Redirect { tunnel, encapsulation } => {
-                self.sad.redirect(tunnel, encapsulation);
+            SadCommand::Redirect { tunnel, inbound, encapsulation } => {
+                self.sad.redirect(&inbound, encapsulation);
                 self.tunnels.redirected(tunnel, &encapsulation);
             }
         }

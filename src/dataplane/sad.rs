@@ -157,13 +157,16 @@ impl Sad {
         self.sealing -= before - sas.len();
     }
 
-    /// Lets all SAs of `tunnel` travel another way.
-    pub fn redirect(&mut self, tunnel: TunnelId, encapsulation: Encapsulation) {
-        for sa in self.outbound.iter_mut().filter(|ways| ways.tunnel == tunnel).flat_map(|ways| &mut ways.sas) {
-            sa.redirect(encapsulation);
-        }
-        for sa in self.inbound.iter_mut().flatten().filter(|sa| sa.child().tunnel == tunnel) {
-            sa.redirect(encapsulation);
+    /// Lets the SAs with these inbound halves travel another way.
+    pub fn redirect(&mut self, inbound: &[Spi], encapsulation: Encapsulation) {
+        for spi in inbound {
+            let pair = self.by_pair.get(spi).map(|at| &mut self.outbound[*at].sas);
+            for sa in pair.into_iter().flatten().filter(|sa| sa.inbound() == *spi) {
+                sa.redirect(encapsulation);
+            }
+            if let Some(sa) = self.by_spi.get(spi).and_then(|at| self.inbound.get_mut(*at)?.as_mut()) {
+                sa.redirect(encapsulation);
+            }
         }
     }
 

@@ -196,9 +196,11 @@ impl Children {
         self.lingering.extend(inbound.iter().map(|spi| (until, *spi)));
     }
 
-    /// The peer is elsewhere.
-    pub fn redirect(&mut self, encapsulation: Encapsulation) {
+    /// The peer is elsewhere. Our SPIs of what goes by another way from now on.
+    pub fn redirect(&mut self, encapsulation: Encapsulation) -> Vec<Spi> {
         self.all.iter_mut().for_each(|child| child.redirect(encapsulation));
+        let lingering = self.lingering.iter().map(|(_, inbound)| *inbound);
+        self.all.iter().map(|child| child.agreed.inbound).chain(lingering).collect()
     }
 
     /// Inbound halves whose time is over leave the data path.

@@ -10,7 +10,7 @@ use super::exchange::intermediate;
 use super::fragment::Fragments;
 use super::keymat::Spis;
 use super::natd::Nat;
-use super::path::{NAT_PORT, Path};
+use super::path::{IKE_PORT, NAT_PORT, Path};
 use super::payloads::Sorted;
 use super::protect::Protection;
 use super::state::{Refused, State};
@@ -117,6 +117,19 @@ impl Core {
         let message = self.fragments.seal_response(protection, &header, payloads, incoming.path, step.entropy);
         step.out.transmit_all(incoming.path, message.datagrams(1));
         self.window.answered(message);
+    }
+
+    /// An authentic message of the handshake has come to us by `path`: this is where the peer is, for all that we know.
+    ///
+    /// Without a NAT the peer's port is one of those of IKE. A message from another one is then a copy that somebody on the line
+    /// has made; it is answered where it came from (RFC 7296 §2.11), but nothing of our own goes there later.
+    pub fn settle_at(&mut self, path: Path) {
+        let is_of_ike = |port: u16| [IKE_PORT, NAT_PORT].contains(&port);
+        let strange = is_of_ike(self.path.remote.port()) && !is_of_ike(path.remote.port()) && !self.nat.remote;
+        self.path = path;
+        if strange {
+            self.path.remote.set_port(path.local.port());
+        }
     }
 
     /// How ESP travels.

@@ -49,9 +49,10 @@ impl Crew {
             SadCommand::InstallInbound(spec) => spec.spi,
             SadCommand::InstallOutbound(spec) => spec.inbound,
             SadCommand::RemoveOutbound { inbound } => *inbound,
-            SadCommand::Redirect { tunnel, encapsulation } => {
+            SadCommand::Redirect { tunnel, inbound, encapsulation } => {
                 let (tunnel, encapsulation) = (*tunnel, *encapsulation);
-                return self.tell_all(|| Command::Sad(SadCommand::Redirect { tunnel, encapsulation }));
+                let again = || SadCommand::Redirect { tunnel, inbound: inbound.clone(), encapsulation };
+                return self.tell_all(|| Command::Sad(again()));
             }
         };
         let worker = usize::from(self.steering.of_spi(spi.get()));

@@ -22,10 +22,13 @@ pub enum SadCommand {
         /// The SPI of the inbound half.
         inbound: Spi,
     },
-    /// The peer moved (RFC 7296 §2.23): all SAs of the tunnel send there.
+    /// The peer of an IKE SA moved (RFC 7296 §2.23): its SAs send there. Another IKE SA of the tunnel, beside it for a while,
+    /// may have its own way.
     Redirect {
         /// The tunnel.
         tunnel: TunnelId,
+        /// The SPIs of the inbound halves.
+        inbound: Vec<Spi>,
         /// Where to.
         encapsulation: Encapsulation,
     },

@@ -132,14 +132,10 @@ impl Gateway {
 #[must_use]
 pub fn selectors(plan: &Plan, tunnel: usize, shape: u16, end: usize) -> [TrafficSelector; 2] {
     let of = &plan.tunnels[tunnel];
-    let wide = of.wide == Some(end);
-    [of.ends[end], of.ends[1 - end]].map(|gateway| {
-        let net = if wide {
-            format!("10.{}.{tunnel}.0/24", gateway + 1)
-        } else {
-            format!("10.{}.{tunnel}.{}/32", gateway + 1, shape + 1)
-        };
-        TrafficSelector::any(net.parse::<IpNet>().expect("an address and a length"))
+    let len = if of.wide == Some(end) { 24 } else { 32 };
+    of.hosts(tunnel, shape, end).map(|host| {
+        let net = IpNet::new(host, len).expect("a length of IPv4");
+        TrafficSelector::any(net.trunc())
     })
 }
 
@@ -148,8 +144,10 @@ pub fn selectors(plan: &Plan, tunnel: usize, shape: u16, end: usize) -> [Traffic
 pub fn config(plan: &Plan, index: usize, change: Change) -> Config {
     let mut tunnels = Vec::new();
     for (number, of) in plan.tunnels.iter().enumerate() {
-        let Some(end) = of.ends.iter().position(|end| *end == index) else { continue };
-        let peer = of.ends[1 - end];
+        let Some(end) = of.end_of(index) else { continue };
+        // Both head-ends are the same peer.
+        let (me, peer) = (of.ends[end], of.ends[1 - end]);
+        let head = of.second.filter(|_| end == 0);
         let name = |gateway: usize| Id::new(IdType::FQDN, format!("g{gateway}.example").into_bytes());
         let shapes = if change == Change::FewerShapes && of.shapes > 1 { of.shapes - 1 } else { of.shapes };
         let children = (0..shapes).map(|shape| {
@@ -178,14 +176,20 @@ pub fn config(plan: &Plan, index: usize, change: Change) -> Config {
             name: format!("t{number}"),
             local: plan.addresses(index)[0],
             peer: plan.addresses(peer)[1],
-            local_id: name(index),
+            local_id: name(me),
             peer_id: name(peer),
-            peering: Peering { childless: of.childless[end], mobike: of.mobike, ..Peering::default() },
+            peering: Peering {
+                childless: of.childless[end],
+                mobike: of.mobike,
+                others: head.map(|head| plan.addresses(head.gateway)[1]).into_iter().collect(),
+                fail_back: head.and_then(|head| head.fail_back),
+                ..Peering::default()
+            },
             local_auth: if of.eap == Some(end) {
                 let password = Arc::new(Secret::copy_of(b"open sesame"));
                 LocalAuth::Eap(Credentials::MschapV2 { user: "ali".to_owned(), password })
             } else if of.certificates[end] {
-                credentials::of(index)
+                credentials::of(me)
             } else {
                 LocalAuth::Psk(key.clone())
             },

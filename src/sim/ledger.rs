@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use hex::FromHex;
+
 use super::path::{Packet, digest, key_of, mix};
-use super::plan::{Feature, Plan};
+use super::plan::{Feature, Plan, TunnelPlan};
 use crate::event::Event;
 use crate::ike::api::KeyLog;
 use crate::ike::config::Config;
@@ -52,6 +54,8 @@ pub struct Ledger {
     /// The same of child SAs.
     pub esp_keys_told: Vec<String>,
     secrets: HashMap<u64, [String; 2]>,
+    /// The first sixteen bytes of each key of an IKE SA, by the first four of them, if datagrams are searched for them.
+    beginnings: HashMap<[u8; 4], Vec<[u8; 16]>>,
     directions: BTreeMap<(usize, u32), Direction>,
     esp_keys: HashMap<u64, (usize, u32)>,
     ivs: HashMap<(u64, bool, u64), u64>,
@@ -68,13 +72,15 @@ pub struct Ledger {
     /// Child SAs in place of others.
     pub child_rekeys: u64,
     hostile: bool,
+    /// Whether this is one of the seeds in which datagrams are searched for keys (S4).
+    pub looks: bool,
 }
 
 impl Ledger {
     /// An empty one.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
-        Self { hostile: plan.has(Feature::Hostile), ..Self::default() }
+        Self { hostile: plan.has(Feature::Hostile), looks: plan.seed.is_multiple_of(32), ..Self::default() }
     }
 
     /// A gateway tells its keys.
@@ -94,6 +100,10 @@ impl Ledger {
             let known = self.secrets.entry(digest(secret.as_bytes())).or_insert_with(|| spis.clone());
             if *known != spis {
                 return broken("S2", format!("IKE SAs {known:?} and {spis:?} have the same key"));
+            }
+            let begins = secret.get(..32).filter(|_| self.looks).and_then(|begin| <[u8; 16]>::from_hex(begin).ok());
+            if let Some((begins, first)) = begins.and_then(|begins| Some((begins, *begins.first_chunk::<4>()?))) {
+                self.beginnings.entry(first).or_default().push(begins);
             }
         }
         let lines = self.ike_keys.entry(spis.clone()).or_default();
@@ -123,7 +133,7 @@ impl Ledger {
                 }
                 let index: usize = tunnel.trim_start_matches('t').parse().unwrap_or(0);
                 let Some(of) = plan.tunnels.get(index) else { return Ok(()) };
-                let me = usize::from(of.ends[1] == gateway);
+                let me = usize::from(of.ends[0] != gateway);
                 // S14: the first of the responder's suites that the initiator has.
                 let (ours, theirs) = (&of.ike[me], &of.ike[1 - me]);
                 let (offered, preferred) = if *initiator { (ours, theirs) } else { (theirs, ours) };
@@ -136,7 +146,10 @@ impl Ledger {
                 // Wireshark does not know leave no trace.
                 let lines = self.ike_keys.get(spis).map_or(0, BTreeMap::len);
                 let peers: BTreeSet<_> = self.ike_keys.get(spis).into_iter().flatten().map(|(of, _)| *of).collect();
-                if lines > 0 && peers != of.ends.into_iter().collect() {
+                let two = peers.len() == 2
+                    && peers.contains(&of.ends[0])
+                    && peers.iter().all(|peer| of.end_of(*peer).is_some());
+                if lines > 0 && !two {
                     return broken(
                         "S1",
                         format!("gateway {gateway}: {tunnel} is up with {spis:?}, known to {peers:?} alone"),
@@ -167,14 +180,14 @@ impl Ledger {
     pub fn command(
         &mut self,
         gateway: usize,
-        peer: impl Fn(u16) -> usize,
+        peer: impl Fn(&ChildSpec) -> usize,
         command: &SadCommand,
         configs: &[std::sync::Arc<Config>],
     ) -> Checked {
         let (at, spec, key, receives, spi) = match command {
             SadCommand::InstallInbound(spec) => (gateway, &spec.child, key_of(&spec.keys), true, spec.spi.get()),
             SadCommand::InstallOutbound(spec) => {
-                (peer(spec.child.tunnel.0), &spec.child, key_of(&spec.keys), false, spec.spi.get())
+                (peer(&spec.child), &spec.child, key_of(&spec.keys), false, spec.spi.get())
             }
             _ => return Ok(()),
         };
@@ -257,14 +270,12 @@ impl Ledger {
     }
 
     /// An inner packet leaves the tunnel at `gateway`.
-    pub fn delivered(&mut self, gateway: usize, packet: &Packet, ends: [usize; 2]) -> Checked {
+    pub fn delivered(&mut self, gateway: usize, packet: &Packet, of: &TunnelPlan) -> Checked {
         let way = (packet.tunnel.0, packet.shape.0, packet.sender);
         let sent = self.sent.get(&way).copied().unwrap_or(0);
-        if packet.number >= sent
-            || packet.sender == gateway
-            || !ends.contains(&gateway)
-            || !ends.contains(&packet.sender)
-        {
+        // From one end to the other, whichever of its head-ends that is.
+        let across = of.end_of(gateway).zip(of.end_of(packet.sender)).is_some_and(|(to, from)| to != from);
+        if packet.number >= sent || !across {
             return broken("S8", format!("gateway {gateway} delivers {packet:?}, which nobody sent to it"));
         }
         if !self.delivered.entry(way).or_default().insert(packet.number) {
@@ -288,12 +299,9 @@ impl Ledger {
     /// S4: whether a datagram shows a secret. Looked at in some seeds, for it costs more than all else.
     #[must_use]
     pub fn shows_a_secret(&self, bytes: &[u8]) -> bool {
-        self.ike_keys.values().flatten().any(|(_, line)| {
-            line.split(',')
-                .skip(2)
-                .take(2)
-                .filter_map(|field| hex::decode(field).ok())
-                .any(|secret| secret.len() >= 16 && bytes.windows(16).any(|window| window == &secret[..16]))
+        bytes.windows(16).any(|window| {
+            let known = window.first_chunk().and_then(|first| self.beginnings.get(first));
+            known.is_some_and(|keys| keys.iter().any(|key| key == window))
         })
     }
 }

@@ -55,12 +55,21 @@ pub struct Outcome {
 /// Runs one seed without the features that are `off`.
 #[must_use]
 pub fn run(seed: u64, off: &BTreeSet<Feature>, printer: Option<fn(&str)>) -> Outcome {
-    let plan = Plan::draw(seed, off);
-    let mut world = World::new(plan, printer);
+    let outcome = run_once(World::new(Plan::draw(seed, off), printer));
+    if outcome.violation.is_none() || printer.is_some() {
+        return outcome;
+    }
+    // The same once more, in words.
+    let mut world = World::new(Plan::draw(seed, off), None);
+    world.remember();
+    run_once(world)
+}
+
+fn run_once(mut world: World) -> Outcome {
     world.run();
     let trace = if world.violation.is_some() { world.trace().cloned().collect() } else { Vec::new() };
     Outcome {
-        seed,
+        seed: world.plan.seed,
         features: world.plan.features.clone(),
         trace,
         messages: world.messages,

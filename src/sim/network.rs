@@ -7,6 +7,9 @@ use super::dice::Dice;
 use super::path::Esp;
 use super::plan::{Line, NatPlan};
 
+/// The ports at which a gateway hears IKE; ESP in UDP comes to the second one (RFC 7296 §2.23, RFC 3948 §2.1).
+pub const PORTS: [u16; 2] = [500, 4500];
+
 /// What is under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -115,7 +118,7 @@ impl Nat {
         self.forget_old(now);
         let port = match self.back.get(&destination.port()) {
             Some(inside) => *inside,
-            None if [0, 500, 4500].contains(&destination.port()) => destination.port(),
+            None if destination.port() == 0 || PORTS.contains(&destination.port()) => destination.port(),
             None => return None,
         };
         if let Some((_, used)) = self.out.get_mut(&port) {

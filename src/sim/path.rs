@@ -74,6 +74,8 @@ pub enum Opened {
     Forged,
     /// It has come before, or is older than the window.
     Replayed,
+    /// It came in UDP where raw ESP was agreed on, or the other way round.
+    WrongEncapsulation,
     /// It is not for this SA.
     OutsideSelectors,
 }
@@ -212,12 +214,13 @@ impl DataPath {
                 self.ways.values_mut().for_each(|ways| ways.retain(|of| *of != inbound));
                 self.ways.retain(|_, ways| !ways.is_empty());
             }
-            SadCommand::Redirect { tunnel, encapsulation } => {
-                for out in self.outbound.values_mut().filter(|out| out.spec.child.tunnel == tunnel) {
-                    out.spec.child.encapsulation = encapsulation;
-                }
-                for sa in self.inbound.values_mut().filter(|sa| sa.spec.child.tunnel == tunnel) {
-                    sa.spec.child.encapsulation = encapsulation;
+            SadCommand::Redirect { inbound, encapsulation, .. } => {
+                for spi in inbound {
+                    let halves = (self.outbound.get_mut(&spi), self.inbound.get_mut(&spi));
+                    let of = (halves.0.map(|out| &mut out.spec.child), halves.1.map(|sa| &mut sa.spec.child));
+                    for child in [of.0, of.1].into_iter().flatten() {
+                        child.encapsulation = encapsulation;
+                    }
                 }
             }
         }
@@ -257,6 +260,10 @@ impl DataPath {
             }
             return Opened::UnknownSpi;
         };
+        // Raw ESP has no port.
+        if matches!(sa.spec.child.encapsulation, Encapsulation::Udp { .. }) == (remote.port() == 0) {
+            return Opened::WrongEncapsulation;
+        }
         let window = u64::from(sa.spec.replay_window.max(1));
         let too_old = esp.sequence + window <= sa.highest;
         if too_old || sa.seen.contains(&esp.sequence) {

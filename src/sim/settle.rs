@@ -73,11 +73,19 @@ impl World {
     /// Why a tunnel is not at rest.
     fn unrest(&self, tunnel: usize, probes: &[Vec<SaProbe>]) -> Option<String> {
         let of = &self.plan.tunnels[tunnel];
-        let sas = of
-            .ends
-            .map(|gateway| probes[gateway].iter().filter(|sa| usize::from(sa.tunnel.0) == tunnel).collect::<Vec<_>>());
-        let show = || format!("t{tunnel}: g{} has {:?}; g{} has {:?}", of.ends[0], sas[0], of.ends[1], sas[1]);
+        let own = |gateway: usize| probes[gateway].iter().filter(move |sa| usize::from(sa.tunnel.0) == tunnel);
+        // Which of its head-ends the peer is seen at.
+        let at = own(of.ends[0]).next().map(|sa| self.plan.peer_of(of.ends[0], tunnel, sa.path[1].ip()));
+        let ends = [of.ends[0], at.unwrap_or(of.ends[1])];
+        let sas = ends.map(|gateway| own(gateway).collect::<Vec<_>>());
+        let show = || format!("t{tunnel}: g{} has {:?}; g{} has {:?}", ends[0], sas[0], ends[1], sas[1]);
         let ([a], [b]) = (&sas[0][..], &sas[1][..]) else { return Some(show()) };
+        if let Some(idle) = of.gateways().find(|gateway| !ends.contains(gateway) && own(*gateway).next().is_some()) {
+            return Some(format!("t{tunnel}: g{idle} has what nobody uses; {}", show()));
+        }
+        if of.second.is_some_and(|head| head.fail_back.is_some() && ends[1] == head.gateway) {
+            return Some(format!("t{tunnel} does not go back to its first head-end; {}", show()));
+        }
         if !a.phase.is_established() || !b.phase.is_established() || a.spis != b.spis || a.initiator == b.initiator {
             return Some(show());
         }
@@ -96,7 +104,7 @@ impl World {
         // L2: what looks well on both sides may be out of reach of each other.
         let patience = 3 * nanos(of.pace) + 2 * SECOND;
         let id = u16::try_from(tunnel).unwrap_or(0);
-        let ways = (0..of.shapes).flat_map(|shape| of.ends.map(|gateway| (id, shape, gateway)));
+        let ways = (0..of.shapes).flat_map(|shape| ends.map(|gateway| (id, shape, gateway)));
         let silent =
             ways.into_iter().find(|way| self.settle.arrived.get(way).is_none_or(|at| at + patience < self.now));
         silent.map(|way| format!("no packet passes on {way:?}; {}", show()))

@@ -146,8 +146,14 @@ fn phase(sa: &IkeSa) -> Option<Phase> {
             Some(Ongoing::ChildRekey(_)) => Phase::ChildRekey,
             Some(Ongoing::IkeRekey(_)) => Phase::IkeRekey,
             Some(Ongoing::DeleteChild(_)) => Phase::DeleteChild,
-            // No gateway of the simulation moves.
-            Some(Ongoing::Liveness | Ongoing::UpdateAddresses(_) | Ongoing::CheckRoute { .. }) => Phase::Liveness,
+            // Like that one they are answered by a message that changes no keys.
+            Some(
+                Ongoing::Liveness
+                | Ongoing::AskMapping
+                | Ongoing::UpdateAddresses(_)
+                | Ongoing::TellAddress
+                | Ongoing::CheckRoute { .. },
+            ) => Phase::Liveness,
         },
         State::Spare(_) => Phase::Spare,
         State::Closing(state) if state.was_established => Phase::Closing,

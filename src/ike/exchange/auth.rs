@@ -265,7 +265,7 @@ pub fn answer(
     sorted: Result<Sorted, Refusal>,
 ) -> State {
     // The message is authentic within this IKE SA, so this is where its sender is: it may have floated to port 4500.
-    core.path = incoming.path;
+    core.settle_at(incoming.path);
     let tunnel = core.tunnel.clone();
     let sorted = match (sorted, &tunnel.peer_auth) {
         (Ok(request), PeerAuth::Eap(authenticator)) if eap::is_asked_for(&request) => {

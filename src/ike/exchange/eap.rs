@@ -199,7 +199,7 @@ pub fn answer(
     sorted: Result<Sorted, Refusal>,
 ) -> State {
     let EapAnswered { mut handshake, request, method, waiting, until, .. } = *state;
-    core.path = incoming.path;
+    core.settle_at(incoming.path);
     match (waiting, sorted) {
         (Waiting::ForEap(mut server), Ok(Sorted { eap: Some(packet), .. })) => {
             let (packet, waiting) = match server.handle(&packet, step.entropy) {

@@ -17,8 +17,13 @@ use crate::wire::ike::numbers::{ExchangeType, NotifyType};
 
 /// Asks whether the peer lives.
 pub fn begin_liveness(state: &mut Established, core: &mut Core, step: &mut Step<'_>) -> Option<Ongoing> {
-    core.request(step, &mut state.protection, ExchangeType::INFORMATIONAL, &[])?;
-    Some(Ongoing::Liveness)
+    let about = mobike::about_mapping(core, step);
+    let (payloads, ongoing) = match &about {
+        Some(payloads) => (&payloads[..], Ongoing::AskMapping),
+        None => (&[][..], Ongoing::Liveness),
+    };
+    core.request(step, &mut state.protection, ExchangeType::INFORMATIONAL, payloads)?;
+    Some(ongoing)
 }
 
 /// Gives the peer our token of a new IKE SA (RFC 6290 §4.3: in an exchange of its own, where the initiator of the rekeying

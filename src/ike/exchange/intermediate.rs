@@ -160,7 +160,7 @@ pub fn answer(
     sorted: Result<Sorted, Refusal>,
 ) -> State {
     // Authentic within this IKE SA: this is where its sender is, perhaps on port 4500 now.
-    core.path = incoming.path;
+    core.settle_at(incoming.path);
     let id = incoming.header.message_id;
     let answered = sorted.and_then(|sorted| {
         sorted.require(REQUIRED)?;

@@ -37,6 +37,44 @@ use crate::wire::ike::payload::{Notify, Payload};
 /// Data of a COOKIE2 (RFC 4555 §4.2.5: 8 to 64 octets, not to be guessed).
 pub type Cookie = [u8; 16];
 
+/// Which way a request about addresses went when it was first sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    path: Path,
+    /// It was sent again by another way.
+    strayed: bool,
+}
+
+impl Asked {
+    fn by(path: Path) -> Self {
+        Self { path, strayed: false }
+    }
+
+    /// Whether its answer says something about `path`.
+    fn is_about(self, path: Path) -> bool {
+        !self.strayed && self.path == path
+    }
+}
+
+/// Our request goes out again, bit for bit as before (RFC 7296 §2.1), and by this way.
+///
+/// What it says of addresses, and what its first copy to arrive was answered with, may hold for another way than this one.
+pub fn repeated(ongoing: Option<&mut Ongoing>, path: Path) {
+    if let Some(Ongoing::UpdateAddresses(asked) | Ongoing::CheckRoute { asked, .. }) = ongoing {
+        asked.strayed |= asked.path != path;
+    }
+}
+
+/// What is under way about addresses when another IKE SA takes the place of this one: there it is asked again.
+pub fn unfinished(ongoing: Option<&Ongoing>) -> Option<Task> {
+    match ongoing? {
+        Ongoing::UpdateAddresses(_) => Some(Task::UpdateAddresses),
+        Ongoing::TellAddress => Some(Task::TellAddress),
+        Ongoing::CheckRoute { .. } => Some(Task::CheckRoute),
+        _ => None,
+    }
+}
+
 /// What says in IKE_AUTH that we take part (§3.1).
 pub fn supported(core: &Core) -> Option<Payload> {
     core.tunnel.peering.mobike.then(|| Payload::Notify(Notify::error(NotifyType::MOBIKE_SUPPORTED)))
@@ -45,6 +83,7 @@ pub fn supported(core: &Core) -> Option<Payload> {
 /// What the peer says of it in IKE_AUTH.
 pub fn agree(core: &mut Core, message: &Sorted) {
     core.terms.mobike = core.tunnel.peering.mobike && message.notify(NotifyType::MOBIKE_SUPPORTED).is_some();
+    core.terms.decides = core.initiator;
     note_addresses(core, message);
 }
 
@@ -85,10 +124,11 @@ pub fn moved(state: &mut Established, core: &mut Core, step: &mut Step<'_>, loca
         return;
     }
     core.path.local.set_ip(local);
-    // §3.5: a request that waits goes on being sent, from the new address.
-    let task = if core.initiator { Task::UpdateAddresses } else { Task::TellAddress };
+    // §3.5: "If there are outstanding IKEv2 requests (requests for which the initiator has not yet received a reply), continues
+    // retransmitting them using the addresses in the IKE_SA (the new addresses)."
+    let task = if core.terms.decides { Task::UpdateAddresses } else { Task::TellAddress };
     first(state, task);
-    if core.initiator {
+    if core.terms.decides {
         let path = core.path;
         state.follow(core, step, path);
     }
@@ -101,25 +141,20 @@ fn first(state: &mut Established, task: Task) {
     }
 }
 
-/// §3.5: only the original initiator decides which addresses are used.
+/// §3.5: "In MOBIKE, the initiator decides what addresses are used in the IPsec SAs."
 pub fn begin_update(state: &mut Established, core: &mut Core, step: &mut Step<'_>) -> Option<Ongoing> {
     let mut payloads = vec![Payload::Notify(Notify::error(NotifyType::UPDATE_SA_ADDRESSES))];
     let false_source = natd::false_source(core.tunnel.force_encapsulation, step.entropy);
     payloads.extend(natd::notifies(core.spis, core.path, false_source));
     core.request(step, &mut state.protection, ExchangeType::INFORMATIONAL, &payloads)?;
-    Some(Ongoing::UpdateAddresses(core.path))
+    Some(Ongoing::UpdateAddresses(Asked::by(core.path)))
 }
 
-/// The peer has answered our update of the addresses, which came back by `path`.
-pub fn updated(
-    state: &mut Established,
-    core: &mut Core,
-    step: &mut Step<'_>,
-    (told, path): (Path, Path),
-    answer: &Sorted,
-) {
-    if told != core.path {
-        // It has changed again meanwhile.
+/// The peer has answered our update of the addresses.
+pub fn updated(state: &mut Established, core: &mut Core, step: &mut Step<'_>, asked: Asked, answer: &Sorted) {
+    if !asked.is_about(core.path) {
+        // §3.5: "If an address change has occurred after the request was first sent, no MOBIKE processing is done for the reply
+        // message because a new UPDATE_SA_ADDRESSES is going to be sent".
         return first(state, Task::UpdateAddresses);
     }
     if let Some(error) = answer.error() {
@@ -131,12 +166,39 @@ pub fn updated(
         });
         return;
     }
+    // The peer hashes its addresses as our request had them, by whatever way the answer came.
+    let path = core.path;
     let nat = natd::detect(&answer.notifies, core.spis, path, core.tunnel.force_encapsulation);
     if nat.supported {
         core.nat = nat;
+        state.seen_as = seen_as(answer);
     }
-    let path = core.path;
     state.follow(core, step, path);
+}
+
+/// What is said beside the question whether the peer lives.
+///
+/// §3.8: "When the initiator is behind a NAT [...], it SHOULD include these notifications in DPD messages and compare the received
+/// NAT_DETECTION_DESTINATION_IP notifications with the value from the previous UPDATE_SA_ADDRESSES response".
+pub fn about_mapping(core: &Core, step: &mut Step<'_>) -> Option<[Payload; 2]> {
+    if !core.terms.mobike || !core.terms.decides || !core.nat.local {
+        return None;
+    }
+    let false_source = natd::false_source(core.tunnel.force_encapsulation, step.entropy);
+    Some(natd::notifies(core.spis, core.path, false_source))
+}
+
+/// The peer has answered it. §3.8: "If the values do not match, the IP address and/or port seen by the responder has changed, and
+/// the initiator SHOULD send UPDATE_SA_ADDRESSES". What it saw before is not known in a new IKE SA: "harmless, however".
+pub fn heard_of_mapping(state: &mut Established, answer: &Sorted) {
+    let now = seen_as(answer);
+    if now.is_some() && now != state.seen_as {
+        first(state, Task::UpdateAddresses);
+    }
+}
+
+fn seen_as(answer: &Sorted) -> Option<Vec<u8>> {
+    answer.notify(NotifyType::NAT_DETECTION_DESTINATION_IP).map(|hash| hash.data.clone())
 }
 
 /// §3.6: the original responder says where it can be reached now.
@@ -147,12 +209,12 @@ pub fn begin_telling(state: &mut Established, core: &mut Core, step: &mut Step<'
     };
     let payloads = [Payload::Notify(Notify::status(kind, data))];
     core.request(step, &mut state.protection, ExchangeType::INFORMATIONAL, &payloads)?;
-    Some(Ongoing::Liveness)
+    Some(Ongoing::TellAddress)
 }
 
 /// The peer does not answer where it was: the next transmissions go where it may be too, in turn (§3.5, path test).
 pub fn try_elsewhere(core: &mut Core, home: IpAddr) -> bool {
-    if !core.terms.mobike || !core.initiator || core.terms.elsewhere.is_empty() {
+    if !core.terms.mobike || !core.terms.decides || core.terms.elsewhere.is_empty() {
         return false;
     }
     let ways: Vec<IpAddr> = std::iter::once(home).chain(core.terms.elsewhere.iter().copied()).collect();
@@ -180,7 +242,7 @@ pub fn answer(
     payloads.extend(request.notify(NotifyType::COOKIE2).map(|cookie| Payload::Notify(cookie.clone())));
     let asks_nat = request.notify(NotifyType::NAT_DETECTION_SOURCE_IP).is_some();
     let told = note_addresses(core, request);
-    if core.initiator {
+    if core.terms.decides {
         let there = incoming.path.remote.ip();
         if told && there != core.path.remote.ip() && fits(core, there) {
             // The responder speaks from another address: it has left the old one. §3.4: the address that the list comes from
@@ -242,7 +304,7 @@ pub fn begin_check(state: &mut Established, core: &mut Core, step: &mut Step<'_>
     let cookie: Cookie = step.entropy.array();
     let payloads = [Payload::Notify(Notify::status(NotifyType::COOKIE2, cookie.to_vec()))];
     core.request(step, &mut state.protection, ExchangeType::INFORMATIONAL, &payloads)?;
-    Some(Ongoing::CheckRoute { cookie, path: core.path })
+    Some(Ongoing::CheckRoute { cookie, asked: Asked::by(core.path) })
 }
 
 /// The answer to it. Whether the peer may be believed.
@@ -250,16 +312,17 @@ pub fn checked(
     state: &mut Established,
     core: &mut Core,
     step: &mut Step<'_>,
-    (cookie, path): (Cookie, Path),
+    (cookie, asked): (Cookie, Asked),
     answer: &Sorted,
 ) -> bool {
     if answer.notify(NotifyType::COOKIE2).is_none_or(|given| given.data != cookie) {
         return false;
     }
-    if path == core.path {
+    if asked.is_about(core.path) {
+        let path = core.path;
         state.follow(core, step, path);
     } else {
-        // It has moved on meanwhile.
+        // §3.7: of a request that went to several addresses the response "does not tell which address is the working one".
         first(state, Task::CheckRoute);
     }
     true

@@ -249,7 +249,9 @@ pub fn process(
     };
     core.fragments = Fragments::new(core.tunnel.fragmentation && says(&notifies, FRAGMENTS));
     core.terms.childless = says(&notifies, CHILDLESS);
-    core.nat = natd::detect(&notifies, spis, incoming.path, core.tunnel.force_encapsulation);
+    // RFC 7296 §2.23: the responder hashes its addresses as our request had them. Held against the way of that one: somebody on
+    // the line may send the same answer once more from another port, and that is no NAT.
+    core.nat = natd::detect(&notifies, spis, core.path, core.tunnel.force_encapsulation);
     core.spis = spis;
     core.window.complete();
     // RFC 4555 §3.3: who may move floats at once, for a NAT may be on the way later.

@@ -14,11 +14,11 @@ use crate::wire::ike::payload::{Notify, Payload};
 
 const ELSEWHERE: [u8; 4] = [198, 18, 7, 7];
 
-fn elsewhere() -> IpAddr {
+pub(super) fn elsewhere() -> IpAddr {
     ELSEWHERE.into()
 }
 
-fn mobile(side: usize, lab: bool) -> TunnelConfig {
+pub(super) fn mobile(side: usize, lab: bool) -> TunnelConfig {
     let peering = Peering { mobike: true, ..Peering::default() };
     TunnelConfig {
         lab,
@@ -29,7 +29,7 @@ fn mobile(side: usize, lab: bool) -> TunnelConfig {
     }
 }
 
-fn up(a: TunnelConfig, b: TunnelConfig) -> Pair {
+pub(super) fn up(a: TunnelConfig, b: TunnelConfig) -> Pair {
     let mut pair = Pair::new(a, b);
     pair.run_secs(1);
     pair.assert_up(2);
@@ -50,11 +50,11 @@ fn abandon(pair: &mut Pair, address: IpAddr) {
     }));
 }
 
-fn payloads(pair: &Pair, reader: usize, datagram: &Datagram) -> Vec<Payload> {
+pub(super) fn payloads(pair: &Pair, reader: usize, datagram: &Datagram) -> Vec<Payload> {
     pair.sides[reader].endpoint.unseal(&datagram.bytes).unwrap_or_default()
 }
 
-fn says(payloads: &[Payload], kind: NotifyType) -> bool {
+pub(super) fn says(payloads: &[Payload], kind: NotifyType) -> bool {
     payloads.iter().any(|payload| matches!(payload, Payload::Notify(notify) if notify.kind == kind))
 }
 

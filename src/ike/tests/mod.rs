@@ -21,6 +21,7 @@ mod lifecycle;
 mod lifetimes;
 mod many;
 mod mobike;
+mod moves;
 mod nat;
 mod pair;
 mod peering;

@@ -7,17 +7,21 @@ use std::time::Duration;
 
 use super::pair::*;
 use crate::ike::api::Input;
+use crate::ike::config::{Peering, TunnelConfig};
 use crate::sa::child::Encapsulation;
 use crate::sa::event::SadEvent;
-use crate::wire::ike::numbers::{ExchangeType, PayloadType};
+use crate::wire::ike::numbers::{ExchangeType, NotifyType, PayloadType};
+use crate::wire::ike::payload::Payload;
 
 const NAT: [u8; 4] = [203, 0, 113, 9];
 
 /// A is behind a NAT that adds `shift` to its ports.
 fn behind_nat() -> (Pair, Rc<Cell<u16>>) {
-    let mut b = tunnel(B);
-    b.peer = NAT.into();
-    let mut pair = Pair::seeded(1, config(tunnel(A)), config(b));
+    between(tunnel(A), tunnel(B))
+}
+
+fn between(a: TunnelConfig, b: TunnelConfig) -> (Pair, Rc<Cell<u16>>) {
+    let mut pair = Pair::seeded(1, config(a), config(TunnelConfig { peer: NAT.into(), ..b }));
     let shift = Rc::new(Cell::new(10_000));
     let of_nat = Rc::clone(&shift);
     pair.meddle = Some(Box::new(move |mut datagram, _| {
@@ -131,4 +135,65 @@ fn encapsulation_can_be_forced_from_either_side() {
         assert_eq!(pair.status(1 - forced).ike.unwrap().nat, "remote");
         assert_eq!(pair.trace[2].source.port(), 4500);
     }
+}
+
+/// Somebody on the line sends each message of the handshake from another port too, and is faster than the true one.
+#[test]
+fn a_copy_from_another_port_is_no_nat() {
+    let mut pair = Pair::new(tunnel(A), tunnel(B));
+    pair.meddle = Some(Box::new(|datagram, _| {
+        let source = SocketAddr::new(datagram.source.ip(), 7777);
+        let copy = Datagram { source, ..datagram.clone() };
+        vec![(Duration::ZERO, copy), (Duration::from_millis(1), datagram)]
+    }));
+    pair.input(A, Input::Down(TUNNEL));
+    pair.line.clear();
+    pair.input(A, Input::Up(TUNNEL));
+    // What is sent to that port reaches nobody.
+    let until = pair.now + Duration::from_secs(5);
+    while pair.now < until {
+        pair.line.retain(|datagram| datagram.destination.port() != 7777);
+        pair.step(until);
+    }
+    pair.assert_up(1);
+    for side in [A, B] {
+        let ike = pair.status(side).ike.unwrap();
+        assert_eq!((ike.nat, ike.remote), ("none", SocketAddr::new(address(1 - side), 500)));
+        let out = pair.sides[side].outbound.values().next().unwrap().child.encapsulation;
+        assert_eq!(out, Encapsulation::Raw { local: address(side), remote: address(1 - side) });
+    }
+}
+
+/// RFC 4555 §3.8: IKE messages alone move nobody who may say that it moves. It asks where it is seen, and says so then.
+#[test]
+fn who_may_move_finds_a_new_mapping_and_says_so() {
+    let mobile = |side| TunnelConfig { peering: Peering { mobike: true, ..Peering::default() }, ..tunnel(side) };
+    // Only A asks whether the other side lives.
+    let patient = TunnelConfig { liveness: Duration::from_hours(1), ..mobile(B) };
+    let (mut pair, shift) = between(mobile(A), patient);
+    let updates = |pair: &Pair| {
+        let says =
+            |payload: &Payload| matches!(payload, Payload::Notify(of) if of.kind == NotifyType::UPDATE_SA_ADDRESSES);
+        let to_b = pair.trace.iter().filter(|datagram| datagram.to == B);
+        let opened = to_b.filter_map(|datagram| pair.sides[B].endpoint.unseal(&datagram.bytes));
+        opened.filter(|payloads| payloads.iter().any(says)).count()
+    };
+    pair.run_secs(15);
+    assert_eq!(updates(&pair), 1, "what was seen before is not known");
+    pair.run_secs(60);
+    assert_eq!(updates(&pair), 1, "nothing has changed");
+    let before = pair.status(B).ike.unwrap().remote;
+    shift.set(20_000);
+    let asked = pair.trace.len();
+    while pair.trace[asked..].iter().all(|datagram| datagram.to == B) {
+        pair.step(pair.now + Duration::from_secs(1));
+        assert_eq!(pair.status(B).ike.unwrap().remote, before, "a question moves nobody");
+    }
+    pair.run_secs(5);
+    let after = SocketAddr::from((NAT, 24_500));
+    assert_eq!((updates(&pair), pair.status(B).ike.unwrap().remote), (2, after));
+    assert_eq!(
+        pair.sides[B].redirects.last(),
+        Some(&Encapsulation::Udp { local: SocketAddr::new(address(B), 4500), remote: after })
+    );
 }

@@ -67,11 +67,13 @@ pub enum Feature {
     Tokens,
     /// Gateways move to other addresses and back.
     Mobike,
+    /// The peer of the first tunnel has a second head-end, and the first one is out of order now and then.
+    Heads,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Loss,
         Self::Duplicate,
         Self::Reorder,
@@ -104,6 +106,7 @@ impl Feature {
         Self::Childless,
         Self::Tokens,
         Self::Mobike,
+        Self::Heads,
     ];
 
     /// So many of them were there first: what they draw does not change with what came later.
@@ -145,11 +148,12 @@ impl Feature {
             Self::Childless => "childless",
             Self::Tokens => "tokens",
             Self::Mobike => "mobike",
+            Self::Heads => "heads",
         }
     }
 
     /// Those that make packets get lost, or tunnels go down. Without them nothing may be lost.
-    pub(super) const HARMFUL: [Self; 13] = [
+    pub(super) const HARMFUL: [Self; 14] = [
         Self::Loss,
         Self::Duplicate,
         Self::Corrupt,
@@ -163,5 +167,6 @@ impl Feature {
         Self::Attacker,
         Self::Hostile,
         Self::Mobike,
+        Self::Heads,
     ];
 }

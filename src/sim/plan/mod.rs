@@ -15,7 +15,7 @@ use crate::ike::config::Start;
 
 pub use feature::Feature;
 pub use script::{Act, Change};
-pub use tunnel::{Line, TunnelPlan};
+pub use tunnel::{HeadEnd, Line, TunnelPlan};
 
 /// A NAT.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +58,10 @@ pub struct Plan {
 /// All transmissions of a request that nobody answers.
 const DEAD_AFTER: Duration = Duration::from_secs(50);
 
+/// A minute in which a head-end that has answered and then not let itself be opened is left alone, and two questions to it
+/// (`ike::limits`).
+const WAY_BACK: Duration = Duration::from_secs(90);
+
 /// Never, as far as a simulation goes.
 const NEVER: Duration = Duration::from_hours(1000);
 
@@ -85,23 +89,28 @@ impl Plan {
         features.retain(|feature| !off.contains(feature));
         let on = |feature| features.contains(&feature);
 
-        let gateways = if on(Feature::Third) { 3 } else { 2 };
+        // Where there is a third gateway it has tunnels of its own.
+        let heads = on(Feature::Heads) && !on(Feature::Third);
+        let gateways = if on(Feature::Third) || heads { 3 } else { 2 };
         let mut nat_dice = Dice::new(seed, 2);
         let mut nats = vec![None; gateways];
         for (index, nat) in nats.iter_mut().enumerate() {
             let plan = NatPlan { remembers: nat_dice.millis(25_000, 90_000), keeps_ports: nat_dice.chance(500) };
-            if on(Feature::Nat) && (index == 0 || nat_dice.chance(250)) {
+            if on(Feature::Nat) && (index == 0 || nat_dice.chance(250) && !heads) {
                 *nat = Some(plan);
             }
         }
         let mut cookie_dice = Dice::new(seed, 3);
         let cookies = (0..gateways).map(|_| (on(Feature::Cookies) && cookie_dice.chance(600)).then_some(0)).collect();
-        let ends: &[[usize; 2]] = if gateways == 3 { &[[0, 1], [0, 2], [1, 2]] } else { &[[0, 1]] };
-        let tunnels: Vec<_> = ends
+        let ends: &[[usize; 2]] = if on(Feature::Third) { &[[0, 1], [0, 2], [1, 2]] } else { &[[0, 1]] };
+        let mut tunnels: Vec<_> = ends
             .iter()
             .enumerate()
             .map(|(index, ends)| tunnel::draw(&mut Dice::new(seed, 10 + index as u64), *ends, &features, &nats))
             .collect();
+        if heads {
+            tunnels[0].add_head_end(&mut Dice::new(seed, 40), 2);
+        }
         let faults_for = Dice::new(seed, 4).millis(15_000, 70_000);
         let mut plan = Self {
             seed,
@@ -160,7 +169,11 @@ impl Plan {
         if self.is_calm() || both {
             return Duration::ZERO;
         }
-        of.liveness.into_iter().max().unwrap_or_default() + DEAD_AFTER
+        let blind = of.liveness.into_iter().max().unwrap_or_default() + DEAD_AFTER;
+        // The way back to the first head-end: an attempt that began before faults ended and came to nothing, the pause after it,
+        // the time for which it has to answer, and the end of the IKE SA with the other one.
+        let back = of.second.and_then(|head| head.fail_back);
+        back.map_or(blind, |after| blind + DEAD_AFTER + WAY_BACK + 2 * after)
     }
 
     /// Whether a tunnel waits for somebody to bring it up.
@@ -182,6 +195,17 @@ impl Plan {
         let v4 = |net: [u8; 3]| IpAddr::V4(Ipv4Addr::new(net[0], net[1], net[2], number));
         let (public, private) = if self.has(Feature::V6) { (v6(1), v6(2)) } else { (v4([192, 0, 2]), v4([10, 99, 0])) };
         if self.nats[gateway].is_some() { [private, public] } else { [public, public] }
+    }
+
+    /// The gateway at the other end of a tunnel, seen at `address`.
+    #[must_use]
+    pub fn peer_of(&self, gateway: usize, tunnel: usize, address: IpAddr) -> usize {
+        let of = &self.tunnels[tunnel];
+        if gateway != of.ends[0] {
+            return of.ends[0];
+        }
+        let second = of.second.map(|head| head.gateway);
+        second.filter(|second| self.addresses(*second)[1] == address).unwrap_or(of.ends[1])
     }
 
     /// Where a gateway can be reached: at home, or somewhere else.

@@ -179,6 +179,18 @@ impl Plan {
                 acts.push((at, Act::Move { gateway, place }));
             }
         });
+        draw(Feature::Heads, 3, &mut |dice, acts, at| {
+            // Where there is a third gateway there is no second head-end.
+            if let Some(first) = self.tunnels.iter().find(|of| of.second.is_some()).map(|of| of.ends[1]) {
+                let lasts = dice.millis(3000, 40_000);
+                let act = if dice.chance(500) {
+                    Act::Crash { gateway: first, lasts }
+                } else {
+                    Act::Suspend { gateway: first, lasts }
+                };
+                acts.push((at, act));
+            }
+        });
         draw(Feature::Nat, 4, &mut |dice, acts, at| acts.push((at, Act::Rebind { gateway: gateway(dice) })));
         // What only an operator brings up.
         for (index, tunnel) in self.tunnels.iter().enumerate() {

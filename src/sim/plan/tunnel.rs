@@ -1,6 +1,7 @@
 //! One tunnel: what its two ends are configured with, and the line between them.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::{Feature, NEVER, NatPlan};
@@ -25,11 +26,22 @@ pub struct Line {
     pub mtu: usize,
 }
 
+/// A further gateway that is the same peer.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadEnd {
+    /// Which one.
+    pub gateway: usize,
+    /// For how long the first one has to answer before it gets the tunnel back.
+    pub fail_back: Option<Duration>,
+}
+
 /// One tunnel, as its two gateways have it.
 #[derive(Clone, Debug)]
 pub struct TunnelPlan {
     /// The two gateways.
     pub ends: [usize; 2],
+    /// What the first of them may use in place of the second one.
+    pub second: Option<HeadEnd>,
     /// When each brings it up.
     pub start: [Start; 2],
     /// IKE suites of each.
@@ -114,6 +126,38 @@ const ESP_SUITES: [EspSuite; 5] = [
     EspSuite { cipher: Cipher::Aes256Cbc, mac: Some(Mac::HmacSha256), group: None, esn: false, ..ESP },
     EspSuite { group: Some(Group::Ecp256), ..ESP },
 ];
+
+impl TunnelPlan {
+    /// The second end is two gateways, and the first end opens the tunnel with either.
+    pub(super) fn add_head_end(&mut self, dice: &mut Dice, gateway: usize) {
+        let after = dice.millis(4000, 15_000);
+        self.second = Some(HeadEnd { gateway, fail_back: dice.chance(750).then_some(after) });
+        self.start = [Start::Always, Start::Manual];
+        self.eap = self.eap.map(|_| 0);
+        // Where the peer may be its head-ends say.
+        self.mobike = false;
+    }
+
+    /// Which end of it a gateway is.
+    #[must_use]
+    pub fn end_of(&self, gateway: usize) -> Option<usize> {
+        let second = self.second.is_some_and(|head| head.gateway == gateway);
+        self.ends.iter().position(|end| *end == gateway).or(second.then_some(1))
+    }
+
+    /// The hosts of a shape of the tunnel with this number: behind one end, and behind the other one.
+    #[must_use]
+    pub fn hosts(&self, number: usize, shape: u16, end: usize) -> [IpAddr; 2] {
+        let octet = |value: usize| u8::try_from(value).unwrap_or(u8::MAX);
+        [self.ends[end], self.ends[1 - end]]
+            .map(|gateway| Ipv4Addr::new(10, octet(gateway + 1), octet(number), octet(usize::from(shape) + 1)).into())
+    }
+
+    /// Every gateway of it: the two ends, and the second head-end.
+    pub fn gateways(&self) -> impl Iterator<Item = usize> + use<> {
+        self.ends.into_iter().chain(self.second.map(|head| head.gateway))
+    }
+}
 
 /// Two lists with something in common, in orders of their own.
 fn lists<S: Copy + PartialEq>(dice: &mut Dice, pool: &[S]) -> [Vec<S>; 2] {
@@ -228,6 +272,7 @@ pub(super) fn draw(
     });
     let mut plan = TunnelPlan {
         ends,
+        second: None,
         start,
         ike,
         esp,

@@ -66,12 +66,12 @@ pub enum Action {
     Wake(usize),
     /// The data path confirms.
     Confirm(usize),
-    /// Packets come to the ends of a tunnel.
+    /// Packets come to one end of a tunnel.
     Talk {
         /// Which tunnel.
         tunnel: usize,
-        /// Which end.
-        end: usize,
+        /// To which gateway of it.
+        gateway: usize,
     },
     /// Something of the script.
     Act(Act),
@@ -79,6 +79,8 @@ pub enum Action {
     Start(usize),
     /// A gateway goes on after it stood still.
     Resume(usize),
+    /// A gateway looks whether its addresses are still its own.
+    LookRound(usize),
     /// The attacker's turn.
     Attack,
     /// All faults end.
@@ -157,9 +159,10 @@ pub struct World {
     pub without_way: Vec<String>,
     pub(super) ways_seen: BTreeSet<(u16, u16, usize)>,
     trace: VecDeque<String>,
+    /// Whether anybody wants to know what happened: words cost more than most of what they tell of.
+    tells: bool,
     printer: Option<fn(&str)>,
     done: bool,
-    look_for_secrets: bool,
 }
 
 impl World {
@@ -173,7 +176,8 @@ impl World {
         self.ledger.handshakes == 2
     }
 
-    /// The beginning. `printer` hears of everything as it happens.
+    /// The beginning. `printer` hears of everything as it happens; without one nothing is put into words unless the world is to
+    /// [`remember`](Self::remember).
     #[must_use]
     pub fn new(plan: Plan, printer: Option<fn(&str)>) -> Self {
         let gateways = (0..plan.gateways()).map(|index| Gateway::new(&plan, index)).collect();
@@ -199,21 +203,23 @@ impl World {
             without_way: Vec::new(),
             ways_seen: BTreeSet::new(),
             trace: VecDeque::new(),
+            tells: printer.is_some(),
             printer,
             done: false,
-            look_for_secrets: plan.seed.is_multiple_of(32),
             plan,
         };
         let begin = world.now;
         for index in 0..world.gateways.len() {
             world.at(begin, Action::Start(index));
         }
-        for (tunnel, of) in world.plan.tunnels.clone().iter().enumerate() {
-            for end in [0, 1] {
-                world.at(begin + nanos(of.pace) / 2 * (end as u64 + 1), Action::Talk { tunnel, end });
+        for tunnel in 0..world.plan.tunnels.len() {
+            let of = &world.plan.tunnels[tunnel];
+            let half = nanos(of.pace) / 2;
+            for (number, gateway) in (1..).zip(of.gateways()) {
+                world.at(begin + half * number, Action::Talk { tunnel, gateway });
             }
         }
-        for (at, act) in world.plan.acts.clone() {
+        for (at, act) in std::mem::take(&mut world.plan.acts) {
             world.at(begin + nanos(at), Action::Act(act));
         }
         if world.plan.has(Feature::Attacker) {
@@ -221,6 +227,11 @@ impl World {
         }
         world.at(begin + nanos(world.plan.faults_for), Action::Heal);
         world
+    }
+
+    /// The last things that happen are remembered.
+    pub fn remember(&mut self) {
+        self.tells = true;
     }
 
     /// Until everything has settled, or something did not hold.
@@ -265,6 +276,9 @@ impl World {
 
     /// For the trace.
     pub(super) fn note(&mut self, text: impl FnOnce() -> String) {
+        if !self.tells {
+            return;
+        }
         let since = self.now - 1000 * SECOND;
         let mut text = text();
         if text.len() > LONGEST && !text.starts_with("VIOLATION") {
@@ -291,10 +305,15 @@ impl World {
             Action::Guess { to, frame } => self.arrive_inside(to, &frame, Origin::Attacker { copy: false }),
             Action::Wake(gateway) => self.wake(gateway),
             Action::Confirm(gateway) => self.confirm(gateway),
-            Action::Talk { tunnel, end } => self.talk(tunnel, end),
+            Action::Talk { tunnel, gateway } => self.talk(tunnel, gateway),
             Action::Act(act) => self.perform(act),
             Action::Start(gateway) => self.start(gateway),
             Action::Resume(gateway) => self.resume(gateway),
+            Action::LookRound(gateway) => {
+                if self.is_awake(gateway) {
+                    self.tell_place(gateway);
+                }
+            }
             Action::Attack => self.attack(),
             Action::Heal => self.heal(),
             Action::Look => self.look(),

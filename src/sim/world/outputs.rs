@@ -1,11 +1,12 @@
 //! What a gateway hears of its operators, its clock and its data path, and what it wants done: messages, changes of the SAD,
 //! events.
 
-use super::{Action, Origin, World};
+use super::{Action, Origin, SECOND, World};
 use crate::event::Event;
 use crate::ids::TunnelId;
 use crate::ike::api::{Input, Output};
 use crate::ike::endpoint::Endpoint;
+use crate::sa::child::{ChildSpec, Encapsulation};
 use crate::sa::event::SadEvent;
 use crate::sim::coverage::Stimulus;
 use crate::sim::gateway::{Wanted, nanos};
@@ -92,7 +93,7 @@ impl World {
                     if !hostile {
                         self.check(checked);
                     }
-                    if self.look_for_secrets && self.ledger.shows_a_secret(&bytes) {
+                    if self.ledger.looks && self.ledger.shows_a_secret(&bytes) {
                         self.fail("S4", "a datagram shows a key");
                     }
                     self.messages += 1;
@@ -113,10 +114,13 @@ impl World {
                     );
                 }
                 Output::Sad(command) => {
-                    let tunnels = &self.plan.tunnels;
-                    let peer = |tunnel: u16| {
-                        let ends = tunnels[usize::from(tunnel)].ends;
-                        if ends[0] == gateway { ends[1] } else { ends[0] }
+                    let plan = &self.plan;
+                    let peer = |spec: &ChildSpec| {
+                        let remote = match spec.encapsulation {
+                            Encapsulation::Raw { remote, .. } => remote,
+                            Encapsulation::Udp { remote, .. } => remote.ip(),
+                        };
+                        plan.peer_of(gateway, usize::from(spec.tunnel.0), remote)
                     };
                     let checked = self.ledger.command(gateway, peer, &command, &of.configs);
                     self.check(checked);
@@ -134,6 +138,10 @@ impl World {
     fn event(&mut self, gateway: usize, event: &Event) {
         if !matches!(event, Event::IkeRefused { .. }) || self.printer.is_some() {
             self.note(|| format!("g{gateway} {event:?}"));
+        }
+        if matches!(event, Event::IkeUp { .. }) && self.plan.has(Feature::Mobike) {
+            // It may have moved while the IKE SA came up.
+            self.at(self.now + SECOND, Action::LookRound(gateway));
         }
         let checked = self.ledger.event(gateway, event, &self.plan);
         self.check(checked);

@@ -6,25 +6,25 @@ use super::{Action, Origin, SECOND, World};
 use crate::ids::{ShapeId, TunnelId};
 use crate::ike::api::Input;
 use crate::sa::child::Encapsulation;
-use crate::sim::gateway::{nanos, selectors};
+use crate::sim::gateway::nanos;
 use crate::sim::network::{Body, Frame};
 use crate::sim::path::{Opened, Packet, Sealed};
 use crate::sim::plan::Feature;
 
 impl World {
     /// A packet of each shape comes to one end of a tunnel.
-    pub(super) fn talk(&mut self, tunnel: usize, end: usize) {
-        let of = self.plan.tunnels[tunnel].clone();
-        self.at(self.now + nanos(of.pace), Action::Talk { tunnel, end });
-        let (gateway, peer) = (of.ends[end], of.ends[1 - end]);
+    pub(super) fn talk(&mut self, tunnel: usize, gateway: usize) {
+        let of = &self.plan.tunnels[tunnel];
+        let (pace, shapes, wide) = (of.pace, of.shapes, of.wide);
+        let Some(end) = of.end_of(gateway) else { return };
+        self.at(self.now + nanos(pace), Action::Talk { tunnel, gateway });
         if !self.is_awake(gateway) {
             return;
         }
-        let _ = peer;
-        for shape in 0..of.shapes {
+        for shape in 0..shapes {
             let id = u16::try_from(tunnel).unwrap_or(0);
-            let narrow = if of.wide == Some(end) { 1 - end } else { end };
-            let mut ends = selectors(&self.plan, tunnel, shape, narrow);
+            let narrow = if wide == Some(end) { 1 - end } else { end };
+            let mut ends = self.plan.tunnels[tunnel].hosts(tunnel, shape, narrow);
             if narrow != end {
                 ends.reverse();
             }
@@ -35,8 +35,8 @@ impl World {
                 shape: ShapeId(shape),
                 sender: gateway,
                 number: *number,
-                source: ends[0].start,
-                destination: ends[1].start,
+                source: ends[0],
+                destination: ends[1],
                 len: 100,
             };
             *number += 1;
@@ -74,8 +74,7 @@ impl World {
         self.check(real.unwrap_or(Ok(())));
         match opened {
             Opened::Delivered(packet) => {
-                let ends = self.plan.tunnels[usize::from(packet.tunnel.0)].ends;
-                let checked = self.ledger.delivered(to, &packet, ends);
+                let checked = self.ledger.delivered(to, &packet, &self.plan.tunnels[usize::from(packet.tunnel.0)]);
                 self.check(checked);
                 self.settle.arrived.insert((packet.tunnel.0, packet.shape.0, packet.sender), now);
                 let told = self.gateways[to].told.entry(packet.tunnel).or_insert(0);

@@ -8,7 +8,7 @@ use crate::ike::endpoint::Endpoint;
 use crate::ike::endpoint::probe::SaProbe;
 use crate::sim::coverage::Stimulus;
 use crate::sim::hostile;
-use crate::sim::network::{Body, Frame};
+use crate::sim::network::{Body, Frame, PORTS};
 use crate::sim::plan::{Feature, Line, TunnelPlan};
 use crate::wire::ike::header::Header;
 use crate::wire::ike::numbers::PayloadType;
@@ -30,8 +30,10 @@ impl World {
             // No host sends from an address that it has not.
             return;
         }
-        self.attacker.record(&frame);
-        self.route(Some(gateway), &frame, origin);
+        if self.plan.has(Feature::Attacker) {
+            self.attacker.record(&frame);
+        }
+        self.route(Some(gateway), frame, origin);
     }
 
     /// The gateway with this address.
@@ -40,11 +42,14 @@ impl World {
         (0..self.gateways.len()).find(|gateway| public(*gateway) == address.ip())
     }
 
-    fn route(&mut self, from: Option<usize>, frame: &Frame, origin: Origin) {
+    fn route(&mut self, from: Option<usize>, frame: Frame, origin: Origin) {
         let Some(to) = self.gateway_at(frame.destination) else { return };
-        let between = |of: &TunnelPlan| of.ends.contains(&to) && from.is_none_or(|from| of.ends.contains(&from));
+        let between = |of: &TunnelPlan| {
+            // The head-ends of a peer have nothing to say to each other.
+            of.end_of(to).is_some_and(|to| from.is_none_or(|from| of.end_of(from) == Some(1 - to)))
+        };
         let Some(tunnel) = self.plan.tunnels.iter().position(between) else { return };
-        let way = usize::from(self.plan.tunnels[tunnel].ends[1] != to);
+        let way = usize::from(self.plan.tunnels[tunnel].ends[0] == to);
         let mut line = self.plan.tunnels[tunnel].lines[way];
         if self.healed {
             line = Line { loss: 0, duplicate: 0, corrupt: 0, mtu: 65_535, ..line };
@@ -55,18 +60,16 @@ impl World {
             fate.lost = Some("cut");
         }
         if let Body::Ike(bytes) = &frame.body {
-            let (text, lost) = (describe(bytes), fate.lost);
-            let origin = if origin == Origin::Gateway { String::new() } else { format!(" {origin:?}") };
             let (source, destination) = (frame.source, frame.destination);
             self.note(|| {
-                format!(
-                    "{source} > {destination} {text}{origin}{}",
-                    lost.map_or(String::new(), |why| format!(" ({why})"))
-                )
+                let origin = if origin == Origin::Gateway { String::new() } else { format!(" {origin:?}") };
+                let lost = fate.lost.map_or(String::new(), |why| format!(" ({why})"));
+                format!("{source} > {destination} {}{origin}{lost}", describe(bytes))
             });
         }
-        for delay in fate.delays.into_iter().flatten() {
-            let mut frame = frame.clone();
+        let [first, second] = fate.delays;
+        let copy = second.map(|delay| (delay, frame.clone()));
+        for (delay, mut frame) in first.map(|delay| (delay, frame)).into_iter().chain(copy) {
             let mut origin = origin;
             if let Some(bit) = fate.flipped {
                 flip(&mut frame, bit);
@@ -77,6 +80,10 @@ impl World {
     }
 
     pub(super) fn arrive(&mut self, to: usize, mut frame: Frame, origin: Origin) {
+        if self.plan.public_address(to, self.gateways[to].place) != frame.destination.ip() {
+            // It has moved meanwhile.
+            return;
+        }
         if let Some(nat) = &mut self.gateways[to].nat {
             match nat.inwards(self.now, frame.destination) {
                 Some(inside) => frame.destination = inside,
@@ -88,7 +95,7 @@ impl World {
 
     /// It is behind the gateway's NAT, if there is one.
     pub(super) fn arrive_inside(&mut self, to: usize, frame: &Frame, origin: Origin) {
-        if !self.is_awake(to) {
+        if !self.is_awake(to) || !listens(frame) {
             return;
         }
         match &frame.body {
@@ -151,6 +158,17 @@ impl World {
     fn established(&self, gateway: usize) -> Vec<SaProbe> {
         let probe = self.gateways[gateway].endpoint.as_ref().map(Endpoint::probe);
         probe.unwrap_or_default().into_iter().filter(|sa| sa.phase.is_established()).collect()
+    }
+}
+
+/// Whether a gateway has an open port for it.
+fn listens(frame: &Frame) -> bool {
+    let port = frame.destination.port();
+    match frame.body {
+        Body::Ike(_) => PORTS.contains(&port),
+        // Raw, or in UDP.
+        Body::Esp(_) => [0, PORTS[1]].contains(&port),
+        Body::Keepalive => port == PORTS[1],
     }
 }
 

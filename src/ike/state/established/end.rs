@@ -6,12 +6,15 @@ use super::{Established, Ongoing, Task};
 use crate::event::Event;
 use crate::ike::children::Children;
 use crate::ike::config::TunnelConfig;
-use crate::ike::exchange::followup;
 use crate::ike::exchange::ike_rekey::Heir;
+use crate::ike::exchange::{followup, mobike};
 use crate::ike::ike_sa::{Core, IkeSa};
 use crate::ike::limits;
+use crate::ike::natd::Nat;
+use crate::ike::path::Path;
 use crate::ike::state::{Closing, State};
 use crate::ike::step::{Notice, Step};
+use crate::ike::terms::Terms;
 use crate::time::Instant;
 use crate::wire::ike::header::IkeSpi;
 use crate::wire::ike::payload::{Delete, Payload};
@@ -24,6 +27,10 @@ pub struct Estate {
     children: Children,
     tasks: VecDeque<Task>,
     leaves_at: Option<Instant>,
+    /// Where the peer is, and what else was found out of it since the one that inherits was made.
+    path: Path,
+    nat: Nat,
+    terms: Terms,
 }
 
 impl std::fmt::Debug for Estate {
@@ -40,15 +47,23 @@ impl Estate {
 }
 
 impl Established {
-    fn estate(&mut self) -> Estate {
+    fn estate(&mut self, core: &Core) -> Estate {
         let mut tasks = std::mem::take(&mut self.tasks);
         // What was to be renewed is new.
         tasks.retain(|task| !matches!(task, Task::RekeyIke { .. }));
-        Estate { children: std::mem::take(&mut self.children), tasks, leaves_at: self.leaves_at }
+        // The answer may not come any more.
+        let unfinished = mobike::unfinished(self.ongoing.as_ref()).filter(|task| !tasks.contains(task));
+        if let Some(task) = unfinished {
+            tasks.push_front(task);
+        }
+        let children = std::mem::take(&mut self.children);
+        let (path, nat, terms) = (core.path, core.nat, core.terms.clone());
+        Estate { children, tasks, leaves_at: self.leaves_at, path, nat, terms }
     }
 
     /// RFC 7296 §2.8: the new IKE SA inherits the child SAs of the old one.
     pub fn inherit(&mut self, core: &mut Core, step: &mut Step<'_>, estate: Estate) {
+        (core.path, core.nat, core.terms) = (estate.path, estate.nat, estate.terms);
         self.children = estate.children;
         self.children.inherited(step.now);
         self.tasks.extend(estate.tasks);
@@ -70,7 +85,7 @@ impl Established {
     pub fn bequeath(&mut self, core: &Core, step: &mut Step<'_>, heir: IkeSpi) {
         followup::drop_everything(self, step);
         step.esp.hand_over(core.own_spi(), heir);
-        step.notices.push(Notice::Bequest { heir, estate: Box::new(self.estate()) });
+        step.notices.push(Notice::Bequest { heir, estate: Box::new(self.estate(core)) });
     }
 
     /// Everything goes to `heir`, which comes into being here. The initiator of the rekeying deletes the old IKE SA
@@ -79,7 +94,7 @@ impl Established {
         let Heir { core: mut new, mut established } = heir;
         followup::drop_everything(&mut self, step);
         step.esp.hand_over(core.own_spi(), new.own_spi());
-        established.inherit(&mut new, step, self.estate());
+        established.inherit(&mut new, step, self.estate(core));
         step.born.push(IkeSa { core: new, state: State::Established(established) });
         self.give_way(core, step, initiator)
     }

@@ -84,14 +84,18 @@ pub enum Ongoing {
     DeleteChild(Option<Spi>),
     /// Is the peer there?
     Liveness,
-    /// The addresses that the peer was told of.
-    UpdateAddresses(Path),
+    /// The same, and where does it see us?
+    AskMapping,
+    /// The peer is told which addresses are used.
+    UpdateAddresses(mobike::Asked),
+    /// The peer is told where we are.
+    TellAddress,
     /// Is the peer where it says to be?
     CheckRoute {
         /// What it has to give back.
         cookie: mobike::Cookie,
         /// The way that is checked.
-        path: Path,
+        asked: mobike::Asked,
     },
 }
 
@@ -128,8 +132,8 @@ pub struct Established {
     pub handshake_time: Duration,
     last_inbound: Instant,
     last_keepalive: Instant,
-    /// The way of the newest authenticated message.
-    heard_by: Path,
+    /// The hash of our address as the peer saw it last (RFC 4555 §3.8).
+    pub seen_as: Option<Vec<u8>>,
     /// Where the peer was, while it is looked for elsewhere.
     home: Option<IpAddr>,
     /// Its twin has won: it goes then.
@@ -197,7 +201,7 @@ impl Established {
             handshake_time,
             last_inbound: step.now,
             last_keepalive: step.now,
-            heard_by: core.path,
+            seen_as: None,
             home: None,
             leaves_at: None,
             rekey_at: step.now + lifetime.soft.saturating_sub(haste),
@@ -254,13 +258,10 @@ impl Established {
             // §2.2: message IDs never wrap; the new IKE SA begins at zero.
             self.rekey_at = step.now;
         }
-        self.heard_by = path;
         if core.terms.mobike {
-            self.arrive(core, path);
-        }
-        // RFC 4555 §3.8: with MOBIKE a peer that moves says so; only the port that its NAT gives it is followed.
-        if core.terms.mobike && path.remote.ip() != core.path.remote.ip() {
-            return;
+            // RFC 4555 §3.8: "The host not behind a NAT MUST NOT use these dynamic updates for IKEv2 packets, but MAY use them
+            // for ESP packets."
+            return self.arrive(core, path);
         }
         // RFC 7296 §2.23: a host that is not behind a NAT sends to the address and port that the newest valid packet
         // of a peer behind one came from.
@@ -287,8 +288,10 @@ impl Established {
     pub fn follow(&mut self, core: &mut Core, step: &mut Step<'_>, path: Path) {
         core.path = path;
         let encapsulation = core.encapsulation();
-        self.children.redirect(encapsulation);
-        step.out.sad(SadCommand::Redirect { tunnel: core.tunnel.id, encapsulation });
+        let inbound = self.children.redirect(encapsulation);
+        if !inbound.is_empty() {
+            step.out.sad(SadCommand::Redirect { tunnel: core.tunnel.id, inbound, encapsulation });
+        }
     }
 
     /// ESP of the peer has come in.
@@ -369,18 +372,16 @@ impl Established {
                 child_rekey::process(*rekeying, &mut self, core, step, &sorted);
             }
             Some(Ongoing::IkeRekey(rekeying)) => return ike_rekey::process(*rekeying, self, core, step, &sorted),
-            Some(Ongoing::UpdateAddresses(told)) => {
-                let by = self.heard_by;
-                mobike::updated(&mut self, core, step, (told, by), &sorted);
-            }
-            Some(Ongoing::CheckRoute { cookie, path }) => {
-                if !mobike::checked(&mut self, core, step, (cookie, path), &sorted) {
+            Some(Ongoing::AskMapping) => mobike::heard_of_mapping(&mut self, &sorted),
+            Some(Ongoing::UpdateAddresses(asked)) => mobike::updated(&mut self, core, step, asked, &sorted),
+            Some(Ongoing::CheckRoute { cookie, asked }) => {
+                if !mobike::checked(&mut self, core, step, (cookie, asked), &sorted) {
                     // RFC 4555 §3.7: a cookie that does not match ends the IKE SA.
                     return self.close(core, step, "the peer could not show that it is where it says to be");
                 }
             }
             // RFC 7296 §1.4.1: the answer to a delete names the other direction, which is gone here already.
-            Some(Ongoing::DeleteChild(_) | Ongoing::Liveness) | None => {}
+            Some(Ongoing::DeleteChild(_) | Ongoing::TellAddress | Ongoing::Liveness) | None => {}
         }
         if self.ongoing.is_none() {
             self.deleted_early.clear();

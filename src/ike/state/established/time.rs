@@ -22,6 +22,9 @@ impl Established {
             let home = *self.home.get_or_insert(core.path.remote.ip());
             mobike::try_elsewhere(core, home);
         }
+        if due {
+            mobike::repeated(self.ongoing.as_mut(), core.path);
+        }
         if !repeat(core, step) {
             return self.end(core, step, SILENT);
         }
