@@ -10,9 +10,9 @@ pub struct Terms {
     pub childless: bool,
     /// Both sides may change their addresses (RFC 4555 §3.1).
     pub mobike: bool,
-    /// Whether we say which addresses are used: RFC 4555 §1.3 calls "initiator" who has opened the first of all IKE SAs that
-    /// took each other's place, whoever has rekeyed since.
-    pub decides: bool,
+    /// Whether we have opened the first of all IKE SAs that took each other's place, whoever has rekeyed since. RFC 4555 §1.3
+    /// calls that side the initiator.
+    pub opened: bool,
     /// Where else the peer can be reached (RFC 4555 §3.4).
     pub elsewhere: Vec<IpAddr>,
     /// Our inner addresses, as the peer gave them to us (RFC 7296 §3.15).

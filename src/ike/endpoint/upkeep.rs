@@ -208,8 +208,14 @@ impl Endpoint {
                 Notice::Expires => self.reauthenticate(tunnel),
                 Notice::Down { reason, silent } => {
                     match self.established(tunnel).into_iter().find(|other| *other != spi) {
-                        // What was to go in favour of it stays.
-                        Some(left) => self.with_established(left, |state, _, _| state.stay()),
+                        // What was to go in favour of it stays. With several head-ends that may be another one.
+                        Some(left) => {
+                            self.with_established(left, |state, _, _| state.stay());
+                            let ends = self.sas.get(&left).map(|sa| (sa.core.path.remote.ip(), sa.core.terms.opened));
+                            if let Some((remote, ours)) = ends {
+                                self.settled(tunnel, remote, ours);
+                            }
+                        }
                         None => {
                             self.of(tunnel, |connection, now, entropy| connection.lost(now, &reason, silent, entropy));
                         }

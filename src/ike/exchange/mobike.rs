@@ -83,7 +83,6 @@ pub fn supported(core: &Core) -> Option<Payload> {
 /// What the peer says of it in IKE_AUTH.
 pub fn agree(core: &mut Core, message: &Sorted) {
     core.terms.mobike = core.tunnel.peering.mobike && message.notify(NotifyType::MOBIKE_SUPPORTED).is_some();
-    core.terms.decides = core.initiator;
     note_addresses(core, message);
 }
 
@@ -126,9 +125,9 @@ pub fn moved(state: &mut Established, core: &mut Core, step: &mut Step<'_>, loca
     core.path.local.set_ip(local);
     // §3.5: "If there are outstanding IKEv2 requests (requests for which the initiator has not yet received a reply), continues
     // retransmitting them using the addresses in the IKE_SA (the new addresses)."
-    let task = if core.terms.decides { Task::UpdateAddresses } else { Task::TellAddress };
+    let task = if core.terms.opened { Task::UpdateAddresses } else { Task::TellAddress };
     first(state, task);
-    if core.terms.decides {
+    if core.terms.opened {
         let path = core.path;
         state.follow(core, step, path);
     }
@@ -181,7 +180,7 @@ pub fn updated(state: &mut Established, core: &mut Core, step: &mut Step<'_>, as
 /// §3.8: "When the initiator is behind a NAT [...], it SHOULD include these notifications in DPD messages and compare the received
 /// NAT_DETECTION_DESTINATION_IP notifications with the value from the previous UPDATE_SA_ADDRESSES response".
 pub fn about_mapping(core: &Core, step: &mut Step<'_>) -> Option<[Payload; 2]> {
-    if !core.terms.mobike || !core.terms.decides || !core.nat.local {
+    if !core.terms.mobike || !core.terms.opened || !core.nat.local {
         return None;
     }
     let false_source = natd::false_source(core.tunnel.force_encapsulation, step.entropy);
@@ -214,7 +213,7 @@ pub fn begin_telling(state: &mut Established, core: &mut Core, step: &mut Step<'
 
 /// The peer does not answer where it was: the next transmissions go where it may be too, in turn (§3.5, path test).
 pub fn try_elsewhere(core: &mut Core, home: IpAddr) -> bool {
-    if !core.terms.mobike || !core.terms.decides || core.terms.elsewhere.is_empty() {
+    if !core.terms.mobike || !core.terms.opened || core.terms.elsewhere.is_empty() {
         return false;
     }
     let ways: Vec<IpAddr> = std::iter::once(home).chain(core.terms.elsewhere.iter().copied()).collect();
@@ -242,7 +241,7 @@ pub fn answer(
     payloads.extend(request.notify(NotifyType::COOKIE2).map(|cookie| Payload::Notify(cookie.clone())));
     let asks_nat = request.notify(NotifyType::NAT_DETECTION_SOURCE_IP).is_some();
     let told = note_addresses(core, request);
-    if core.terms.decides {
+    if core.terms.opened {
         let there = incoming.path.remote.ip();
         if told && there != core.path.remote.ip() && fits(core, there) {
             // The responder speaks from another address: it has left the old one. §3.4: the address that the list comes from

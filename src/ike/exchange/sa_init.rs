@@ -100,7 +100,7 @@ pub fn begin(step: &mut Step<'_>, tunnel: &Arc<TunnelConfig>, spi: IkeSpi, begin
         initiator: true,
         path: Path::between(tunnel.local, beginning.peer, IKE_PORT),
         nat: Nat::default(),
-        terms: Terms::default(),
+        terms: Terms { opened: true, ..Terms::default() },
         tunnel: Arc::clone(tunnel),
         turn: beginning.turn,
         own_means: None,

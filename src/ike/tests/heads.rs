@@ -205,3 +205,26 @@ fn a_reload_that_changes_the_other_head_ends_leaves_the_tunnel_alone() {
     assert_eq!((pair.sides[A].ups(), in_use(&pair)), (2, second()));
     pair.input(A, Input::Shutdown);
 }
+
+/// The tunnel goes back, and the first head-end takes it away again before the other one is left: that one goes on, and the first
+/// one is asked again.
+#[test]
+fn a_way_back_that_ends_at_once_is_looked_for_again() {
+    let mut pair = between(client(Some(10)), [1, 2].map(head_end));
+    cut(&mut pair, address(B));
+    pair.run_secs(15);
+    pair.meddle = None;
+    while head_ends(&pair).last().is_none_or(|(_, place)| *place != 1) {
+        pair.step(pair.now + Duration::from_secs(1));
+    }
+    pair.input(B, Input::Down(TunnelId(1)));
+    pair.run_secs(15);
+    assert_eq!((in_use(&pair), pair.sides[A].inbound.len()), (second(), 2));
+    assert_eq!(head_ends(&pair), [(second(), 2), (address(B), 1), (second(), 2)]);
+    let before = pair.trace.len();
+    pair.run_secs(60);
+    let asked = |datagram: &Datagram| {
+        datagram.destination.ip() == address(B) && datagram.header().exchange == ExchangeType::IKE_SA_INIT
+    };
+    assert!(pair.trace[before..].iter().any(asked));
+}

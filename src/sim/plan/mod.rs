@@ -83,6 +83,10 @@ impl Plan {
         if dice.chance(300) {
             features.insert(Feature::Renewal);
         }
+        if Dice::new(seed, 41).chance(500) {
+            // A seed with ML-KEM costs far more than one without, and every sixth one is enough.
+            features.remove(&Feature::Quantum);
+        }
         if calm {
             features.retain(|feature| !Feature::HARMFUL.contains(feature));
         }

@@ -119,9 +119,10 @@ const ESP: EspSuite = EspSuite {
     additional: Additional::NONE,
     esn: true,
 };
-const ESP_SUITES: [EspSuite; 5] = [
+const ESP_SUITES: [EspSuite; 6] = [
     ESP,
     EspSuite { group: None, ..ESP },
+    EspSuite { group: None, cipher: Cipher::Aes128Gcm16, ..ESP },
     EspSuite { esn: false, ..ESP },
     EspSuite { cipher: Cipher::Aes256Cbc, mac: Some(Mac::HmacSha256), group: None, esn: false, ..ESP },
     EspSuite { group: Some(Group::Ecp256), ..ESP },
@@ -212,8 +213,9 @@ pub(super) fn draw(
     if on(Feature::Suites) {
         let all: Vec<_> = FAST.into_iter().chain(SLOW).collect();
         ike = lists(&mut suites_dice, if slow { &all } else { &FAST });
-        esp = lists(&mut suites_dice, if slow { &ESP_SUITES } else { &ESP_SUITES[..4] });
-    } else if suites_dice.chance(300) {
+        esp = lists(&mut suites_dice, if slow { &ESP_SUITES } else { &ESP_SUITES[..5] });
+    } else if suites_dice.chance(700) {
+        // Most of what a seed costs are its key exchanges: in most seeds child SAs are rekeyed without one.
         let suite = EspSuite { group: None, ..ESP };
         esp = [vec![suite], vec![suite]];
     }
