@@ -355,6 +355,10 @@ impl FlowTable {
         let Some(allowed) = policy.allows(&flow.id.opening(opener_is_local)) else {
             return Err(Refusal::of_opening(policy, opener_is_local, &flow.id.opener_key(opener_is_local)));
         };
+        // Closed and opened again before anybody looked at this flow: it is over all the same.
+        if let Some(reason) = policy.closed_since(flow.allowed.tunnel, flow.generation) {
+            return Err(flow.refuse(reason));
+        }
         if let State::Tcp(connection) = &mut flow.state {
             let kind = ear::kind(policy, allowed.rule);
             if kind != flow.kind {

@@ -7,6 +7,7 @@
 mod classifier;
 pub mod difference;
 pub mod document;
+mod gates;
 pub mod inspection;
 pub mod narrow;
 pub mod rule;

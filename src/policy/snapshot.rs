@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 pub use self::compile::CompileError;
 use super::classifier::{Classifier, Entry, Opening, opened_port};
+use super::gates::Gates;
 use super::inspection::{Inspection, Mode};
 use super::rule::{Rule, RuleDirection, SelectorMode, Service, TunnelPolicy};
 use super::shape::Shape;
@@ -35,8 +36,7 @@ pub struct Snapshot {
     lanes: Arc<[u8]>,
     classifier: Arc<Classifier>,
     translations: Arc<Translations>,
-    /// Why nothing passes through a tunnel, by its number: its agreement does not hold now.
-    gates: Box<[Option<DropReason>]>,
+    gates: Gates,
 }
 
 /// What a rule says of a flow that it allows.
@@ -86,18 +86,12 @@ pub enum Classified {
 
 impl Snapshot {
     /// The same rules, under which nothing passes through the tunnels in `closed`, and what could pass through the others does.
-    /// Its generation is the next one: every live flow is judged again.
+    /// Its generation is the next one: every live flow is judged again, and none of a closed tunnel outlives it.
     #[must_use]
     pub fn gated(&self, closed: &BTreeMap<TunnelId, DropReason>) -> Self {
-        let room = closed.keys().last().map_or(0, |last| usize::from(last.0) + 1);
-        let mut gates = vec![None; room].into_boxed_slice();
-        for (tunnel, reason) in closed {
-            if let Some(gate) = gates.get_mut(usize::from(tunnel.0)) {
-                *gate = Some(*reason);
-            }
-        }
+        let generation = self.generation.saturating_add(1);
         Self {
-            generation: self.generation.saturating_add(1),
+            generation,
             digest: self.digest,
             rules: Arc::clone(&self.rules),
             rule_by_id: Arc::clone(&self.rule_by_id),
@@ -106,7 +100,7 @@ impl Snapshot {
             lane_shapes: Arc::clone(&self.lane_shapes),
             lanes: Arc::clone(&self.lanes),
             classifier: Arc::clone(&self.classifier),
-            gates,
+            gates: self.gates.with(generation, closed.iter().map(|(tunnel, reason)| (*tunnel, *reason))),
             translations: Arc::clone(&self.translations),
         }
     }
@@ -114,7 +108,14 @@ impl Snapshot {
     /// Why nothing passes through a tunnel, where its agreement does not hold now.
     #[must_use]
     pub fn gate(&self, tunnel: TunnelId) -> Option<DropReason> {
-        self.gates.get(usize::from(tunnel.0)).copied().flatten()
+        self.gates.closed(tunnel)
+    }
+
+    /// Why a flow of a tunnel is over that was last allowed under `generation`: nothing passed there meanwhile, whether anything does
+    /// now or not.
+    #[must_use]
+    pub fn closed_since(&self, tunnel: TunnelId, generation: u64) -> Option<DropReason> {
+        self.gates.closed_since(tunnel, generation)
     }
 
     /// Why nothing passes by an entry of the table.

@@ -8,7 +8,9 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
 use super::{Allowed, Snapshot};
+use crate::event::DropReason;
 use crate::policy::classifier::{Classifier, Entry, masked};
+use crate::policy::gates::Gates;
 use crate::policy::rule::{Rule, Service, TunnelPolicy};
 use crate::policy::shape::{self, ShapeNumbers};
 use crate::wire::{ipv4, ipv6};
@@ -118,8 +120,15 @@ impl Snapshot {
             let allowed = Allowed { rule: rule.id, tunnel: tunnel.id, shape, opener_is_local: rule.opener_is_local() };
             classifier.insert(local, remote, protocol, port, Entry { allowed, enabled: tunnel.enabled });
         }
+        let generation = previous.map_or(0, |previous| previous.generation).saturating_add(1);
+        let gates = previous.map_or_else(Gates::default, |previous| {
+            let gone = previous.tunnels.iter().filter(|tunnel| !tunnel_by_id.contains_key(&tunnel.id));
+            let disabled = tunnels.iter().filter(|tunnel| !tunnel.enabled);
+            let gone = gone.map(|tunnel| (tunnel.id, DropReason::NoRule));
+            previous.gates.under(generation, gone.chain(disabled.map(|tunnel| (tunnel.id, DropReason::TunnelDisabled))))
+        });
         let mut snapshot = Self {
-            generation: previous.map_or(0, |previous| previous.generation).saturating_add(1),
+            generation,
             digest: [0; 32],
             shapes: numbers.into_shapes().into(),
             lane_shapes: lane_shapes.into(),
@@ -128,7 +137,7 @@ impl Snapshot {
             rule_by_id: rule_by_id.into(),
             tunnels: tunnels.into(),
             classifier: classifier.into(),
-            gates: Box::default(),
+            gates,
             translations: Arc::default(),
         };
         snapshot.digest = Sha256::digest(snapshot.canonical_text()).into();
