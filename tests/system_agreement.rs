@@ -10,9 +10,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use jiff::tz::Offset;
+use jiff::civil::Date;
 use jiff::{SignedDuration, Span, Timestamp};
 use portcullis::lab::gateway::Gateway;
+use portcullis::lab::midnight::Midnight;
 use portcullis::lab::topology::V4;
 use serde_json::Value;
 use system_common::{
@@ -200,29 +201,22 @@ fn a_suspension_ends_what_runs_refuses_what_is_new_and_leaks_nothing_until_it_is
     assert_nothing_in_clear(&watch.stop().unwrap());
 }
 
-/// The zone in which this day ends in so many seconds, and that day.
-fn ends_in(seconds: i64) -> (String, jiff::civil::Date) {
-    let end = Timestamp::now() + SignedDuration::from_secs(seconds);
-    let of_day = end.as_second().rem_euclid(86_400);
-    let ahead = if of_day <= 43_200 { -of_day } else { 86_400 - of_day };
-    let day = Offset::from_seconds(i32::try_from(ahead).unwrap()).unwrap().to_datetime(end).date().yesterday().unwrap();
-    let (sign, rest) = (if ahead < 0 { '-' } else { '+' }, ahead.abs());
-    (format!("{sign}{:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60), day)
-}
-
 #[test]
 fn an_agreement_expires_under_traffic_at_the_end_of_its_day_and_a_restart_does_not_revive_it() {
     let test = "an_agreement_expires_under_traffic_at_the_end_of_its_day_and_a_restart_does_not_revive_it";
     let Some(site) = site(test) else { return };
-    let (zone, last) = ends_in(5);
-    // Four years, so that a leap day has one to come back to.
-    let date = last.checked_sub(Span::new().years(4)).unwrap();
-    let agreement = format!("date = {date}\nyears = 4\nzone = \"{zone}\"");
-    let mut pair = pair(&site, &agreement);
+    let years = |last: Date| last.checked_sub(Span::new().years(4)).unwrap();
+    let today = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let mut pair = pair(&site, &format!("date = {}\nyears = 5", years(today)));
     let watch = site.watch();
     assert_eq!(standing(&site), ("active".into(), None, 0), "{}", pair.logs());
     let (arrived, closed_at) = (AtomicU64::new(0), AtomicU64::new(0));
+    // The operator writes down that it ends in a moment. Four years, so that a leap day has one to come back to.
     let stream = Stream::open(&site, &arrived);
+    let Midnight { zone, day } = Midnight::after(Timestamp::now(), SignedDuration::from_secs(4));
+    let agreement = format!("date = {}\nyears = 4\nzone = \"{zone}\"", years(day));
+    site.rewrite(Side::A, &config(Side::A, &agreement));
+    assert!(site.portcullis(Side::A, &["reload"]).status.success());
     assert_eq!(stream.run(&closed_at), ErrorKind::ConnectionReset);
     assert!(closed_at.load(Ordering::SeqCst) > 10_000);
     assert_eq!(standing(&site), ("expired".into(), Some("agreement-expired".into()), 7));
@@ -232,8 +226,7 @@ fn an_agreement_expires_under_traffic_at_the_end_of_its_day_and_a_restart_does_n
     assert_closed(&site, &pair, "agreement-expired");
 
     // The other organisation has acknowledged it anew.
-    let today = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().yesterday().unwrap().to_string();
-    done(&site, &["renew", "lab", "--date", &today]);
+    done(&site, &["renew", "lab", "--date", &today.yesterday().unwrap().to_string()]);
     pair.wait_until_up();
     drop(Stream::open(&site, &arrived));
     // And ends it for good.

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod capture;
 pub mod demo;
 pub mod gateway;
+pub mod midnight;
 pub mod mq_dialect;
 pub mod mq_segment;
 pub mod mq_session;

@@ -50,6 +50,11 @@ impl Standing {
     pub(super) fn watch(&self, pid: u32) {
         self.children.lock().unwrap_or_else(PoisonError::into_inner).push(pid);
     }
+
+    /// A process that has ended: another may have its number now.
+    pub(super) fn forget(&self, pid: u32) {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner).retain(|child| *child != pid);
+    }
 }
 
 impl Drop for Standing {

@@ -1,114 +1,218 @@
-//! The agreement in the demo: suspended in the midst of a conversation, resumed with evidence and authorisation, terminated.
+//! The agreement in the demo: through all of its nine states, by its operator's will and by the real clock. In each gateway A is
+//! killed and started again, and what may not go on is cut off in the midst of a conversation.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use jiff::civil::Date;
+use jiff::{SignedDuration, Span};
 use serde_json::Value;
 
-use super::{COME_UP, CONTROL, DemoError, Pair, accept, conversation, system};
-use crate::agreement::{Digest, Effective, Evidence, Wish};
+use super::pair::{COME_UP, Pair, Place, wish};
+use super::stage::{Life, Stage, Tried};
+use super::{CONTROL, DemoError, accept, conversation, system};
+use crate::agreement::{Digest, Effective, Evidence, State, Wish};
 use crate::event::DropReason;
+use crate::lab::gateway::Gateway;
+use crate::lab::midnight::Midnight;
 use crate::lab::mq_session::{self, Plan};
 use crate::lab::topology::{Topology, V4};
 use crate::lab::traffic::MQ_PORT;
 use crate::platform::clock;
-use crate::runtime::protocol::Request;
 
-/// A conversation that is not over when it is cut off.
-const LONG: Plan = Plan { puts: 20_000, gets: 1, message: 256 << 10, heartbeat_every: 64 };
+/// A conversation that is not over when it is cut off, in messages so small that the capture misses nothing of it.
+const LONG: Plan = Plan { puts: u32::MAX, gets: 1, message: 1000, heartbeat_every: 64 };
 /// How long a running conversation may take to notice.
 const NOTICE: Duration = Duration::from_secs(10);
+/// How long a gateway may take to say in which state an agreement is.
+const SAYS_SO: Duration = Duration::from_secs(3);
+/// How long after the file is loaded the term is over.
+const EXPIRES_IN: SignedDuration = SignedDuration::from_secs(3);
 
-/// What was seen of the agreement's life.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Life {
-    /// The running conversation ended when the agreement was suspended.
-    pub(super) ended: bool,
-    /// A new connection was refused with this reason while it was suspended.
-    pub(super) suspended: Option<String>,
-    /// A conversation passed once it was resumed.
-    pub(super) resumed: bool,
-    /// A new connection was refused once it was terminated; not shown if everything is to stay up.
-    pub(super) terminated: Option<Told>,
-}
-
-/// The reason that was told, if any was.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Told(pub(super) Option<String>);
-
-impl Life {
-    /// Whether all of it was as promised.
-    pub(super) fn as_promised(&self) -> bool {
-        let is = |told: &Option<String>, reason: DropReason| told.as_deref() == Some(reason.as_str());
-        self.ended
-            && is(&self.suspended, DropReason::AgreementSuspended)
-            && self.resumed
-            && self.terminated.as_ref().is_none_or(|told| is(&told.0, DropReason::AgreementTerminated))
+impl Stage {
+    /// Looks at a gateway that is in `state`, kills it, starts it again and looks again. `peer`: the gateway on the other side.
+    fn see(
+        state: State,
+        topology: &Topology,
+        place: &Place<'_>,
+        gateway: &mut Gateway,
+        mut peer: Option<&mut Gateway>,
+    ) -> Result<Self, DemoError> {
+        let (told, tried) = look(state, topology, gateway, peer.as_deref_mut())?;
+        place.kill(gateway)?;
+        let shut = !connects(topology)?;
+        *gateway = place.start()?;
+        let (told_again, tried_again) = look(state, topology, gateway, peer)?;
+        Ok(Self { state, told: [told, told_again], tried: [tried, tried_again], shut, ended: None })
     }
 }
 
-/// Lives through it; `to_the_end`: terminates the agreement too.
-pub(super) fn live(topology: &Topology, pair: &mut Pair, to_the_end: bool) -> Result<Life, DemoError> {
-    let mut life = Life::default();
-    let running = run_until_cut_off(topology).map_err(system("a conversation"))?;
-    std::thread::sleep(Duration::from_millis(300));
-    wish(pair, Wish::Suspend { reason: Some("demo: an incident".into()) })?;
-    let end = clock::now() + NOTICE;
-    while !running.is_finished() && clock::now() < end {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    life.ended = running.is_finished() && running.join().is_ok_and(|cut_off| cut_off);
-    life.suspended = refusal(topology, pair)?;
+/// Gateway A before anybody has activated its agreement, which is in force afterwards.
+pub(super) fn draft(topology: &Topology, place: &Place<'_>) -> Result<(Gateway, Stage), DemoError> {
+    let mut gateway = place.start()?;
+    let draft = Stage::see(State::Draft, topology, place, &mut gateway, None)?;
+    let authorisation = Some("demo: the acknowledgement e-mail".to_owned());
+    wish(&gateway, Wish::Activate { authorisation, trust_clock: false })?;
+    Ok((gateway, draft))
+}
 
-    let evidence = Evidence { file: "rebuild.log".into(), size: 5, digest: Digest::of(b"clean") };
+/// Lives through the rest. `goes_on`: it is not terminated.
+pub(super) fn live(topology: &Topology, pair: &mut Pair<'_>, draft: Stage, goes_on: bool) -> Result<Life, DemoError> {
+    let mut walk = Walk { topology, pair, stages: vec![draft] };
+    let running = Running::begin(topology)?;
+    walk.see(State::Active, None)?;
+    let ended = running.has_ended();
+    walk.ended(ended);
+
+    walk.cut_off(State::Suspended, |pair| wish(&pair.a, Wish::Suspend { reason: Some("demo: an incident".into()) }))?;
+    wish(&walk.pair.a, Wish::Resume { evidence: Vec::new(), authorisation: None })?;
+    walk.see(State::Remediation, None)?;
+    let evidence = vec![Evidence { file: "rebuild.log".into(), size: 5, digest: Digest::of(b"clean") }];
+    wish(&walk.pair.a, Wish::Resume { evidence, authorisation: None })?;
+    walk.see(State::AwaitingAuthorisation, None)?;
     let authorisation = Some("demo: the other organisation's mail".to_owned());
-    wish(pair, Wish::Resume { evidence: vec![evidence], authorisation })?;
-    let up = pair.a.wait_until_up(COME_UP).is_some() && pair.b.wait_until_up(COME_UP).is_some();
-    life.resumed = up && conversation(topology, CONTROL).is_ok();
+    wish(&walk.pair.a, Wish::Resume { evidence: Vec::new(), authorisation })?;
+    walk.see(State::Active, None)?;
 
-    if to_the_end {
-        wish(pair, Wish::Terminate { effective: Some(Effective::Now) })?;
-        life.terminated = Some(Told(refusal(topology, pair)?));
+    // What a file says of the term counts at once where it is shorter than what was agreed.
+    let just_now = Midnight::after(clock::wall(), SignedDuration::ZERO);
+    walk.pair.place.reload(&walk.pair.a, &term(&just_now.zone, just_now.day, 30))?;
+    walk.see(State::Grace, None)?;
+    walk.cut_off(State::Expired, |pair| {
+        let soon = Midnight::after(clock::wall(), EXPIRES_IN);
+        let last = soon.day.yesterday().unwrap_or(soon.day);
+        pair.place.reload(&pair.a, &term(&soon.zone, last, 1))
+    })?;
+    let authorisation = Some("demo: a new acknowledgement".to_owned());
+    wish(&walk.pair.a, Wish::Renew { date: Some(just_now.day), authorisation })?;
+
+    if goes_on {
+        walk.pair.a.wait_until_up(COME_UP);
+    } else {
+        wish(&walk.pair.a, Wish::Terminate { effective: None })?;
+        walk.see(State::Terminating, None)?;
+        walk.cut_off(State::Terminated, |pair| wish(&pair.a, Wish::Terminate { effective: Some(Effective::Now) }))?;
     }
-    Ok(life)
+    Ok(Life { stages: walk.stages, goes_on })
 }
 
-/// Something that gateway A's operator wants of the agreement.
-fn wish(pair: &Pair, wish: Wish) -> Result<(), DemoError> {
-    let what = wish.as_str();
-    let answer =
-        pair.a.request(&Request::Agreement { name: "cbp".into(), wish }).map_err(system("the control socket"))?;
-    match answer["error"].as_str() {
-        Some(error) => Err(DemoError::Gateway(format!("agreement {what}: {error}"))),
-        None => Ok(()),
+/// The way through the states.
+struct Walk<'a, 'b> {
+    topology: &'a Topology,
+    pair: &'a mut Pair<'b>,
+    stages: Vec<Stage>,
+}
+
+impl<'b> Walk<'_, 'b> {
+    fn see(&mut self, state: State, ended: Option<bool>) -> Result<(), DemoError> {
+        let Pair { place, a, b, .. } = &mut *self.pair;
+        let stage = Stage::see(state, self.topology, place, a, Some(b))?;
+        self.stages.push(Stage { ended, ..stage });
+        Ok(())
+    }
+
+    fn ended(&mut self, ended: bool) {
+        if let Some(stage) = self.stages.last_mut() {
+            stage.ended = Some(ended);
+        }
+    }
+
+    /// Into a state in which nothing passes, in the midst of a conversation.
+    fn cut_off(&mut self, state: State, act: impl FnOnce(&Pair<'b>) -> Result<(), DemoError>) -> Result<(), DemoError> {
+        let running = Running::begin(self.topology)?;
+        act(self.pair)?;
+        let ended = running.has_ended();
+        self.see(state, Some(ended))
     }
 }
 
-/// A conversation that goes on until somebody cuts it off; whether that is how it ended.
-fn run_until_cut_off(topology: &Topology) -> io::Result<std::thread::JoinHandle<bool>> {
-    let target = SocketAddr::new(V4.host_b, MQ_PORT);
-    let listener = topology.host_b.run(|| TcpListener::bind(target))??;
-    listener.set_nonblocking(true)?;
-    let stream = topology.host_a.run(|| TcpStream::connect_timeout(&target, Duration::from_secs(5)))??;
+/// The lines of a term of four years, so that a leap day has one to come back to, that ends with `last`.
+fn term(zone: &str, last: Date, grace_days: u8) -> String {
+    let date = last.saturating_sub(Span::new().years(4));
+    format!("date = {date}\nyears = 4\nzone = \"{zone}\"\ngrace_days = {grace_days}")
+}
+
+/// A conversation that goes on until somebody cuts it off.
+struct Running(JoinHandle<bool>);
+
+impl Running {
+    fn begin(topology: &Topology) -> Result<Self, DemoError> {
+        let running = run_until_cut_off(topology).map_err(system("a conversation"))?;
+        std::thread::sleep(Duration::from_millis(300));
+        Ok(Self(running))
+    }
+
+    /// Whether it is cut off, now or soon.
+    fn has_ended(self) -> bool {
+        let end = clock::now() + NOTICE;
+        while !self.0.is_finished() && clock::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.0.is_finished() && self.0.join().is_ok_and(|cut_off| cut_off)
+    }
+}
+
+/// Whether a conversation that goes on for long was cut off.
+fn run_until_cut_off(topology: &Topology) -> io::Result<JoinHandle<bool>> {
+    let listener = listener(topology)?;
+    let stream = topology.host_a.run(|| TcpStream::connect_timeout(&target(), Duration::from_secs(5)))??;
     let server = accept(&listener)?;
     // The queue manager hears nothing more and ends by its own patience; nobody waits for it.
     std::thread::Builder::new().name("manager".into()).spawn(move || drop(mq_session::server(server, LONG)))?;
     std::thread::Builder::new().name("client".into()).spawn(move || mq_session::client(stream, LONG).is_err())
 }
 
-/// The reason with which a new connection is refused, as the gateway counts and tells it.
-fn refusal(topology: &Topology, pair: &Pair) -> Result<Option<String>, DemoError> {
-    let target = SocketAddr::new(V4.host_b, MQ_PORT);
-    let drops = || pair.a.status().unwrap_or_default()["drops"].clone();
+fn target() -> SocketAddr {
+    SocketAddr::new(V4.host_b, MQ_PORT)
+}
+
+fn listener(topology: &Topology) -> io::Result<TcpListener> {
+    let listener = topology.host_b.run(|| TcpListener::bind(target()))??;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// What a gateway in `state` says of itself, and what becomes of a new conversation.
+fn look(
+    state: State,
+    topology: &Topology,
+    gateway: &mut Gateway,
+    peer: Option<&mut Gateway>,
+) -> Result<(Option<String>, Tried), DemoError> {
+    if state.passes() {
+        // If it does not come up the conversation fails, and that is what is shown.
+        gateway.wait_until_up(COME_UP);
+        peer.and_then(|peer| peer.wait_until_up(COME_UP));
+    }
+    // Time is looked at once a second.
+    let says = |status: &Value| status["tunnels"][0]["agreement_state"] == state.as_str();
+    gateway.wait_for(SAYS_SO, says);
+    let status = gateway.status().unwrap_or_default();
+    let told = status["tunnels"][0]["agreement_state"].as_str().map(str::to_owned);
+    let passed = state.passes() && conversation(topology, CONTROL).is_ok();
+    let tried = if passed { Tried::Passed } else { refusal(topology, gateway)? };
+    Ok((told, tried))
+}
+
+/// Whether host A reaches host B.
+fn connects(topology: &Topology) -> Result<bool, DemoError> {
+    let _listener = listener(topology).map_err(system("a listener"))?;
+    let connect = || TcpStream::connect_timeout(&target(), Duration::from_secs(2));
+    Ok(topology.host_a.run(connect).map_err(system("a host's namespace"))?.is_ok())
+}
+
+/// The reason with which a new connection is refused, as the gateway counts it.
+fn refusal(topology: &Topology, gateway: &Gateway) -> Result<Tried, DemoError> {
+    let drops = || gateway.status().unwrap_or_default()["drops"].clone();
     let before = drops();
-    let connect = || TcpStream::connect_timeout(&target, Duration::from_secs(2));
-    let connected = topology.host_a.run(connect).map_err(system("a host's namespace"))?;
-    if connected.is_ok() {
-        return Ok(None);
+    if connects(topology)? {
+        return Ok(Tried::Passed);
     }
     let after = drops();
     let count = |drops: &Value, reason: &str| drops[reason].as_u64().unwrap_or(0);
     let reasons = DropReason::ALL.iter().filter(|reason| reason.is_of_agreement()).map(|reason| reason.as_str());
-    Ok(reasons.filter(|reason| count(&after, reason) > count(&before, reason)).map(str::to_owned).next())
+    let reason = reasons.filter(|reason| count(&after, reason) > count(&before, reason)).map(str::to_owned).next();
+    Ok(Tried::Refused(reason))
 }

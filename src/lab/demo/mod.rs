@@ -5,27 +5,26 @@
 
 mod agreement;
 mod outcome;
+mod pair;
+mod stage;
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::time::Duration;
 
-use indicatif::ProgressBar;
-use serde_json::Value;
-
 use super::capture::{Capture, Seen, Sightings};
-use super::gateway::{Events, Gateway};
+use super::gateway::Gateway;
 use super::mq_session::{self, Plan, Tally};
 use super::standing::Standing;
 use super::topology::{Topology, V4, inner_networks};
 use super::traffic::{Attempt, MQ_PORT, attempt};
-use crate::entropy::Entropy;
 use crate::platform::namespace::become_root_in_user_namespace;
-use crate::platform::{clock, entropy::OsEntropy, tun};
+use crate::platform::{clock, tun};
+use indicatif::ProgressBar;
 use outcome::{Passed, Refused, Result as Shown};
+use pair::Pair;
 
 /// What the operator asked for.
 #[derive(Clone, Debug, Default)]
@@ -62,8 +61,6 @@ fn system(what: &str) -> impl FnOnce(io::Error) -> DemoError + '_ {
 const CONTROL: Plan = Plan { puts: 2, gets: 2, message: 100_000, heartbeat_every: 1 };
 /// The conversation through the tunnel.
 const CONVERSATION: Plan = Plan { puts: 64, gets: 64, message: 256 << 10, heartbeat_every: 16 };
-/// How long the tunnel may take to come up.
-const COME_UP: Duration = Duration::from_secs(10);
 
 /// Builds the network, runs the control and the demo, prints the table. `Ok(true)`: all was as promised.
 /// Call it before the process has started any thread: an ordinary user is moved into a user namespace first.
@@ -87,9 +84,11 @@ pub fn run(options: Options) -> Result<bool, DemoError> {
 
     // From here on the partner's rules name an address that host A has no more.
     topology.hide_host_a().map_err(system("the demo's network"))?;
-    steps.say("two gateways negotiate IKEv2");
+    steps.say("an agreement is a draft until it is activated; then two gateways negotiate IKEv2");
     let capture = watch(&topology, pcap.as_deref(), "underlay.pcap").map_err(system("the capture"))?;
-    let mut pair = Pair::start(&topology, &standing, pcap.as_deref())?;
+    let [place, other] = pair::places(&topology, &standing, pcap.as_deref());
+    let (a, draft) = agreement::draft(&topology, &place)?;
+    let mut pair = Pair::join(place, a, &other)?;
 
     steps.say("an MQ conversation from host to host");
     let passed = conversation(&topology, CONVERSATION)
@@ -101,8 +100,8 @@ pub fn run(options: Options) -> Result<bool, DemoError> {
         refused.push(refuse(&topology, &pair, each)?);
     }
     let status = [&pair.a, &pair.b].map(|gateway| gateway.status().unwrap_or_default());
-    steps.say("the agreement is suspended and resumed");
-    let life = agreement::live(&topology, &mut pair, !keep)?;
+    steps.say("the agreement is suspended and resumed, expires, is renewed and terminated");
+    let life = agreement::live(&topology, &mut pair, draft, keep)?;
     let seen = capture.stop().map_err(system("the capture"))?;
     let shown = Shown::of(&control, passed, refused, &status, pair.handshake_ms, &seen).with(life);
     steps.clear();
@@ -218,100 +217,8 @@ fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
     }
 }
 
-/// The two gateways.
-struct Pair {
-    a: Gateway,
-    b: Gateway,
-    events_a: Events,
-    events_b: Events,
-    handshake_ms: f64,
-}
-
-impl Pair {
-    fn start(topology: &Topology, standing: &Standing, keys: Option<&Path>) -> Result<Self, DemoError> {
-        let mut psk = [0; 32];
-        OsEntropy.fill(&mut psk);
-        let psk = hex::encode(psk);
-        let program = Path::new("/proc/self/exe");
-        let start = |name: &str, place, config: String| {
-            let keys = keys.map(|folder| folder.join(name));
-            let gateway = Gateway::start(program, place, &standing.folder().join(name), &config, keys.as_deref());
-            let gateway = gateway.map_err(system("a gateway"))?;
-            standing.watch(gateway.pid());
-            Ok::<_, DemoError>(gateway)
-        };
-        let mut a = start("gateway-a", &topology.gateway_a, config(true, &psk, topology.own_a))?;
-        let mut b = start("gateway-b", &topology.gateway_b, config(false, &psk, topology.own_a))?;
-        let mut up = Vec::new();
-        for (name, gateway) in [("gateway A", &mut a), ("gateway B", &mut b)] {
-            let status = gateway.wait_until_up(COME_UP).ok_or_else(|| {
-                DemoError::Gateway(format!("the tunnel of {name} did not come up; its log:\n{}", gateway.log()))
-            })?;
-            up.push(status);
-        }
-        let handshake_ms = up.iter().map(|status| &status["tunnels"][0]["ike"]["handshake_ms"]);
-        let handshake_ms = handshake_ms.filter_map(Value::as_f64).fold(0.0, f64::max);
-        let events_a = a.monitor().map_err(system("the events of gateway A"))?;
-        let events_b = b.monitor().map_err(system("the events of gateway B"))?;
-        Ok(Self { a, b, events_a, events_b, handshake_ms })
-    }
-
-    fn last_words(&self) -> String {
-        format!("log of gateway A:\n{}\nlog of gateway B:\n{}", self.a.log(), self.b.log())
-    }
-
-    /// Ends both; names the one that did not end well.
-    fn stop(self) -> io::Result<Vec<(&'static str, ExitStatus)>> {
-        let ends = [("gateway A", self.a.stop()?), ("gateway B", self.b.stop()?)];
-        Ok(ends.into_iter().filter(|(_, status)| !status.success()).collect())
-    }
-}
-
-/// One side's configuration file.
-fn config(side_a: bool, psk: &str, own: IpAddr) -> String {
-    let (local, peer) = if side_a { (V4.gateway_a, V4.gateway_b) } else { (V4.gateway_b, V4.gateway_a) };
-    let direction = if side_a { "outbound" } else { "inbound" };
-    let translate = if side_a {
-        format!("[[translate]]\ntunnel = \"cbp\"\ninside = \"{own}\"\noutside = \"{}\"\n", V4.host_a)
-    } else {
-        String::new()
-    };
-    format!(
-        r#"[gateway]
-state_dir = "@FOLDER@/state"
-control_socket = "@FOLDER@/control.sock"
-
-[agreement.cbp]
-document = "CBP Interconnection Security Agreement"
-organisation = "Example Brokers"
-basis = "acknowledgement"
-date = 2025-03-01
-years = 10
-
-[tunnel.cbp]
-agreement = "cbp"
-local = "{local}"
-peer = "{peer}"
-auth = {{ method = "psk", secret = "hex:{psk}" }}
-ike = ["aes256gcm16-prfsha384-ecp384"]
-esp = ["aes256gcm16-ecp384-esn"]
-
-[[rule]]
-name = "mq"
-tunnel = "cbp"
-clause = "1a"
-from = ["{}"]
-to = ["{}"]
-service = "mq"
-direction = "{direction}"
-
-{translate}"#,
-        V4.host_a, V4.host_b
-    )
-}
-
 /// Makes one attempt and asks the gateway that must have refused it for rule and reason.
-fn refuse(topology: &Topology, pair: &Pair, each: Attempt) -> Result<Refused, DemoError> {
+fn refuse(topology: &Topology, pair: &Pair<'_>, each: Attempt) -> Result<Refused, DemoError> {
     let (gateway, events) = if each.from_a() { (&pair.a, &pair.events_a) } else { (&pair.b, &pair.events_b) };
     let reason = each.reason().as_str();
     let drops = |gateway: &Gateway| -> u64 {
@@ -351,7 +258,7 @@ fn refuse(topology: &Topology, pair: &Pair, each: Attempt) -> Result<Refused, De
 }
 
 /// What somebody who has asked for `--keep` may try now.
-fn hints(topology: &Topology, pair: &Pair, ordinary: bool) {
+fn hints(topology: &Topology, pair: &Pair<'_>, ordinary: bool) {
     use std::os::fd::AsRawFd;
     let pid = std::process::id();
     let user = if ordinary { format!("--user --preserve-credentials --target {pid} ") } else { String::new() };

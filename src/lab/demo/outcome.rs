@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::agreement::Life;
+use super::stage::{Life, Stage};
 use crate::lab::capture::{Seen, Sightings};
 use crate::lab::mq_session::Tally;
 use crate::lab::topology::V4;
@@ -154,10 +154,7 @@ impl Result {
             }],
             "refused": refused,
             "agreement": {
-                "running_ended": self.life.ended,
-                "suspended": self.life.suspended,
-                "resumed": self.life.resumed,
-                "terminated": self.life.terminated.as_ref().and_then(|told| told.0.clone()),
+                "states": self.life.stages.iter().map(Stage::json).collect::<Vec<_>>(),
                 "as_promised": self.life.as_promised(),
             },
             "bytes": self.bytes(),
@@ -206,19 +203,9 @@ impl Result {
                 if each.arrived { "IT ARRIVED" } else { each.answer }
             );
         }
-        let reason = |reason: &Option<String>| reason.clone().unwrap_or_else(|| "NOT REFUSED".into());
-        let life = &self.life;
-        println!("\nAgreement");
-        let suspended = life.ended && life.suspended.is_some();
-        println!(
-            "  {}  suspended: the running conversation {}, a new one is refused: {}",
-            mark(suspended),
-            if life.ended { "ended" } else { "WENT ON" },
-            reason(&life.suspended)
-        );
-        println!("  {}  resumed with evidence and authorisation: a conversation passes again", mark(life.resumed));
-        if let Some(terminated) = &life.terminated {
-            println!("  {}  terminated: a new one is refused: {}", mark(terminated.0.is_some()), reason(&terminated.0));
+        println!("\nAgreement: in each state the gateway is killed (SIGKILL), and started again");
+        for stage in &self.life.stages {
+            println!("  {}  {}", mark(stage.as_promised()), stage.line());
         }
         println!("\nUnderlay");
         println!(
@@ -246,7 +233,8 @@ impl Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::demo::agreement::Told;
+    use crate::agreement::State;
+    use crate::lab::demo::stage::Tried;
 
     fn shown(change: impl FnOnce(&mut Result)) -> bool {
         let refused = |attempt: Attempt| Refused {
@@ -274,12 +262,7 @@ mod tests {
             esp_packets: 1,
             ike_packets: 1,
             lost: 0,
-            life: Life {
-                ended: true,
-                suspended: Some("agreement-suspended".into()),
-                resumed: true,
-                terminated: Some(Told(Some("agreement-terminated".into()))),
-            },
+            life: Life { stages: State::ALL.map(Stage::promised).into(), goes_on: false },
         };
         change(&mut result);
         result.as_promised()
@@ -291,12 +274,6 @@ mod tests {
         assert!(!shown(|result| result.plaintext_packets = 1));
         assert!(!shown(|result| result.control_packets = 0));
         assert!(!shown(|result| result.lost = 1));
-        assert!(!shown(|result| result.life.ended = false));
-        assert!(!shown(|result| result.life.suspended = None));
-        assert!(!shown(|result| result.life.suspended = Some("no-sa".into())));
-        assert!(!shown(|result| result.life.resumed = false));
-        assert!(!shown(|result| result.life.terminated = Some(Told(None))));
-        assert!(shown(|result| result.life.terminated = None), "with --keep it is not shown");
         assert!(!shown(|result| result.esp_packets = 0));
         assert!(!shown(|result| result.passed.seen = result.passed.own));
         assert!(!shown(|result| result.passed.own = V4.host_a));
@@ -308,5 +285,36 @@ mod tests {
             assert!(!shown(|result| result.refused[index].reason = None));
         }
         assert!(!shown(|result| result.refused[2].rule = None), "the wrong side is told which rule it met");
+    }
+
+    #[test]
+    fn whatever_differs_in_one_state_of_the_agreement_fails_the_demo() {
+        for index in 0..State::ALL.len() {
+            let differs = |change: fn(&mut Stage)| !shown(|result| change(&mut result.life.stages[index]));
+            assert!(differs(|stage| stage.ended = Some(false)));
+            assert!(!differs(|stage| stage.ended = None), "none ran");
+            assert!(differs(|stage| stage.shut = false));
+            for again in [0, 1] {
+                let state = State::ALL[index];
+                assert!(!shown(|result| result.life.stages[index].told[again] = None), "{state}");
+                assert!(!shown(|result| result.life.stages[index].told[again] = Some("closed".into())), "{state}");
+                let wrong = if state.passes() { Tried::Refused(None) } else { Tried::Passed };
+                assert!(!shown(|result| result.life.stages[index].tried[again] = wrong), "{state}");
+                assert!(
+                    !shown(|result| result.life.stages[index].tried[again] = Tried::Refused(Some("no-sa".into()))),
+                    "{state}"
+                );
+            }
+            assert!(!shown(|result| drop(result.life.stages.remove(index))), "a state that was not shown");
+        }
+        let kept = |result: &mut Result| {
+            result.life.goes_on = true;
+            result.life.stages.retain(|stage| !matches!(stage.state, State::Terminating | State::Terminated));
+        };
+        assert!(shown(kept), "with --keep the agreement lives on");
+        assert!(!shown(|result| {
+            kept(result);
+            result.life.goes_on = false;
+        }));
     }
 }
