@@ -7,98 +7,20 @@ mod system_common;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use portcullis::lab::mq_dialect::{self, Dialect, Names};
-use portcullis::lab::topology::{V4, spawn_in};
-use portcullis::platform::namespace::Namespace;
-use system_common::lab_common::{has_program, not_run};
+use portcullis::lab::topology::V4;
+use system_common::lab_common::not_run;
+use system_common::programs::{PYTHON, assert_refused, certificate, client, missing, refused, server};
 use system_common::{Pair, Setup, Side, Site, drops, rule, site, wait_until};
-
-/// Debian's Python, for the packages that are installed beside it.
-const PYTHON: &str = "/usr/bin/python3";
 
 /// Two gateways with one rule between the hosts.
 fn pair(site: &Site, name: &str, demands: &str) -> Pair {
     let end = [Side::A, Side::B].map(|side| rule(side, name, V4.host_a, V4.host_b, demands));
     site.pair(&Setup { inner: Vec::new(), end, ..Setup::default() })
-}
-
-/// Whether either gateway has refused something for this reason.
-fn refused(pair: &Pair, reason: &str) -> bool {
-    drops(&pair.a, reason) + drops(&pair.b, reason) > 0
-}
-
-#[track_caller]
-fn assert_refused(pair: &Pair, reason: &str) {
-    assert!(wait_until(|| refused(pair, reason)), "{reason}\n{}\n{}", pair.a.status().unwrap(), pair.logs());
-}
-
-/// A program of a server, which ends with the test.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Starts a server on host B and waits until it listens on `port`.
-fn server(site: &Site, port: u16, command: &mut Command) -> Server {
-    let log = fs::File::create(site.folder(Side::B).join("server.log")).unwrap();
-    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-    let mut server = Server(spawn_in(&site.topology.host_b, command).unwrap());
-    let listens = || {
-        let target = SocketAddr::new(V4.host_b, port);
-        site.topology
-            .host_b
-            .run(|| std::net::TcpStream::connect_timeout(&target, Duration::from_secs(1)))
-            .unwrap()
-            .is_ok()
-    };
-    let up = wait_until(|| server.0.try_wait().unwrap().is_some() || listens());
-    let log = fs::read_to_string(site.folder(Side::B).join("server.log")).unwrap();
-    assert!(up && server.0.try_wait().unwrap().is_none(), "the server does not start: {log}");
-    server
-}
-
-/// Runs a client on host A, to its end or for ten seconds.
-fn client(place: &Namespace, program: &str, arguments: &[&str], input: &[u8]) -> Output {
-    let mut command = Command::new("timeout");
-    command.arg("10").arg(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = spawn_in(place, &mut command).unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    // A program that has ended does not read.
-    let _ = stdin.write_all(input);
-    drop(stdin);
-    child.wait_with_output().unwrap()
-}
-
-fn missing(test: &str, programs: &[&str]) -> bool {
-    let missing: Vec<_> = programs.iter().filter(|program| !has_program(program)).copied().collect();
-    if !missing.is_empty() {
-        not_run(test, &format!("{} is not installed", missing.join(", ")));
-    }
-    !missing.is_empty()
-}
-
-/// A certificate and its key.
-fn certificate(folder: &Path) -> [PathBuf; 2] {
-    let [certificate, key] = ["server.pem", "server.key"].map(|name| folder.join(name));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
-        .args(["-subj", "/CN=server.example", "-addext", "subjectAltName=DNS:server.example"])
-        .arg("-out")
-        .arg(&certificate)
-        .arg("-keyout")
-        .arg(&key)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    [certificate, key]
 }
 
 #[test]
@@ -348,6 +270,48 @@ fn mq_works_with_the_queues_of_the_rule_and_administration_does_not() {
     let said = [&begun[..], &[mq_dialect::lone(dialect, 0xa1, &[0; 40])]].concat();
     assert!(!converse(&said).1, "a distributed transaction");
     assert_refused(&pair, "mq-xa");
+    pair.stop();
+}
+
+#[test]
+fn a_rule_that_observes_lets_pass_what_is_illegal_and_counts_and_tells_it() {
+    let Some(site) = site("a_rule_that_observes_lets_pass_what_is_illegal_and_counts_and_tells_it") else { return };
+    let pair = pair(&site, "mq", "service = \"mq\"\nqueues = [\"CBP.*\"]\ninspect = \"observe\"");
+    let events = [&pair.a, &pair.b].map(|gateway| gateway.monitor().unwrap());
+    let target = SocketAddr::new(V4.host_b, 1414);
+    let listener = site.topology.host_b.run(|| TcpListener::bind(target)).unwrap().unwrap();
+    let observed = |gateway: &portcullis::lab::gateway::Gateway| {
+        gateway.status().unwrap()["rules"]["mq"]["flows_observed"].as_u64().unwrap()
+    };
+    // What is legal is recognised, and not observed.
+    let names = Names::default();
+    let dialect = Dialect { level: 13, little: false, ebcdic: false };
+    assert!(converse(&site, &listener, &mq_dialect::client(dialect, &names, 2000)).1, "{}", pair.logs());
+    assert_eq!([&pair.a, &pair.b].map(observed), [0, 0]);
+
+    let said = |by_opener, bytes: &[u8]| mq_dialect::Said { by_opener, bytes: bytes.to_vec() };
+    let http = [
+        said(true, b"GET / HTTP/1.1\r\nHost: server.example\r\n\r\n"),
+        said(false, b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"),
+        said(false, &[b'x'; 100_000]),
+    ];
+    let mut payroll = mq_dialect::client(dialect, &names, 10);
+    payroll.truncate(6);
+    payroll.push(mq_dialect::put1(dialect, &Names { queue: "PAYROLL", ..names }));
+    payroll.push(said(false, b"and what it likes after that"));
+    for (number, (said, reason)) in (1..).zip([(&http[..], "not-mq"), (&payroll, "mq-queue")]) {
+        assert!(converse(&site, &listener, said).1, "{reason} is stopped\n{}", pair.logs());
+        for (gateway, events) in [&pair.a, &pair.b].into_iter().zip(&events) {
+            let told = |event: &serde_json::Value| event["event"] == "flow-observed" && event["reason"] == reason;
+            let event = events.find(system_common::PATIENCE, told);
+            let event = event.unwrap_or_else(|| panic!("{reason}: {:?}", events.so_far()));
+            assert_eq!((&event["rule"], &event["clause"]), (&"mq".into(), &"1a".into()), "{event}");
+            assert_eq!(event["flow"]["destination_port"], 1414, "{event}");
+            // Once for a flow, however much it says, and nothing of it was refused.
+            assert!(wait_until(|| observed(gateway) == number), "{}", gateway.status().unwrap());
+            assert_eq!(drops(gateway, reason), 0);
+        }
+    }
     pair.stop();
 }
 

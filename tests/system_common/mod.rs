@@ -1,5 +1,5 @@
 //! What the tests of the whole system share: two built gateways in namespaces of their own, and a host behind each.
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part; a helper may panic as a test may")]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 #[path = "../lab_common/mod.rs"]
 pub mod lab_common;
+pub mod programs;
 
 /// The built program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_portcullis");
