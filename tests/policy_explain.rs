@@ -15,7 +15,7 @@ use etherparse::PacketBuilder;
 use portcullis::lab::mq_session::{self, Plan};
 use portcullis::lab::pcap::PcapWriter;
 use serde_json::Value;
-use support::{Case, EXAMPLE};
+use support::{Case, EXAMPLE, TRANSLATE};
 
 const CLIENT: ([u8; 4], u16) = ([192, 0, 2, 10], 40_000);
 const SERVER: [u8; 4] = [203, 0, 113, 20];
@@ -232,6 +232,53 @@ fn a_capture_is_judged_by_the_rules_of_a_file() {
         .collect();
     let (exit, answer) = judged(&turned);
     assert_eq!((exit, &answer["flows"][0]["reason"]), (1, &"wrong-direction".into()));
+}
+
+#[test]
+fn a_capture_from_either_side_of_a_translation_is_judged_under_the_outside_address() {
+    let case = Case::new();
+    let judged = |text: &str, packets: &[Vec<u8>]| {
+        let file = case.file(&format!("{EXAMPLE}{text}"));
+        let capture = capture(&case, packets, usize::MAX);
+        explain(&["--file", file.to_str().unwrap(), "--pcap", capture.to_str().unwrap()])
+    };
+    let said = mq_conversation();
+    let inside = ([10, 1, 0, 10], 40_000);
+    let outside = CLIENT;
+    for (client, known_as) in [(inside, Some("192.0.2.10")), (outside, None)] {
+        let (exit, answer) = judged(TRANSLATE, &connection(client, 1414, &said));
+        let flow = &answer["flows"][0];
+        assert_eq!((exit, &flow["verdict"], &flow["rule"]), (0, &"allowed".into(), &"mq".into()), "{answer}");
+        assert_eq!((flow["known_as"].as_str(), &flow["recognised"]), (known_as, &true.into()), "{answer}");
+        // The flow is shown as the capture has it.
+        assert_eq!(flow["flow"]["source"], std::net::IpAddr::from(client.0).to_string());
+        let (exit, answer) = judged(TRANSLATE, &connection(client, 23, &Said::new()));
+        let flow = &answer["flows"][0];
+        assert_eq!((exit, &flow["reason"], flow["known_as"].as_str()), (1, &"no-rule".into(), known_as), "{answer}");
+    }
+    // Another host has no outside address, and is refused under its own.
+    let (exit, answer) = judged(TRANSLATE, &connection(([10, 1, 0, 11], 40_000), 1414, &said));
+    assert_eq!((exit, answer["flows"][0]["known_as"].as_str()), (1, None), "{answer}");
+    // Two hosts behind one address, from the same port.
+    let shared = TRANSLATE.replace("\"10.1.0.10\"", "[\"10.1.0.10\", \"10.1.0.11\"]");
+    let mut packets = connection(inside, 1414, &said);
+    packets.extend(connection(([10, 1, 0, 11], 40_000), 1414, &said));
+    packets.extend(connection((CLIENT.0, 41_000), 1414, &said));
+    let (exit, answer) = judged(&shared, &packets);
+    let flows = answer["flows"].as_array().unwrap();
+    let told: Vec<_> = flows.iter().map(|flow| (flow["verdict"].as_str(), flow["known_as"].as_str())).collect();
+    let behind = (Some("allowed"), Some("192.0.2.10"));
+    assert_eq!((exit, told), (0, vec![behind, behind, (Some("allowed"), None)]), "{answer}");
+    // Without a file nobody knows of names.
+    assert_eq!(by_service("mq", &connection(inside, 1414, &said)).1["flows"][0]["known_as"], Value::Null);
+
+    // People read it beside the flow.
+    let file = case.file(&format!("{EXAMPLE}{TRANSLATE}"));
+    let file = file.to_str().unwrap();
+    let capture = capture(&case, &connection(inside, 1414, &said), usize::MAX);
+    let output = portcullis(&["policy", "explain", "--file", file, "--pcap", capture.to_str().unwrap()]);
+    let shown = String::from_utf8(output.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(shown.contains("tcp 10.1.0.10:40000 -> 203.0.113.20:1414") && shown.contains("192.0.2.10"), "{shown}");
 }
 
 #[test]

@@ -2,7 +2,11 @@
 //! judges live packets judges these, with the times of the capture; there is no second opinion.
 //!
 //! A flow whose first packets are missing cannot be judged, and is `incomplete`; so is one whose packets were cut by the
-//! capture. Left out: what a gateway would have changed on the way (addresses, sequence numbers, resets).
+//! capture. A capture may be made on either side of a translation (`names`). Left out: what else a gateway would have changed on the
+//! way (sequence numbers, resets).
+
+mod judged;
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -12,63 +16,20 @@ use serde::Serialize;
 
 use super::{Cause, FlowTable, Origin, Verdict, probe};
 use crate::event::{DropReason, FlowKey};
-use crate::ids::TunnelId;
 use crate::policy::Snapshot;
 use crate::time::Instant;
 use crate::wire::checksum::Sum;
 use crate::wire::ip::{self, Inner};
 use crate::wire::pcap::{self, Frame};
 use crate::wire::tcp;
+use judged::{Flow, NO_SYN};
+pub use judged::{Judged, Outcome};
+use names::Names;
 
 /// Flows that are judged; what a capture holds beyond them is counted.
 pub const MAX_FLOWS: usize = 65_536;
-/// Why a flow is incomplete.
-const NO_SYN: &str = "no-syn";
 /// Longest IP packet, and its header: room for the headers of one that the capture has cut.
 const LONGEST: usize = 65_535 + 40;
-
-/// What becomes of one captured flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// It passes, all of it.
-    Allowed,
-    /// The capture does not hold enough of it to say.
-    Incomplete,
-    /// It does not pass, or not to its end.
-    Refused,
-}
-
-/// A captured flow.
-#[derive(Clone, Debug, Serialize)]
-pub struct Judged {
-    /// Its outcome.
-    pub verdict: Outcome,
-    /// Who talks to whom: the side that opened it first, where that was seen.
-    pub flow: FlowKey,
-    /// The rule that allows it, or that comes nearest.
-    pub rule: Option<String>,
-    /// Its clause.
-    pub clause: Option<String>,
-    /// Why it is refused, or why nothing can be said.
-    pub reason: Option<String>,
-    /// The reason as a sentence.
-    pub sentence: Option<String>,
-    /// The number of the frame at which that was decided.
-    pub frame: Option<usize>,
-    /// Packets of both sides, up to then and after.
-    pub packets: u64,
-    /// Bytes of payload from the side that opened it.
-    pub bytes_opener: u64,
-    /// Bytes of payload from the other side.
-    pub bytes_responder: u64,
-    /// Whether it is known to speak what its rule demands.
-    pub recognised: bool,
-    /// What would have ended it if its rule did not only observe.
-    pub observed: Option<String>,
-    /// Packets that the gateway would drop without ending the flow, by reason.
-    pub dropped: BTreeMap<&'static str, u64>,
-}
 
 /// What a capture holds.
 #[derive(Clone, Debug, Serialize)]
@@ -136,6 +97,8 @@ pub fn replay(file: &[u8], by: By<'_>) -> Result<Replayed, String> {
         skipped: BTreeMap::new(),
         released: vec![0; LONGEST].into(),
         mended: 0,
+        names: Names::default(),
+        renamed: vec![0; LONGEST].into(),
     };
     let mut room = vec![0; LONGEST];
     let mut spare = vec![0; LONGEST];
@@ -193,19 +156,6 @@ fn ends(key: &FlowKey) -> Ends {
     (key.protocol, one.min(other), one.max(other))
 }
 
-/// A flow while the capture is read.
-struct Flow {
-    judged: Judged,
-    /// Whether its first packet was seen and let through.
-    opened: bool,
-    /// The tunnel that carries it.
-    tunnel: TunnelId,
-    /// Nothing more can change its outcome.
-    decided: bool,
-    /// Packets that wait for what is missing in front of them.
-    waiting: usize,
-}
-
 struct Replay<'a> {
     by: By<'a>,
     table: FlowTable,
@@ -217,6 +167,8 @@ struct Replay<'a> {
     skipped: BTreeMap<&'static str, u64>,
     released: Box<[u8]>,
     mended: u64,
+    names: Names,
+    renamed: Box<[u8]>,
 }
 
 impl Replay<'_> {
@@ -265,6 +217,16 @@ impl Replay<'_> {
             flow.incomplete("cut", "the capture kept only the beginning of its packets", number);
             return;
         }
+        let policy = self.by.policy();
+        let named = self.names.outside(policy.translations(), packet, &mut self.renamed);
+        let known = named.and_then(|(len, outside)| Some((Inner::parse(self.renamed.get(..len)?).ok()?, outside)));
+        let (packet, key) = match &known {
+            Some((renamed, outside)) => {
+                flow.judged.known_as = Some(*outside);
+                (renamed, renamed.flow())
+            }
+            None => (packet, key),
+        };
         let origin = match self.by {
             By::Service(_) if from_opener => Origin::Tun,
             By::Service(_) => Origin::Tunnel(flow.tunnel),
@@ -273,7 +235,6 @@ impl Replay<'_> {
                 origin => origin,
             },
         };
-        let policy = self.by.policy();
         let verdict = self.table.judge(self.now, origin, packet, policy);
         // What has waited leaves behind the packet that filled the gap.
         while self.table.releases() && self.table.release(&mut self.released).is_some() {
@@ -333,66 +294,6 @@ impl Replay<'_> {
 /// Whether a packet goes the way of the flow's first one.
 fn ends_alike(flow: &FlowKey, key: &FlowKey) -> bool {
     (flow.source, flow.source_port) == (key.source, key.source_port) || matches!(key.protocol, ip::ICMP | ip::ICMPV6)
-}
-
-impl Flow {
-    fn new(flow: FlowKey) -> Self {
-        let judged = Judged {
-            verdict: Outcome::Incomplete,
-            flow,
-            rule: None,
-            clause: None,
-            reason: None,
-            sentence: None,
-            frame: None,
-            packets: 0,
-            bytes_opener: 0,
-            bytes_responder: 0,
-            recognised: false,
-            observed: None,
-            dropped: BTreeMap::new(),
-        };
-        Self { judged, opened: false, tunnel: TunnelId(0), decided: false, waiting: 0 }
-    }
-
-    /// What became of it when the capture ends.
-    fn finish(mut self) -> Judged {
-        if self.waiting > 0 && !self.decided {
-            self.judged.verdict = Outcome::Incomplete;
-            self.judged.reason = Some("gap".to_owned());
-            self.judged.sentence =
-                Some("a packet is missing in the capture, and what comes behind it waits".to_owned());
-        }
-        self.judged
-    }
-
-    fn incomplete(&mut self, reason: &str, sentence: &str, frame: usize) {
-        self.judged.verdict = Outcome::Incomplete;
-        self.judged.reason = Some(reason.to_owned());
-        self.judged.sentence = Some(sentence.to_owned());
-        self.judged.frame = Some(frame);
-        self.decided = true;
-    }
-
-    fn refused(&mut self, reason: DropReason, ended: bool, rule: Option<(&str, &str)>, opens: bool, frame: usize) {
-        if reason == DropReason::NoConnection && !self.opened && !opens {
-            self.incomplete(NO_SYN, "its first packet is not in the capture", frame);
-            return;
-        }
-        if self.opened && !ended {
-            *self.judged.dropped.entry(reason.as_str()).or_default() += 1;
-            return;
-        }
-        if let Some((name, clause)) = rule {
-            self.judged.rule = Some(name.to_owned());
-            self.judged.clause = Some(clause.to_owned()).filter(|clause| !clause.is_empty());
-        }
-        self.judged.verdict = Outcome::Refused;
-        self.judged.reason = Some(reason.as_str().to_owned());
-        self.judged.sentence = Some(reason.sentence().to_owned());
-        self.judged.frame = Some(frame);
-        self.decided = true;
-    }
 }
 
 /// The same packet with the TCP checksum that belongs into it.

@@ -167,6 +167,9 @@ pub fn capture(replayed: &Replayed, width: usize) -> String {
 
 fn row(judged: &Judged) -> [String; 7] {
     let mut remarks = Vec::new();
+    if let Some(outside) = judged.known_as {
+        remarks.push(format!("judged as {outside}, its outside address"));
+    }
     if let (Some(reason), Some(sentence)) = (&judged.reason, &judged.sentence) {
         let frame = judged.frame.map(|frame| format!(" at frame {frame}")).unwrap_or_default();
         remarks.push(format!("{reason}{frame}: {sentence}"));
