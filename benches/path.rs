@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use esp_support::{NOW, Options, Pair, TUNNEL, across, tcp, udp};
+use esp_support::{NOW, Options, Pair, TUNNEL, Tcp, across, policy, tcp, udp};
 use portcullis::dataplane::buffer::Batch;
 use portcullis::dataplane::offload::Offloads;
 use portcullis::lab::mq_dialect::{self, Dialect, Names};
-use portcullis::policy::{Inspection, Service, Snapshot};
+use portcullis::policy::{Inspection, SelectorMode, Service, Snapshot, Translation};
 use portcullis::wire::vnet::{Segments, VnetHeader};
 
 const BATCH: usize = 64;
@@ -121,6 +121,77 @@ fn trains(_: &mut Criterion) {
     }
     let [outwards, inwards] = best.map(|best| best.as_nanos() / SEGMENTS as u128);
     println!("train of {SEGMENTS} segments, best, ns a segment: outbound {outwards}, inbound {inwards}");
+}
+
+/// Trains of a host whose partner knows it by another address, out and back in: alone behind that address, with others, and for
+/// comparison under its own name.
+fn translated_trains(_: &mut Criterion) {
+    const SEGMENT: usize = 1398;
+    const SEGMENTS: usize = 46;
+    const ROUNDS: usize = 4_000;
+    const INSIDE: &str = "10.1.0.10";
+    const OUTSIDE: &str = "192.0.2.10";
+    let net = |host: &str| host.parse::<ipnet::IpNet>().expect("a network");
+    let alone = vec![net("10.1.0.10/32")];
+    let others = vec![net("10.1.0.10/32"), net("10.2.0.0/16")];
+    for (what, inside) in [("under its own name", None), ("alone", Some(alone)), ("with others", Some(others))] {
+        let mut pair = Pair::new(Options::default());
+        let host = if inside.is_some() { INSIDE } else { OUTSIDE };
+        if let Some(inside) = inside {
+            let outside = OUTSIDE.parse().expect("an address");
+            let policy = Arc::into_inner(policy(true, SelectorMode::Host)).expect("nobody else has it");
+            let translation = Translation { tunnel: TUNNEL, inside, outside, inbound: None };
+            pair.left.set_policy(Arc::new(policy.translating(vec![translation])));
+        }
+        for side in [&mut pair.left, &mut pair.right] {
+            side.set_offloads(Offloads::ALL);
+        }
+        let from_host = |flags, sequence, acknowledgement, payload: &[u8]| {
+            let (source, destination) = ((host, 5000), ("203.0.113.20", 1414));
+            Tcp { source, destination, flags, sequence, acknowledgement, options: &[], payload }.build(0)
+        };
+        pair.rightwards(&from_host(0x02, 100, 0, &[])).expect("a SYN");
+        pair.leftwards(&tcp(5000, false, 0x12, 500, 101, &[], &[])).expect("its answer");
+        pair.rightwards(&from_host(0x10, 101, 501, &[])).expect("the handshake ends");
+        let payload = vec![0x33; SEGMENT * SEGMENTS];
+        let (there, back) = (from_host(0x10, 101, 501, &payload), tcp(5000, false, 0x10, 501, 101, &[], &payload));
+        let said = VnetHeader {
+            needs_checksum: true,
+            segments: Segments::Tcp4,
+            header_len: 40,
+            segment_len: SEGMENT as u16,
+            checksum_start: 20,
+            checksum_offset: 16,
+        };
+        let (mut out, mut inn) = (Batch::with_trains(64, 9728), Batch::new(SEGMENTS, 2048));
+        let mut best = [Duration::MAX; 2];
+        for _ in 0..ROUNDS {
+            out.clear();
+            out.vacant_for_train().expect("room")[..there.len()].copy_from_slice(&there);
+            out.push_from_tun(there.len(), said);
+            let start = Clock::now();
+            pair.left.outbound(NOW, &mut out);
+            best[0] = best[0].min(start.elapsed());
+            assert!(out.len() == SEGMENTS && out.packets().iter().all(|packet| !packet.done), "{what}");
+            out.clear();
+            out.vacant_for_train().expect("room")[..back.len()].copy_from_slice(&back);
+            out.push_from_tun(back.len(), said);
+            pair.right.outbound(NOW, &mut out);
+            inn.clear();
+            for (at, packet) in out.packets().iter().enumerate() {
+                inn.vacant().expect("room")[..packet.len].copy_from_slice(out.bytes(at));
+                inn.push(packet.len, 0, packet.path.map(across));
+            }
+            let start = Clock::now();
+            pair.left.inbound(NOW, &mut inn);
+            best[1] = best[1].min(start.elapsed());
+            assert!(inn.train(0).is_some_and(|(_, payloads)| payloads.count() == SEGMENTS), "{what}");
+        }
+        let [outwards, inwards] = best.map(|best| best.as_nanos() / SEGMENTS as u128);
+        println!(
+            "train of {SEGMENTS} segments of a host {what}, best, ns a segment: outbound {outwards}, inbound {inwards}"
+        );
+    }
 }
 
 /// A connection that is heard against one that is not, in turn: MQ messages of two megabytes, whose segments of 32 KB are
@@ -231,6 +302,6 @@ fn workers(_: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(30).measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(300));
-    targets = trains, heard_trains, path, workers
+    targets = trains, translated_trains, heard_trains, path, workers
 }
 criterion_main!(benches);

@@ -14,6 +14,17 @@ fn the_documented_example_loads() {
     assert!(Case::new().load(&example.replace("file:/etc/portcullis/cbp.psk", "file:PSK")).is_ok());
 }
 
+/// A newcomer's first file.
+#[test]
+fn the_example_of_the_readme_loads_without_a_warning() {
+    let (_, rest) = include_str!("../README.md").split_once("```toml\n").expect("an example");
+    let (example, _) = rest.split_once("```").expect("its end");
+    let loaded = Case::new().load(&example.replace("file:/etc/portcullis/cbp.psk", "file:PSK")).expect("it loads");
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let [record] = &loaded.agreements[..] else { panic!("one agreement") };
+    assert!(record.missing().is_empty(), "{:?}", record.missing());
+}
+
 /// The help on an unknown key lists the keys of its table; the table of the documentation must be the same.
 #[test]
 fn every_key_is_documented_and_no_other() {
