@@ -36,12 +36,28 @@ fn reached(reason: DropReason) -> Reached {
     const OFFLOAD: Reached = There("esp_trains.rs", "lies_about_a_packet_are_named_and_harm_nobody");
     const OUTSIDE: Reached = There("esp_translate.rs", "the_outside_name_is_the_gateways_alone_and_ports_have_an_end");
     match reason {
-        R::NotIke | R::ShortEsp | R::ReservedSpi | R::UnknownSpi | R::WrongEncapsulation => UNDERLAY,
-        R::Replayed | R::TooOld | R::ZeroSequence | R::Forged => UNDERLAY,
+        R::NotIke
+        | R::ShortEsp
+        | R::ReservedSpi
+        | R::UnknownSpi
+        | R::WrongEncapsulation
+        | R::Replayed
+        | R::TooOld
+        | R::ZeroSequence
+        | R::Forged => UNDERLAY,
         R::TooLongDatagram | R::BadPadding | R::BadNextHeader | R::Dummy | R::SendFailed => Flood,
         R::HardLimit => There("esp_pipeline.rs", "limits_are_told_to_ike_by_the_name_of_the_child_and_stop_it"),
-        R::BadIpChecksum | R::IpOptions | R::InnerFragment | R::BadSource | R::BadTransport => INNER,
-        R::Selector | R::TtlExpired | R::NoRule | R::WrongDirection | R::BadTcpFlags | R::IcmpNotError => INNER,
+        R::BadIpChecksum
+        | R::IpOptions
+        | R::InnerFragment
+        | R::BadSource
+        | R::BadTransport
+        | R::Selector
+        | R::TtlExpired
+        | R::NoRule
+        | R::WrongDirection
+        | R::BadTcpFlags
+        | R::IcmpNotError => INNER,
         R::EcnDrop => There("esp_pipeline.rs", "all_sixteen_ecn_cells_hold_through_the_data_path"),
         R::TooBig => There("esp_pipeline.rs", "what_does_not_fit_is_answered_with_the_mtu_that_does"),
         R::NoSa => There("esp_pipeline.rs", "without_an_sa_one_acquire_a_second_is_told_and_the_sender_is_answered"),
@@ -77,12 +93,25 @@ fn reached(reason: DropReason) -> Reached {
         R::NoMapping => There("esp_translate.rs", "a_reload_keeps_the_ports_of_those_who_are_still_behind_the_address"),
         R::SpokeFirst => Here(said::by_the_wrong_side_first),
         R::TlsRequired | R::TlsRefused => Here(said::wrapped_or_not),
-        R::NotMq | R::MqSegment | R::MqLength | R::MqRole | R::MqXa | R::MqCompressed => Here(said::in_mq),
-        R::MqChannel | R::MqQueueManager | R::MqQueue | R::MqAdministration => Here(said::in_mq),
+        R::NotMq
+        | R::MqSegment
+        | R::MqLength
+        | R::MqRole
+        | R::MqXa
+        | R::MqCompressed
+        | R::MqChannel
+        | R::MqQueueManager
+        | R::MqQueue
+        | R::MqAdministration => Here(said::in_mq),
         R::NotSsh | R::SshVersion | R::SshKexinit | R::SshCipher => Here(said::in_ssh),
         R::NotSmtp | R::SmtpCommand => Here(said::in_mail),
-        R::NotTls | R::TlsOldHello | R::TlsHello => Here(said::in_tls),
-        R::TlsVersion | R::TlsSuite | R::TlsServerName | R::TlsHiddenHello => Here(said::in_tls),
+        R::NotTls
+        | R::TlsOldHello
+        | R::TlsHello
+        | R::TlsVersion
+        | R::TlsSuite
+        | R::TlsServerName
+        | R::TlsHiddenHello => Here(said::in_tls),
         R::BadIpHeader | R::BadOffload | R::SegmentSize => OFFLOAD,
         R::QueueFull => There("esp_pipeline.rs", "ike_on_port_4500_is_handed_on_and_keepalives_are_swallowed"),
         R::HandoverFull => There("esp_workers.rs", "a_full_ring_drops_by_name_and_what_is_in_it_keeps_its_order"),

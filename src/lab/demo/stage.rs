@@ -1,5 +1,7 @@
 //! What was seen in one state of the agreement, and what of it was promised.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use crate::agreement::State;
@@ -58,11 +60,11 @@ impl Stage {
         let [before, after] = &self.tried;
         let mut line = format!("{:<22}  a new conversation: {}", self.state.as_str(), tried(before));
         if before != after {
-            line += &format!("; STARTED AGAIN: {}", tried(after));
+            let _ = write!(line, "; STARTED AGAIN: {}", tried(after));
         }
         let told = self.told.iter().map(|told| told.as_deref().unwrap_or("nothing"));
         for told in told.filter(|told| *told != self.state.as_str()) {
-            line += &format!("; IT SAYS {told}");
+            let _ = write!(line, "; IT SAYS {told}");
         }
         if !self.shut {
             line += "; IT PASSES WHILE NO GATEWAY RUNS";
