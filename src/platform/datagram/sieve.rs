@@ -46,8 +46,8 @@ const SOURCE_V6: u32 = 8;
 /// Most that a request can be made scarce by: the random number has 32 bits.
 const SCARCEST: u8 = 31;
 
-const NETWORK: u32 = libc::SKF_NET_OFF as u32;
-const RANDOM: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM) as u32;
+const NETWORK: u32 = libc::SKF_NET_OFF.cast_unsigned();
+const RANDOM: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM).cast_unsigned();
 
 const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
