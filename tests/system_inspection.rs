@@ -293,7 +293,7 @@ fn a_rule_that_observes_lets_pass_what_is_illegal_and_counts_and_tells_it() {
     let http = [
         said(true, b"GET / HTTP/1.1\r\nHost: server.example\r\n\r\n"),
         said(false, b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"),
-        said(false, &[b'x'; 100_000]),
+        said(false, &vec![b'x'; 100_000]),
     ];
     let mut payroll = mq_dialect::client(dialect, &names, 10);
     payroll.truncate(6);
