@@ -197,7 +197,9 @@ fn a_sieve_for_thousands_of_peers_is_taken_in_place_of_another_and_lets_each_of_
         for _ in 0..3 {
             far.sift(&scarce, false).unwrap();
         }
-        peers.values_mut().for_each(|scarcity| *scarcity = [0, 0]);
+        for scarcity in peers.values_mut() {
+            *scarcity = [0, 0];
+        }
         far.sift(&Sieve { peers, between: [0, 0] }, false).unwrap();
         for (name, from) in [1, 2, 3].into_iter().zip(*all) {
             near.send(from, 500, &[ike(name, 0, SA, 8)]);

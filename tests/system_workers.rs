@@ -280,11 +280,11 @@ fn each_worker_stays_on_the_processor_that_it_is_given() {
     let Some(site) = site("each_worker_stays_on_the_processor_that_it_is_given") else { return };
     let all = portcullis::platform::privileges::processors().unwrap();
     let turned: Vec<usize> = all.iter().take(2).rev().copied().collect();
-    let mut setup = Setup::default();
-    setup.gateway = [
+    let gateway = [
         format!("workers = {}\nprocessors = {turned:?}\n", turned.len()),
         "workers = 1\nprocessors = \"auto\"\n".to_owned(),
     ];
+    let setup = Setup { gateway, ..Setup::default() };
     let pair = site.pair(&setup);
     let named = |numbers: &[usize]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert!(wait_until(|| bound(&pair.a) == named(&turned)), "{:?}", bound(&pair.a));

@@ -59,7 +59,7 @@ impl Asked {
 /// Our request goes out again, bit for bit as before (RFC 7296 §2.1), and by this way.
 ///
 /// What it says of addresses, and what its first copy to arrive was answered with, may hold for another way than this one.
-pub fn repeated(ongoing: Option<&mut Ongoing>, path: Path) {
+pub fn repeated(ongoing: &mut Option<Ongoing>, path: Path) {
     if let Some(Ongoing::UpdateAddresses(asked) | Ongoing::CheckRoute { asked, .. }) = ongoing {
         asked.strayed |= asked.path != path;
     }

@@ -150,8 +150,8 @@ fn config(side_a: bool, psk: &str, own: IpAddr, term: &str) -> String {
         String::new()
     };
     // A draft is activated only if its record is complete.
-    let contacts: String =
-        Role::REQUIRED.iter().map(|role| format!("contacts.{} = \"{}\"\n", role.as_str(), role.what())).collect();
+    let contact = |role: &Role| format!("contacts.{} = \"{}\"\n", role.as_str(), role.what());
+    let contacts = Role::REQUIRED.iter().map(contact).collect::<Vec<_>>().concat();
     format!(
         r#"[gateway]
 state_dir = "@FOLDER@/state"

@@ -214,7 +214,7 @@ impl Messages {
             header.msg_name = names.wrapping_add(index).cast();
             header.msg_control = controls.wrapping_add(index).cast();
             header.msg_iov = vectors;
-            vectors = vectors.wrapping_add(header.msg_iovlen as usize);
+            vectors = vectors.wrapping_add(header.msg_iovlen);
         }
     }
 }
@@ -291,8 +291,8 @@ mod tests {
             // SAFETY: this is what is tested: each pointer leads to as much as the header says.
             unsafe {
                 let name = slice::from_raw_parts(header.msg_name.cast::<u8>(), header.msg_namelen as usize);
-                let control = slice::from_raw_parts(header.msg_control.cast::<u8>(), header.msg_controllen as usize);
-                let vectors = slice::from_raw_parts(header.msg_iov, header.msg_iovlen as usize);
+                let control = slice::from_raw_parts(header.msg_control.cast::<u8>(), header.msg_controllen);
+                let vectors = slice::from_raw_parts(header.msg_iov, header.msg_iovlen);
                 let bytes = |vector: &libc::iovec| {
                     slice::from_raw_parts(vector.iov_base.cast::<u8>().cast_const(), vector.iov_len).to_vec()
                 };
@@ -368,7 +368,7 @@ mod tests {
                     assert!(vector.iov_len == 100 && header.msg_hdr.msg_iovlen == 1);
                     vector.iov_base.cast::<u8>().write_bytes(index + round, len);
                     header.msg_hdr.msg_name.cast::<u8>().copy_from_nonoverlapping(name.as_ptr(), length);
-                    header.msg_hdr.msg_control.cast::<u8>().write_bytes(0xEE, header.msg_hdr.msg_controllen as usize);
+                    header.msg_hdr.msg_control.cast::<u8>().write_bytes(0xEE, header.msg_hdr.msg_controllen);
                 }
                 header.msg_len = len as u32;
                 (header.msg_hdr.msg_namelen, header.msg_hdr.msg_controllen) = (length as u32, usize::from(index) as _);

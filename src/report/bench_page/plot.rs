@@ -188,7 +188,7 @@ impl Scale {
 
     fn ticks(&self) -> impl Iterator<Item = f64> {
         let count = ((self.most - self.least) / self.step).round().min(4.0 * TICKS);
-        (0..=count as u32).map(|at| f64::from(at).mul_add(self.step, self.least))
+        (0_u32..).map(f64::from).take_while(move |at| *at <= count).map(|at| at.mul_add(self.step, self.least))
     }
 }
 

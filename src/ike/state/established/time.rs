@@ -23,7 +23,7 @@ impl Established {
             mobike::try_elsewhere(core, home);
         }
         if due {
-            mobike::repeated(self.ongoing.as_mut(), core.path);
+            mobike::repeated(&mut self.ongoing, core.path);
         }
         if !repeat(core, step) {
             return self.end(core, step, SILENT);
