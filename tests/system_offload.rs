@@ -125,7 +125,9 @@ fn a_kernel_that_stops_cutting_messages_in_mid_stream_costs_one_step_and_no_pack
         if way == Way::There {
             let sockets = udp_sockets_of(pair.a.pid(), 4500).unwrap();
             assert!(!sockets.is_empty(), "it has port 4500");
-            sockets.iter().for_each(|socket| without_checksums(socket.as_fd()));
+            for socket in &sockets {
+                without_checksums(socket.as_fd());
+            }
         }
     });
     assert_eq!(in_use(&pair.a), ["tso+uso", "tso+uso", "sendmmsg", "on"]);
