@@ -55,7 +55,6 @@ reasons! {
         ShortEsp, "short-esp", "the ESP packet is shorter than its header, IV and checksum";
         ReservedSpi, "reserved-spi", "the SPI is between 1 and 255, which is reserved";
         UnknownSpi, "unknown-spi", "no SA has this SPI";
-        WrongEncapsulation, "wrong-encapsulation", "the packet came raw for an SA in UDP, or the other way round";
         TooLongDatagram, "too-long-datagram", "the datagram is longer than any that could be ours";
         // ESP.
         Replayed, "replayed", "this sequence number has been received before";

@@ -100,5 +100,7 @@ fn eap_tls_takes_files_that_belong_together() {
     assert_eq!(server("key.pem", ", name = \"a.example\""), Ok(()));
     assert!(server("key.pem", ", name = \"not a name\"").unwrap_err().contains("neither a host name nor an address"));
     assert!(server("other.pem", "").unwrap_err().contains("cannot be used"));
+    let list = server("key.pem", ", name = \"a.example\", crl = [\"file:@/cert.pem\"]");
+    assert!(list.unwrap_err().contains("no revocation list that is understood"));
     assert!(server("open.pem", "").unwrap_err().contains("can be read or written by others"));
 }

@@ -93,7 +93,6 @@ fn what_comes_from_the_underlay_and_is_no_esp_of_ours_is_named() {
         (&good[..7], raw, DropReason::ShortEsp),
         (&good[..30], path, DropReason::ShortEsp),
         (&unknown, path, DropReason::UnknownSpi),
-        (&good, raw, DropReason::WrongEncapsulation),
         (&zero, path, DropReason::ZeroSequence),
         (&forged, path, DropReason::Forged),
     ];
@@ -108,11 +107,34 @@ fn what_comes_from_the_underlay_and_is_no_esp_of_ours_is_named() {
         pair.rightwards(&allowed(0)).unwrap();
     }
     assert_eq!(open_one(&mut pair.right, NOW, &good, path), Err(DropReason::TooOld));
-    // And the other way round: an SA for raw ESP takes nothing from UDP.
-    let mut pair = Pair::new(Options { raw: true, ..Options::default() });
-    let (good, raw) = sealed(&mut pair, &allowed(50));
-    assert_eq!(open_one(&mut pair.right, NOW, &good, path), Err(DropReason::WrongEncapsulation));
-    assert_eq!(open_one(&mut pair.right, NOW, &good, raw), Ok(allowed(50)));
+}
+
+/// RFC 7296 §2.23: whether a NAT was found or not, both forms are taken at any time. Only what comes in UDP says where a peer
+/// behind a NAT is.
+#[test]
+fn esp_in_udp_and_without_it_is_taken_at_any_time() {
+    let elsewhere: std::net::SocketAddr = "192.0.2.77:4711".parse().unwrap();
+    for raw in [false, true] {
+        let mut pair = Pair::new(Options { raw, ..Options::default() });
+        for udp in [true, false, true] {
+            let (good, path) = sealed(&mut pair, &allowed(50));
+            let port = if udp { 4500 } else { 0 };
+            let way = Path { local: (path.local.ip(), port).into(), remote: (path.remote.ip(), port).into(), tos: 0 };
+            assert_eq!(open_one(&mut pair.right, NOW, &good, way), Ok(allowed(50)), "{raw} {udp}");
+        }
+        let moved = |pair: &mut Pair| {
+            events(&mut pair.right).into_iter().any(|event| matches!(event, SadEvent::PeerMoved { .. }))
+        };
+        let _ = moved(&mut pair);
+        for udp in [false, true] {
+            let (good, path) = sealed(&mut pair, &allowed(50));
+            let from = if udp { elsewhere } else { (elsewhere.ip(), 0).into() };
+            let local = (path.local.ip(), if udp { 4500 } else { 0 }).into();
+            let way = Path { local, remote: from, tos: 0 };
+            assert_eq!(open_one(&mut pair.right, NOW, &good, way), Ok(allowed(50)));
+            assert_eq!(moved(&mut pair), udp && !raw, "{raw} {udp}");
+        }
+    }
 }
 
 #[test]

@@ -26,6 +26,8 @@ type Authority = CertifiedIssuer<'static, KeyPair>;
 
 const US: &str = "a.example";
 const PEER: &str = "b.example";
+/// Of a large certificate: some 30 bytes each.
+const FURTHER_NAMES: usize = 90;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -70,12 +72,13 @@ fn authority(name: &str, above: Option<&Authority>) -> Authority {
     }
 }
 
-/// A certificate and its key in PEM.
-fn issue(by: &Authority, name: &str, serial: u64, kind: Kind) -> (String, String) {
+/// A certificate with these names and its key in PEM.
+fn issue(by: &Authority, names: &[String], serial: u64, kind: Kind) -> (String, String) {
     let key = kind.key();
-    let mut params = params(name);
+    let mut params = params(&names[0]);
     params.serial_number = Some(SerialNumber::from(serial));
-    params.subject_alt_names = vec![rcgen::SanType::DnsName(name.try_into().unwrap())];
+    params.subject_alt_names =
+        names.iter().map(|name| rcgen::SanType::DnsName(name.as_str().try_into().unwrap())).collect();
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     (params.signed_by(&key, by).unwrap().pem(), key.serialize_pem())
 }
@@ -109,11 +112,23 @@ struct Case {
     modern: bool,
     /// charon proves itself by the shared key, we by a certificate.
     asymmetric: bool,
+    /// Certificates of several kilobytes: no datagram holds one.
+    large: bool,
+    /// charon holds ours against a list too, and it is on it.
+    revoked_ours: bool,
 }
 
 impl Default for Case {
     fn default() -> Self {
-        Self { kind: Kind::P256, between: false, revoked: false, modern: true, asymmetric: false }
+        Self {
+            kind: Kind::P256,
+            between: false,
+            revoked: false,
+            modern: true,
+            asymmetric: false,
+            large: false,
+            revoked_ours: false,
+        }
     }
 }
 
@@ -129,10 +144,18 @@ fn set(scene: &Scene, case: &Case) -> (Ours, Charon) {
     let root = authority("root", None);
     let between = case.between.then(|| authority("between", Some(&root)));
     let issuer = between.as_ref().unwrap_or(&root);
-    let (ours, our_key) = issue(issuer, US, 10, case.kind);
-    let (theirs, their_key) = issue(issuer, PEER, 11, case.kind);
+    let names = |name: &str| -> Vec<String> {
+        let more = (0..if case.large { FURTHER_NAMES } else { 0 }).map(|number| format!("host-{number}.of-many.{name}"));
+        std::iter::once(name.to_owned()).chain(more).collect()
+    };
+    let (ours, our_key) = issue(issuer, &names(US), 10, case.kind);
+    let (theirs, their_key) = issue(issuer, &names(PEER), 11, case.kind);
     let chain = between.as_ref().map(CertifiedIssuer::pem).unwrap_or_default();
-    let revoked: &[u64] = if case.revoked { &[11] } else { &[] };
+    let revoked: &[u64] = match (case.revoked, case.revoked_ours) {
+        (true, _) => &[11],
+        (_, true) => &[10],
+        _ => &[],
+    };
     let mut lists = vec![list(issuer, revoked)];
     lists.extend(between.is_some().then(|| list(&root, &[])));
 
@@ -152,10 +175,11 @@ fn set(scene: &Scene, case: &Case) -> (Ours, Charon) {
     );
     let (here, there) = (V4.gateway_b, V4.gateway_a);
     let local = if case.asymmetric { "auth = psk" } else { "auth = pubkey\n certs = theirs.pem" };
+    let revocation = if case.revoked_ours { "revocation = strict" } else { "" };
     let swanctl = format!(
         "connections {{ gw {{\n version = 2\n mobike = no\n local_addrs = {here}\n remote_addrs = {there}\n \
          proposals = aes256gcm16-prfsha384-ecp384\n unique = replace\n keyingtries = 1\n send_cert = always\n \
-         local {{ {local}\n id = {PEER} }}\n remote {{ auth = pubkey\n id = {US} }}\n \
+         local {{ {local}\n id = {PEER} }}\n remote {{ auth = pubkey\n id = {US}\n {revocation} }}\n \
          children {{ net {{ local_ts = {b}/32\n remote_ts = {a}/32\n esp_proposals = aes256gcm16-ecp384 }} }}\n}} }}\n\
          secrets {{ ike-gw {{ id-a = {PEER}\n id-b = {US}\n secret = 0x{psk} }} }}\n",
         a = V4.host_a,
@@ -170,6 +194,9 @@ fn set(scene: &Scene, case: &Case) -> (Ours, Charon) {
     ];
     if !chain.is_empty() {
         files.push(("x509ca/between.pem", chain.as_str()));
+    }
+    if case.revoked_ours {
+        files.push(("x509crl/list.pem", lists[0].as_str()));
     }
     let settings = if case.modern { "" } else { "signature_authentication = no" };
     let charon = Charon::start_among(&scene.topology, Side::B, folder, &swanctl, &files, settings);
@@ -187,6 +214,10 @@ fn hold_a_tunnel(name: &str, opener: Opener, case: &Case, words: &str) {
     let theirs = if case.asymmetric { "psk" } else { "certificate" };
     assert!(by("peer_auth").contains(theirs), "{ike}");
     scene.transfer().unwrap_or_else(|error| panic!("{error}\n{}\n{}", gateway.log(), charon.log()));
+    let log = charon.log();
+    for text in ["splitting IKE message", "reassembled fragmented IKE message"] {
+        assert!(log.contains(text) || !case.large, "charon does not say \"{text}\":\n{log}");
+    }
     assert!(gateway.stop().unwrap().success());
     assert!(scene.seen().packets(Seen::Esp) > 1000);
 }
@@ -222,6 +253,9 @@ both_roles! {
         Case { modern: false, ..Case::default() }, "ECDSA P-256";
     a_certificate_against_a_shared_key_opened_by_us, a_certificate_against_a_shared_key_opened_by_strongswan:
         Case { asymmetric: true, ..Case::default() }, "ECDSA with SHA-256";
+    large_certificates_go_in_fragments_both_ways_opened_by_us,
+    large_certificates_go_in_fragments_both_ways_opened_by_strongswan:
+        Case { kind: Kind::Rsa, between: true, large: true, ..Case::default() }, "RSA-PSS with SHA-256";
 }
 
 /// No tunnel, and ours says why.
@@ -251,6 +285,13 @@ fn a_revoked_certificate_is_refused_when_we_open() {
 fn a_revoked_certificate_is_refused_when_strongswan_opens() {
     let case = Case { revoked: true, ..Case::default() };
     refused("a_revoked_certificate_is_refused_when_strongswan_opens", Opener::Peer, &case, "revoked");
+}
+
+#[test]
+fn a_revoked_certificate_of_ours_is_refused_by_strongswan() {
+    let name = "a_revoked_certificate_of_ours_is_refused_by_strongswan";
+    let case = Case { revoked_ours: true, ..Case::default() };
+    refused(name, Opener::We, &case, "AUTHENTICATION_FAILED");
 }
 
 /// Without RFC 7427 strongSwan signs with RSA and SHA-1, which is not accepted.

@@ -9,15 +9,16 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use portcullis::lab::gateway::{Gateway, is_up};
+use portcullis::lab::gateway::is_up;
 use portcullis::lab::topology::V4;
 use portcullis::platform::namespace::Namespace;
-use portcullis::platform::netlink::{Netlink, Route, RouteKind};
+use portcullis::platform::netlink::{Netlink, Route};
+use portcullis::runtime::protocol::Request;
 use serde_json::Value;
 
-use interop::charon::Charon;
+use interop::named::{child, cut, logs, mq, net, ours, peer, remote, theirs, tunnel};
 use interop::scene::Scene;
-use interop::{PSK, transfer_to};
+use interop::transfer_to;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -28,65 +29,6 @@ fn ip(text: &str) -> IpAddr {
 /// Another address of gateway B.
 fn second() -> IpAddr {
     ip("203.0.113.6")
-}
-
-/// Our configuration: further lines of the tunnel, and the rules.
-fn ours(peer: &str, tunnel: &str, rules: &[(&str, &str, &str)]) -> String {
-    let mut text = format!(
-        "[gateway]\nstate_dir = \"@FOLDER@/state\"\ncontrol_socket = \"@FOLDER@/control.sock\"\n\n\
-         [agreement.lab]\nkind = \"lab\"\n\n\
-         [tunnel.peer]\nagreement = \"lab\"\nlocal = \"{local}\"\npeer = {peer}\n\
-         local_id = \"a.example\"\npeer_id = \"b.example\"\n\
-         auth = {{ method = \"psk\", secret = \"hex:{PSK}\" }}\n\
-         ike = [\"aes256gcm16-prfsha384-ecp384\"]\nesp = [\"aes256gcm16-ecp384\"]\n{tunnel}\n",
-        local = V4.gateway_a,
-    );
-    for (name, ends, service) in rules {
-        let rule = format!("\n[[rule]]\nname = \"{name}\"\ntunnel = \"peer\"\nclause = \"lab\"\n{ends}\n{service}\n");
-        text.push_str(&rule);
-    }
-    text
-}
-
-/// From host A to host B.
-fn mq() -> (&'static str, String, &'static str) {
-    ("mq", format!("from = [\"{}\"]\nto = [\"{}\"]", V4.host_a, V4.host_b), "service = \"mq\"")
-}
-
-fn peer() -> String {
-    format!("\"{}\"", V4.gateway_b)
-}
-
-/// charon's configuration: further lines of the connection, and its children.
-fn theirs(connection: &str, children: &str) -> String {
-    format!(
-        "connections {{ gw {{\n version = 2\n local_addrs = %any\n remote_addrs = {there}\n\
-         proposals = aes256gcm16-prfsha384-ecp384\n encap = yes\n keyingtries = 1\n unique = never\n {connection}\n\
-         local {{ auth = psk\n id = b.example }}\n remote {{ auth = psk\n id = a.example }}\n\
-         children {{ {children} }}\n}} }}\n\
-         secrets {{ ike-gw {{ id-a = a.example\n id-b = b.example\n secret = 0x{PSK} }} }}\n",
-        there = V4.gateway_a,
-    )
-}
-
-fn child(name: &str, local: &str, remote: &str) -> String {
-    format!("{name} {{ local_ts = {local}\n remote_ts = {remote}\n esp_proposals = aes256gcm16-ecp384 }}\n")
-}
-
-fn net() -> String {
-    child("net", &format!("{}/32", V4.host_b), &format!("{}/32", V4.host_a))
-}
-
-fn logs(gateway: &Gateway, charon: &Charon) -> String {
-    format!("{:?}\n{}\n{}", gateway.status(), gateway.log(), charon.log())
-}
-
-fn tunnel(status: &Value) -> &Value {
-    &status["tunnels"][0]
-}
-
-fn remote(status: &Value) -> String {
-    tunnel(status)["ike"]["remote"].as_str().unwrap_or_default().to_owned()
 }
 
 fn with_outside(place: &Namespace, act: impl FnOnce(&mut Netlink, u32) -> std::io::Result<()> + Send) {
@@ -102,48 +44,38 @@ fn at(address: IpAddr) -> IpNet {
     IpNet::new(address, 24).unwrap()
 }
 
-/// Nothing reaches this address any more, or everything does again.
-fn cut(scene: &Scene, address: IpAddr, is_cut: bool) {
-    let route = Route { kind: RouteKind::Unreachable, device: None, ..Route::by_device(IpNet::from(address), 0) };
-    let done = scene.topology.underlay.run(|| -> std::io::Result<()> {
-        let mut netlink = Netlink::open()?;
-        if is_cut { netlink.replace_route(&route) } else { netlink.delete_route(&route) }
-    });
-    done.unwrap().unwrap();
-}
-
-/// Each pair, protocol and port is a child SA of its own, on both sides.
+/// Each pair, protocol and port is a child SA of its own, on both sides: all ours to ask for, or the first one charon's.
 #[test]
 fn several_children_with_protocol_and_port_selectors_carry_their_own_traffic() {
-    let Some(scene) = Scene::set("several_children_with_protocol_and_port_selectors_carry_their_own_traffic") else {
-        return;
-    };
-    let (name, ends, service) = mq();
-    let rules = [(name, &*ends, service), ("tls", &*ends, "service = \"tls\"")];
-    let mut gateway = scene.portcullis_with(&ours(&peer(), "selectors = \"service\"\nstart = \"manual\"", &rules));
-    let (host, other) = (format!("{}/32", V4.host_b), format!("{}/32[tcp]", V4.host_a));
-    let children =
-        [("net", "1414"), ("tls", "443")].map(|(name, port)| child(name, &format!("{host}[tcp/{port}]"), &other));
-    let charon = scene.charon_with(&theirs("mobike = no", &children.concat()), "");
-    charon.initiate().unwrap_or_else(|error| panic!("{error}\n{}", logs(&gateway, &charon)));
-    // charon has opened one of them; the other one is ours to ask for.
-    let both = gateway.wait_for(PATIENCE, |status| tunnel(status)["missing"].as_array().is_some_and(Vec::is_empty));
-    let status = both.unwrap_or_else(|| {
-        gateway.request(&portcullis::runtime::protocol::Request::Up { tunnel: "peer".into() }).unwrap();
-        let both = gateway.wait_for(PATIENCE, |status| tunnel(status)["missing"].as_array().is_some_and(Vec::is_empty));
-        both.unwrap_or_else(|| panic!("{}", logs(&gateway, &charon)))
-    });
-    let selectors: Vec<String> = tunnel(&status)["children"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|child| child["remote"][0].as_str().unwrap_or_default().to_owned())
-        .collect();
-    assert!(
-        selectors.iter().any(|text| text.contains("1414")) && selectors.iter().any(|text| text.contains("443")),
-        "{selectors:?}"
-    );
-    scene.transfer().unwrap_or_else(|error| panic!("{error}\n{}", logs(&gateway, &charon)));
+    for start in ["always", "manual"] {
+        let name = "several_children_with_protocol_and_port_selectors_carry_their_own_traffic";
+        let Some(scene) = Scene::set(name) else { return };
+        let (host, other) = (format!("{}/32", V4.host_b), format!("{}/32[tcp]", V4.host_a));
+        let children = [("net", "1414"), ("tls", "443")]
+            .map(|(name, port)| child(name, &format!("{host}[tcp/{port}]"), &other, ""));
+        let charon = scene.charon_with(&theirs("mobike = no", &children.concat()), "");
+        let (name, ends, service) = mq();
+        let rules = [(name, &*ends, service), ("tls", &*ends, "service = \"tls\"")];
+        let lines = format!("selectors = \"service\"\nstart = \"{start}\"");
+        let mut gateway = scene.portcullis_with(&ours(&peer(), &lines, &rules));
+        if start == "manual" {
+            charon.initiate().unwrap_or_else(|error| panic!("{error}\n{}", logs(&gateway, &charon)));
+            gateway.request(&Request::Up { tunnel: "peer".into() }).unwrap();
+        }
+        let status = gateway.wait_until_up(PATIENCE).unwrap_or_else(|| panic!("{}", logs(&gateway, &charon)));
+        assert_eq!(tunnel(&status)["ike"]["initiator"], start == "always", "{status}");
+        let selectors: Vec<String> = tunnel(&status)["children"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|child| child["remote"][0].as_str().unwrap_or_default().to_owned())
+            .collect();
+        assert!(
+            selectors.iter().any(|text| text.contains("1414")) && selectors.iter().any(|text| text.contains("443")),
+            "{selectors:?}"
+        );
+        scene.transfer().unwrap_or_else(|error| panic!("{error}\n{}", logs(&gateway, &charon)));
+    }
 }
 
 /// strongSwan proves itself anew by a new IKE SA, before it ends the old one or after.
@@ -158,7 +90,7 @@ fn strongswan_proves_itself_anew_and_the_tunnel_goes_on() {
             &[(name, &ends, service)],
         ));
         let lifetimes = "mobike = no\n reauth_time = 4s\n rand_time = 0s\n over_time = 20s\n rekey_time = 0s";
-        let charon = scene.charon_with(&theirs(lifetimes, &net()), first);
+        let charon = scene.charon_with(&theirs(lifetimes, &net("")), first);
         charon.initiate().unwrap_or_else(|error| panic!("{error}\n{}", logs(&gateway, &charon)));
         gateway.wait_until_up(PATIENCE).unwrap_or_else(|| panic!("{}", logs(&gateway, &charon)));
         if overlap {
@@ -182,7 +114,7 @@ fn a_tunnel_goes_to_the_second_head_end_and_back_to_the_first() {
     let Some(scene) = Scene::set("a_tunnel_goes_to_the_second_head_end_and_back_to_the_first") else { return };
     with_outside(&scene.topology.gateway_b, |netlink, link| netlink.add_address(link, at(second())));
     cut(&scene, V4.gateway_b, true);
-    let charon = scene.charon_with(&theirs("mobike = no", &net()), "");
+    let charon = scene.charon_with(&theirs("mobike = no", &net("")), "");
     let peers = format!("[\"{}\", \"{}\"]", V4.gateway_b, second());
     let (name, ends, service) = mq();
     let rules = [(name, &*ends, service)];
@@ -215,7 +147,7 @@ fn movable() -> (String, String) {
     let tunnel = "encapsulation = \"forced\"\nmobike = true\nliveness = 5";
     (
         ours(&peer(), tunnel, &[(name, &ends, service)]),
-        theirs("mobike = yes", &net()).replace(&V4.gateway_a.to_string(), "%any"),
+        theirs("mobike = yes", &net("")).replace(&V4.gateway_a.to_string(), "%any"),
     )
 }
 
@@ -280,7 +212,7 @@ fn the_peers_address_changes_and_the_tunnel_stays() {
 fn an_inner_address_from_strongswan_is_ours_to_use() {
     let Some(scene) = Scene::set("an_inner_address_from_strongswan_is_ours_to_use") else { return };
     let pools = "pools { inner { addrs = 10.66.0.0/24\n dns = 10.66.0.53 } }\n";
-    let swanctl = theirs("mobike = no\n pools = inner", &child("net", &format!("{}/32", V4.host_b), "dynamic")) + pools;
+    let swanctl = theirs("mobike = no\n pools = inner", &child("net", &format!("{}/32", V4.host_b), "dynamic", "")) + pools;
     let charon = scene.charon_with(&swanctl, "");
     let ends = format!("from = [\"10.66.0.0/24\"]\nto = [\"{}\"]\nallow_network = \"the peer narrows it\"", V4.host_b);
     let tunnel_lines = "encapsulation = \"forced\"\nrequest_address = true";
@@ -302,7 +234,7 @@ fn an_inner_address_from_strongswan_is_ours_to_use() {
 #[test]
 fn an_inner_address_from_us_is_strongswans_to_use() {
     let Some(scene) = Scene::set("an_inner_address_from_us_is_strongswans_to_use") else { return };
-    let swanctl = theirs("mobike = no\n vips = 0.0.0.0", &child("net", "dynamic", &format!("{}/32", V4.host_a)));
+    let swanctl = theirs("mobike = no\n vips = 0.0.0.0", &child("net", "dynamic", &format!("{}/32", V4.host_a), ""));
     let ends = format!("from = [\"{}\"]\nto = [\"10.77.0.0/24\"]\nallow_network = \"a pool\"", V4.host_a);
     let lines = "encapsulation = \"forced\"\nstart = \"manual\"\npool = \"10.77.0.0/24\"\ndns = \"10.77.0.53\"";
     let mut gateway = scene.portcullis_with(&ours(&peer(), lines, &[("mq", &ends, "service = \"mq\"")]));

@@ -201,9 +201,8 @@ impl Pipeline {
         let sa = self.sad.inbound(place).expect("its place was just found");
         let tunnel = sa.child().tunnel;
         let refusal = |reason: DropReason| Refusal { tunnel: Some(tunnel), ..reason.into() };
-        if sa.expects_udp() != udp {
-            return Err(refusal(DropReason::WrongEncapsulation));
-        }
+        // RFC 7296 §2.23 has both sides take ESP in UDP and ESP without it at any time, whatever was found on the way: the SA's key
+        // tells whose it is.
 
         // Is it new, and from the peer? From here on it is.
         let received = sa.receive(now, header.sequence, datagram);

@@ -105,12 +105,6 @@ impl InboundSa {
         }
     }
 
-    /// Whether a packet that came by UDP, or did not, came the way that was agreed.
-    #[must_use]
-    pub fn expects_udp(&self) -> bool {
-        matches!(self.child.encapsulation, Encapsulation::Udp { .. })
-    }
-
     /// Follows the peer to another address and port (RFC 7296 §2.23); true if it is another one.
     pub fn follow(&mut self, from: SocketAddr, to: SocketAddr) -> bool {
         match &mut self.child.encapsulation {

@@ -1,6 +1,8 @@
 //! A child SA on its way to the data path, in it, and out of it (RFC 7296 §2.8): the inbound half is there before the
 //! peer can use it, the outbound half when it may be used.
 
+use std::time::Duration;
+
 use super::api::KeyLog;
 use super::child::Agreed;
 use super::config::TunnelConfig;
@@ -16,6 +18,9 @@ use crate::sa::child::{ChildSpec, Encapsulation, InboundSpec, OutboundSpec};
 use crate::sa::command::SadCommand;
 use crate::sa::spi::Spi;
 use crate::time::Instant;
+
+/// The next thing that the clock brings: whatever has just come in is answered first.
+const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// A child SA that was installed.
 #[derive(Debug)]
@@ -42,6 +47,8 @@ pub struct ChildSa {
     pub unheard: bool,
     /// Until when the peer may ask again for the answer that makes it.
     pub unproven_until: Instant,
+    /// New keys are wanted as soon as the peer shows that it has this one.
+    renewal_waits: bool,
     /// When it is rekeyed.
     pub rekey_at: Instant,
     /// When it is over.
@@ -119,6 +126,7 @@ impl Agreed {
                 patience_ends: None,
                 unheard: false,
                 unproven_until: step.now + limits::NEGOTIATION_TIME,
+                renewal_waits: false,
                 rekey_at: step.now + lifetime.soft_time,
                 expires_at: step.now + lifetime.hard_time,
                 left_to_peer: None,
@@ -212,10 +220,14 @@ impl ChildSa {
 
     /// The peer does not take the selectors of our rekeying, and is to rekey itself.
     pub fn leave_to_peer(&mut self, now: Instant) {
-        // What is left, by time, or by volume if it goes on at the same pace: a soft limit is half of its hard one at least.
-        let left = self.expires_at.since(now).min(now.since(self.installed_at) / limits::REFUSED_SHARE);
-        self.left_to_peer = Some(now + left);
+        self.left_to_peer = Some(self.last_call(now));
         self.rekey_at = self.expires_at;
+    }
+
+    /// Until when something else has to take its place, if the peer does not take the rekeying that was due.
+    pub fn last_call(&self, now: Instant) -> Instant {
+        // What is left, by time, or by volume if it goes on at the same pace: a soft limit is half of its hard one at least.
+        now + self.expires_at.since(now).min(now.since(self.installed_at) / limits::REFUSED_SHARE)
     }
 
     /// `udp` or `raw`.
@@ -234,10 +246,31 @@ impl ChildSa {
         }
     }
 
-    /// Whether the peer may not have the answer that makes it, although it asked for it: there is no use in rekeying what
-    /// it does not know, and "not found" would be no reason to forget it.
+    /// Whether the peer may not have the answer that makes it, although it asked for it: "not found" is no reason to forget it.
+    ///
+    /// The child SA of IKE_AUTH never is: a peer without that answer has no IKE SA either, and answers nothing.
     pub fn is_unproven(&self, now: Instant) -> bool {
         (self.waits() || self.unheard) && now < self.unproven_until
+    }
+
+    /// Puts its renewal off while the answer that makes it is probably still under way: there is no use in rekeying what the
+    /// peer does not know yet. Whatever proves that the answer has come ends the wait at once, and so does the time in which
+    /// answers come: what the peer says then is safe, because [`is_unproven`](Self::is_unproven) asks longer.
+    pub fn puts_renewal_off(&mut self, now: Instant) -> bool {
+        let arrives_by = self.installed_at + limits::ARRIVAL_TIME;
+        self.renewal_waits = self.is_unproven(now) && now < arrives_by;
+        if self.renewal_waits {
+            self.rekey_at = arrives_by;
+        }
+        self.renewal_waits
+    }
+
+    /// The peer has the answer that makes it.
+    pub fn arrived(&mut self, now: Instant) {
+        self.unheard = false;
+        if std::mem::take(&mut self.renewal_waits) {
+            self.rekey_at = now + AT_ONCE;
+        }
     }
 
     /// Whether nothing has shown yet that the peer has it.
@@ -253,6 +286,7 @@ impl ChildSa {
         if let Outbound::Waits(spec) = std::mem::replace(&mut self.outbound, Outbound::Installed) {
             step.out.sad(SadCommand::InstallOutbound(spec));
         }
+        self.arrived(step.now);
     }
 
     /// Nothing goes out by it any more, and its SPI is not in the table of child SAs. What is still under way to us is

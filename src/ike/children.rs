@@ -133,14 +133,14 @@ impl Children {
     }
 
     /// The peer asks for something new, so it has all our answers: it asks for one thing at a time.
-    pub fn answers_arrived(&mut self) {
-        self.all.iter_mut().for_each(|child| child.unheard = false);
+    pub fn answers_arrived(&mut self, now: Instant) {
+        self.all.iter_mut().filter(|child| child.unheard).for_each(|child| child.arrived(now));
     }
 
     /// The first packet has come in on a child SA: the peer has it, so it may be sent on.
     pub fn seen(&mut self, step: &mut Step<'_>, inbound: Spi) {
         if let Some(child) = self.get_mut(inbound) {
-            child.unheard = false;
+            child.arrived(step.now);
             child.send(step);
         }
     }

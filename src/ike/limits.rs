@@ -162,6 +162,10 @@ pub const REFUSED_SHARE: u32 = 11;
 /// How long an SA that was replaced goes on receiving: packets that were under way when it was deleted still count.
 pub const LINGER: Duration = Duration::from_secs(5);
 
+/// How long a side that has answered a request for a child SA waits before it asks for that SA's renewal, if nothing shows that
+/// the answer has arrived: many round trips. An answer that takes longer was lost, and "not found" says so.
+pub const ARRIVAL_TIME: Duration = Duration::from_secs(2);
+
 /// How long the peer has for deleting what its own rekeying replaced (RFC 7296 §2.8: the initiator of the rekeying does
 /// it). Then we do.
 pub const REPLACED_GRACE: Duration = Duration::from_secs(30);

@@ -81,6 +81,22 @@ const fn v6(net: u16, host: u16) -> IpAddr {
 /// Where host A is once it has moved (`hide_host_a`): gateway A and host A in a network that nobody outside knows.
 const PRIVATE: [IpAddr; 2] = [v4(10, 10, 0, 1), v4(10, 10, 0, 10)];
 
+/// Where the underlay finds the routers in front of gateway A and gateway B (`put_routers_between`).
+pub const ROUTERS: [IpAddr; 2] = [v4(100, 64, 1, 2), v4(100, 64, 2, 2)];
+
+/// The underlay's own addresses towards them.
+const TOWARDS_ROUTERS: [IpAddr; 2] = [v4(100, 64, 1, 1), v4(100, 64, 2, 1)];
+
+/// What makes a router of a namespace.
+const ROUTING: &[(&str, &str)] = &[
+    ("net/ipv4/ip_forward", "1"),
+    ("net/ipv6/conf/all/forwarding", "1"),
+    ("net/ipv4/conf/all/rp_filter", "0"),
+    ("net/ipv4/conf/default/rp_filter", "0"),
+    ("net/ipv4/conf/all/send_redirects", "0"),
+    ("net/ipv4/conf/default/send_redirects", "0"),
+];
+
 /// The networks whose addresses must not be seen on the underlay.
 #[must_use]
 pub fn inner_networks() -> Vec<IpNet> {
@@ -117,14 +133,7 @@ impl Topology {
             own_a: V4.host_a,
         };
         for router in [&topology.gateway_a, &topology.underlay, &topology.gateway_b] {
-            router.set_sysctls(&[
-                ("net/ipv4/ip_forward", "1"),
-                ("net/ipv6/conf/all/forwarding", "1"),
-                ("net/ipv4/conf/all/rp_filter", "0"),
-                ("net/ipv4/conf/default/rp_filter", "0"),
-                ("net/ipv4/conf/all/send_redirects", "0"),
-                ("net/ipv4/conf/default/send_redirects", "0"),
-            ])?;
+            router.set_sysctls(ROUTING)?;
         }
         join((&topology.gateway_a, "inside"), (&topology.host_a, "eth0"))?;
         join((&topology.gateway_a, "outside"), (&topology.underlay, "to-a"))?;
@@ -141,18 +150,7 @@ impl Topology {
         let a = net(family.host_a, family.prefix);
         let b = net(family.host_b, family.prefix);
         let give = |place: &Namespace, addresses: &[(&str, IpAddr)], routes: &[(IpNet, IpAddr)]| {
-            place.run(|| -> io::Result<()> {
-                let mut netlink = Netlink::open()?;
-                for (link, address) in addresses {
-                    let index = netlink.index_of(link)?;
-                    let network = IpNet::new(*address, family.prefix).map_err(io::Error::other)?;
-                    netlink.add_address(index, network)?;
-                }
-                for (destination, router) in routes {
-                    netlink.replace_route(&Route::by_gateway(*destination, *router))?;
-                }
-                Ok(())
-            })?
+            give(place, family.prefix, addresses, routes)
         };
         give(&self.host_a, &[("eth0", family.host_a)], &[(any, family.inside_a)])?;
         give(
@@ -171,6 +169,38 @@ impl Topology {
             &[(any, family.router_b)],
         )?;
         give(&self.host_b, &[("eth0", family.host_b)], &[(any, family.inside_b)])
+    }
+
+    /// Puts a router between each gateway and the underlay, in IPv4, and gives them, A's first. The underlay knows these routers
+    /// and nothing behind them: what is to come back needs a router that translates, which is up to the caller.
+    pub fn put_routers_between(&self) -> io::Result<[Namespace; 2]> {
+        let [a, b] = [
+            (&self.gateway_a, "to-a", V4.gateway_a, V4.router_a),
+            (&self.gateway_b, "to-b", V4.gateway_b, V4.router_b),
+        ];
+        Ok([self.put_router(a, ROUTERS[0], TOWARDS_ROUTERS[0])?, self.put_router(b, ROUTERS[1], TOWARDS_ROUTERS[1])?])
+    }
+
+    fn put_router(
+        &self,
+        (gateway, name, address, inside): (&Namespace, &str, IpAddr, IpAddr),
+        outside: IpAddr,
+        towards: IpAddr,
+    ) -> io::Result<Namespace> {
+        let router = Namespace::new()?;
+        router.set_sysctls(ROUTING)?;
+        gateway.run(|| -> io::Result<()> {
+            let mut netlink = Netlink::open()?;
+            let direct = netlink.index_of("outside")?;
+            netlink.delete_link(direct)
+        })??;
+        join((gateway, "outside"), (&router, "inside"))?;
+        join((&router, "outside"), (&self.underlay, name))?;
+        let any = net(v4(0, 0, 0, 0), 0);
+        give(gateway, V4.prefix, &[("outside", address)], &[(any, inside)])?;
+        give(&router, V4.prefix, &[("inside", inside), ("outside", outside)], &[(any, towards)])?;
+        give(&self.underlay, V4.prefix, &[(name, towards)], &[])?;
+        Ok(router)
     }
 
     /// Takes host A's address in IPv4 away and gives it a private one, which the underlay would find all the same: whoever is to
@@ -212,6 +242,26 @@ impl Topology {
     pub fn watch_underlay(&self) -> io::Result<PacketRing> {
         self.underlay.run(|| PacketRing::open(RING_MEBIBYTES))?
     }
+}
+
+/// Addresses of the links of `place`, each in a network of its own, and routes to networks by routers.
+fn give(
+    place: &Namespace,
+    prefix: u8,
+    addresses: &[(&str, IpAddr)],
+    routes: &[(IpNet, IpAddr)],
+) -> io::Result<()> {
+    place.run(|| -> io::Result<()> {
+        let mut netlink = Netlink::open()?;
+        for (link, address) in addresses {
+            let index = netlink.index_of(link)?;
+            netlink.add_address(index, IpNet::new(*address, prefix).map_err(io::Error::other)?)?;
+        }
+        for (destination, router) in routes {
+            netlink.replace_route(&Route::by_gateway(*destination, *router))?;
+        }
+        Ok(())
+    })?
 }
 
 /// Starts `command` in `place` from the calling thread, so that a child that dies with its parent dies with this thread

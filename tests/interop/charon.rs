@@ -128,7 +128,7 @@ impl Charon {
         let socket = folder.join("vici");
         let _ = fs::remove_file(&socket);
         let main = format!(
-            "charon-systemd {{\n {settings}\n load = {PLUGINS}\n retransmit_tries = 3\n retransmit_timeout = 1.0\n \
+            "charon-systemd {{\n load = {PLUGINS}\n retransmit_tries = 3\n retransmit_timeout = 1.0\n {settings}\n \
              plugins {{ vici {{ socket = unix://{socket} }} }}\n \
              filelog {{ file {{ path = {log}\n flush_line = yes\n default = 1\n ike = 2\n cfg = 2 }} }}\n}}\n\
              swanctl {{ load = openssl curve25519 pem pkcs1 pkcs8 x509 pubkey random\n socket = unix://{socket} }}\n",
@@ -161,6 +161,12 @@ impl Charon {
     /// Takes another connection from now on; its SAs stay. Only for gateway B.
     pub fn reload(&self, connection: &Connection) {
         write(&self.folder.join("swanctl.conf"), &connection.text(V4.gateway_b, V4.gateway_a));
+        self.load();
+    }
+
+    /// The same with a whole swanctl.conf.
+    pub fn reload_with(&self, swanctl: &str) {
+        write(&self.folder.join("swanctl.conf"), swanctl);
         self.load();
     }
 
@@ -217,6 +223,11 @@ impl Charon {
 
     /// Kills it without a word to its peer.
     pub fn kill(mut self) {
+        self.vanish();
+    }
+
+    /// The same, and its log can be read.
+    pub fn vanish(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -235,7 +246,6 @@ fn own(host: IpAddr) -> std::io::Result<()> {
 
 impl Drop for Charon {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.vanish();
     }
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod charon;
+pub mod named;
 pub mod scene;
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};

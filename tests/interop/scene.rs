@@ -5,9 +5,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use portcullis::lab::capture::{Capture, Sightings};
-use portcullis::lab::gateway::Gateway;
+use portcullis::lab::gateway::{Gateway, write_private};
 use portcullis::lab::mq_session::Tally;
 use portcullis::lab::topology::{Topology, V4, inner_networks};
+use portcullis::runtime::protocol::Request;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -111,6 +112,14 @@ impl Scene {
         let speaks = gateway.wait_for(Duration::from_secs(10), |_| true);
         assert!(speaks.is_some(), "the gateway does not start:\n{}", gateway.log());
         gateway
+    }
+
+    /// Gives the running gateway A another configuration.
+    pub fn reload(&self, gateway: &Gateway, config: &str) {
+        let folder = self.folder.path().join("portcullis");
+        write_private(&self.file(), &config.replace("@FOLDER@", &folder.to_string_lossy())).unwrap();
+        let answer = gateway.request(&Request::Reload {}).unwrap();
+        assert!(answer["error"].is_null(), "{answer}");
     }
 
     /// A folder for whatever a case needs beside the configuration.

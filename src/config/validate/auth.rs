@@ -49,8 +49,8 @@ impl Method {
             (Self::Certificate, true) => &["ca", "revocation", "crl", "ocsp"],
             (Self::EapMschapV2, false) => &["user", "password", "allow_weak"],
             (Self::EapMschapV2, true) => &["users", "allow_weak", "ask_identity"],
-            (Self::EapTls, false) => &["user", "certificate", "key", "ca", "name"],
-            (Self::EapTls, true) => &["certificate", "key", "ca", "name", "ask_identity"],
+            (Self::EapTls, false) => &["user", "certificate", "key", "ca", "crl", "name"],
+            (Self::EapTls, true) => &["certificate", "key", "ca", "crl", "name", "ask_identity"],
         }
     }
 }

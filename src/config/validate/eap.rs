@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
@@ -25,6 +25,8 @@ const MAX_USERS: usize = 10_000;
 const MAX_USERS_FILE: usize = 1 << 20;
 /// No file of certificates or of a key is longer than this.
 const MAX_PEM: usize = 256 << 10;
+/// No revocation list is longer than this.
+const MAX_LIST: usize = 16 << 20;
 
 /// `auth = { method = "eap-mschapv2", .. }`.
 pub(super) fn user(auth: &At<raw::Auth>, sources: Sources, problems: &mut Problems) -> Option<Credentials> {
@@ -130,8 +132,9 @@ pub(super) fn client(
         None => identity::text(local_id?),
     };
     let identity = match material(auth, peer_id, sources, problems)? {
-        Some(Material { chain, key, authorities, name }) => {
-            held(auth, ClientIdentity::new(chain, key, authorities, &name), problems)?
+        Some(Material { chain, key, authorities, lists, name }) => {
+            let made = ClientIdentity::new(chain, key, authorities, &name).and_then(|made| made.with_lists(lists));
+            held(auth, made, problems)?
         }
         None => ClientIdentity::unread(),
     };
@@ -146,8 +149,9 @@ pub(super) fn server(
     problems: &mut Problems,
 ) -> Option<Authenticator> {
     let identity = match material(auth, peer_id, sources, problems)? {
-        Some(Material { chain, key, authorities, name }) => {
-            held(auth, ServerIdentity::new(chain, key, authorities, &name), problems)?
+        Some(Material { chain, key, authorities, lists, name }) => {
+            let made = ServerIdentity::new(chain, key, authorities, &name).and_then(|made| made.with_lists(lists));
+            held(auth, made, problems)?
         }
         None => ServerIdentity::unread(),
     };
@@ -160,7 +164,7 @@ fn held<T>(auth: &At<raw::Auth>, made: Result<T, Refused>, problems: &mut Proble
         Err(Refused(message)) => {
             problems
                 .error(&auth.span(), message, "this method")
-                .mend("check `certificate`, `key`, `ca` and `name`; `name` is a host name or an address");
+                .mend("check `certificate`, `key`, `ca`, `crl` and `name`; `name` is a host name or an address");
             None
         }
     }
@@ -170,6 +174,7 @@ struct Material {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     authorities: Vec<CertificateDer<'static>>,
+    lists: Vec<CertificateRevocationListDer<'static>>,
     name: String,
 }
 
@@ -191,11 +196,13 @@ fn material(
         Some(name) => name.get_ref().clone(),
         None => identity::text(peer_id?),
     };
-    let chain = read(chain, false, sources, problems).map(|content| content.and_then(|of| certificates(&of)));
-    let key = read(key, true, sources, problems)
+    let chain = read(chain, MAX_PEM, false, sources, problems).map(|content| content.and_then(|of| certificates(&of)));
+    let key = read(key, MAX_PEM, true, sources, problems)
         .map(|content| content.and_then(|of| PrivateKeyDer::from_pem_slice(&of).ok()));
-    let authorities: Option<Vec<_>> = ca.get_ref().iter().map(|of| read(of, false, sources, problems)).collect();
-    let (chain, key, authorities) = (chain?, key?, authorities?);
+    let authorities: Option<Vec<_>> = ca.get_ref().iter().map(|of| read(of, MAX_PEM, false, sources, problems)).collect();
+    let crl = raw.crl.iter().flat_map(|files| files.get_ref());
+    let lists: Option<Vec<_>> = crl.map(|of| read(of, MAX_LIST, false, sources, problems)).collect();
+    let (chain, key, authorities, lists) = (chain?, key?, authorities?, lists?);
     if sources == Sources::Unread {
         return Some(None);
     }
@@ -206,17 +213,19 @@ fn material(
             .mend("a PEM file has lines such as -----BEGIN CERTIFICATE-----");
         return None;
     };
-    Some(Some(Material { chain, key, authorities: authorities.concat(), name }))
+    let lists = lists.iter().flatten().flat_map(|content| revocation_lists(content)).collect();
+    Some(Some(Material { chain, key, authorities: authorities.concat(), lists, name }))
 }
 
 #[allow(clippy::option_option)] // refused, not read, read
 fn read(
     reference: &At<String>,
+    longest: usize,
     secret: bool,
     sources: Sources,
     problems: &mut Problems,
 ) -> Option<Option<Zeroizing<Vec<u8>>>> {
-    match sources.file(reference.get_ref(), MAX_PEM, secret) {
+    match sources.file(reference.get_ref(), longest, secret) {
         Ok(content) => Some(content),
         Err(unusable) => {
             problems.error(&reference.span(), unusable.message, "this file").mend(unusable.mend);
@@ -229,6 +238,12 @@ fn read(
 fn certificates(content: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     let all: Vec<_> = CertificateDer::pem_slice_iter(content).collect::<Result<_, _>>().ok()?;
     Some(all).filter(|all: &Vec<CertificateDer<'static>>| !all.is_empty())
+}
+
+/// The revocation lists of a file, in PEM or DER.
+fn revocation_lists(content: &[u8]) -> Vec<CertificateRevocationListDer<'static>> {
+    let pem: Vec<_> = CertificateRevocationListDer::pem_slice_iter(content).filter_map(Result::ok).collect();
+    if pem.is_empty() { vec![content.to_vec().into()] } else { pem }
 }
 
 #[cfg(test)]

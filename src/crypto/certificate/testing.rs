@@ -95,8 +95,13 @@ impl Authority {
 
     /// One below this one.
     pub fn below(&self, name: &str) -> Self {
+        self.above(name, 0)
+    }
+
+    /// One below it, with so many authorities below that at most.
+    pub fn above(&self, name: &str, others: u8) -> Self {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-        let params = authority_params(name, (2026, 2030), Some(0));
+        let params = authority_params(name, (2026, 2030), Some(others));
         let key_pem = key.serialize_pem();
         Self { issuer: CertifiedIssuer::signed_by(params, key, &self.issuer).unwrap(), key_pem }
     }

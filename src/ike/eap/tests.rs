@@ -360,6 +360,40 @@ fn a_certificate_that_is_not_what_it_has_to_be_is_refused_by_either_side() {
     }
 }
 
+/// RFC 5216 §5.4 and RFC 9190 §5.4 ask for a look at revocation; it is one at lists that came with the configuration.
+#[test]
+fn a_certificate_that_was_taken_back_is_refused_by_either_side_and_silence_is_no_good_word() {
+    let ours = Authority::new("ours");
+    let numbered = |serial: u64| move |params: &mut rcgen::CertificateParams| params.serial_number = Some(serial.into());
+    let other = Authority::new("another").revoke(&[], (2029, 1));
+    for newest in [true, false] {
+        let outcome = |for_client: Vec<_>, for_server: Vec<_>| {
+            let [own, servers] = [(CLIENT, 7), (SERVER, 8)].map(|(name, serial)| ours.sign(name, numbered(serial)));
+            let identity = client(own, &ours, SERVER).with_lists(for_client).unwrap();
+            let identity = if newest { identity } else { identity.only_tls12() };
+            let of_server =
+                ServerIdentity::new(servers.chain, servers.key, vec![ours.certificate.clone()], CLIENT).unwrap();
+            let of_server = Arc::new(of_server.with_lists(for_server).unwrap());
+            undisturbed(&tls(identity), &Authenticator::Tls { identity: of_server, ask_identity: false })
+        };
+        let good = || vec![ours.revoke(&[66], (2029, 1))];
+        outcome(good(), good()).assert_proven();
+        for (lists, said) in [
+            (vec![ours.revoke(&[7, 8], (2029, 1))], "is revoked"),
+            (vec![other.clone()], "may be revoked"),
+            (vec![ours.revoke(&[], (2026, 3))], "out of date"),
+        ] {
+            let by_client = outcome(lists.clone(), good()).peer.unwrap_err().detail.to_string();
+            assert!(by_client.contains(said), "{by_client} has no {said:?}");
+            let by_server = outcome(good(), lists).server.unwrap_err().detail.to_string();
+            assert!(by_server.contains(said), "{by_server} has no {said:?}");
+        }
+    }
+    let own = ours.sign(CLIENT, |_| ());
+    let refused = client(own, &ours, SERVER).with_lists(vec![b"no list".to_vec().into()]);
+    assert!(refused.unwrap_err().0.contains("no revocation list"));
+}
+
 #[test]
 fn long_chains_travel_in_fragments() {
     let authority = Authority::new("ours");

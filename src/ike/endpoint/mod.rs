@@ -1,6 +1,7 @@
-//! The endpoint: one for all tunnels of a gateway. `demultiplex` brings a datagram to its IKE SA, `upkeep` draws the
-//! consequences for its connection.
+//! The endpoint: one for all tunnels of a gateway. `demultiplex` brings a datagram to its IKE SA, `consequences` is what follows for
+//! its connection, and `upkeep` what that wants next.
 
+mod consequences;
 mod demultiplex;
 #[cfg(test)]
 mod forge;

@@ -184,6 +184,10 @@ fn refused(
         NotifyType::TEMPORARY_FAILURE | NotifyType::STATE_NOT_FOUND if !agreed => {
             child.rekey_at = step.now + jitter(limits::TEMPORARY_FAILURE_PAUSE, 25, step.entropy);
         }
+        // It has asked for it, and does not have our answer: it asks again, and so do we.
+        _ if not_found && child.is_unproven(step.now) => {
+            child.rekey_at = step.now + jitter(limits::TEMPORARY_FAILURE_PAUSE, 25, step.entropy);
+        }
         // §2.25: "it SHOULD silently delete the Child SA (if it still exists) and send a request to create a new Child SA
         // from scratch".
         _ if not_found => {
@@ -201,6 +205,12 @@ fn refused(
         }
         _ => {
             child.rekey_at = step.now + jitter(limits::REKEY_RETRY, 25, step.entropy);
+            if notify.kind == NotifyType::NO_ADDITIONAL_SAS && !agreed {
+                // §4: "the implementation MUST be capable of instead deleting the old SA and creating a new one". A peer that can do
+                // the initial exchanges alone gets another IKE SA, whose child SA takes the place of this one in time.
+                let last_call = child.last_call(step.now);
+                state.reauth_at = state.reauth_at.min(last_call);
+            }
             let detail = format!("rekeying of child SA {old}: {detail}");
             step.notices.push(Notice::RekeyFailed { reason, detail });
         }

@@ -1,5 +1,6 @@
 //! IKE_AUTH with certificates: both roles, every reason for which one is refused, and what a reload does.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,10 @@ use crate::crypto::certificate::{Certificate, Revocation, Trust};
 use crate::crypto::signature::SigningKey;
 use crate::event::{Event, IkeReason};
 use crate::ike::config::{Credential, LocalAuth, PeerAuth, TunnelConfig};
+use crate::ike::eap::mschapv2::Users;
+use crate::ike::eap::{Authenticator, Credentials};
+use crate::secret::Secret;
+use crate::wire::ike::numbers::ExchangeType;
 
 fn names(side: usize) -> &'static [&'static str] {
     [&["a.example"][..], &["b.example"]][side]
@@ -124,6 +129,23 @@ fn a_chain_over_an_authority_between_is_followed_in_fragments() {
     refused([a, b], IkeReason::CertificateUntrusted, "no chain");
 }
 
+/// RFC 7296 §3.6: "Implementations MUST be capable of being configured to send and accept up to four X.509 certificates".
+#[test]
+fn a_chain_of_four_certificates_is_sent_and_taken() {
+    let root = Authority::new("root");
+    let first = root.above("first", 2);
+    let second = first.above("second", 1);
+    let third = second.below("third");
+    let mut sides = both(&root);
+    for (side, tunnel) in sides.iter_mut().enumerate() {
+        tunnel.fragmentation = true;
+        let leaf = third.issue(&Leaf { hosts: names(side), ..Leaf::default() });
+        let between = [third.certificate(), second.certificate(), first.certificate()];
+        tunnel.local_auth = credential(&leaf, &between);
+    }
+    open(sides).assert_up(1);
+}
+
 #[test]
 fn each_reason_for_which_a_certificate_is_refused_has_its_name() {
     let authority = Authority::new("ca");
@@ -176,6 +198,58 @@ fn the_initiator_refuses_the_responder_for_the_same_reasons() {
     let pair = open([a, b]);
     assert_eq!(pair.failed(A)[0].1, IkeReason::CertificateName);
     assert!(pair.sides.iter().all(|side| side.inbound.is_empty() && side.outbound.is_empty()));
+}
+
+/// RFC 7296 §2.16: with EAP the responder proves itself by a signature before it is shown anything; only then does the client
+/// begin with its method.
+#[test]
+fn a_responder_with_a_certificate_is_believed_before_it_is_shown_a_password() {
+    let authority = Authority::new("ca");
+    let sides = || {
+        let [mut a, mut b] = both(&authority);
+        let mut users = Users::default();
+        users.add("alice", "correct horse");
+        let password = Arc::new(Secret::copy_of(b"correct horse"));
+        a.local_auth = LocalAuth::Eap(Credentials::MschapV2 { user: "alice".to_owned(), password });
+        b.peer_auth = PeerAuth::Eap(Authenticator::MschapV2 { users: Arc::new(users), ask_identity: true });
+        [a, b]
+    };
+    let pair = open(sides());
+    pair.assert_up(1);
+    assert_eq!(proofs(&pair, A)[1], "certificate, ECDSA with SHA-256");
+    assert_eq!(proofs(&pair, B)[0], "certificate, ECDSA with SHA-256");
+    let list = vec![authority.revoke(&[66], (2027, 2029))];
+    let leaf = |hosts, serial| authority.issue(&Leaf { hosts, serial, ..Leaf::default() });
+    type Change<'a> = Box<dyn Fn(&mut TunnelConfig, &mut TunnelConfig) + 'a>;
+    let cases: [(IkeReason, Change<'_>); 5] = [
+        (
+            IkeReason::CertificateUntrusted,
+            Box::new(|a, _| a.peer_auth = by(&Authority::new("ca"), Revocation::Off, &[])),
+        ),
+        (IkeReason::CertificateName, Box::new(|_, b| b.local_auth = credential(&leaf(names(A), 7), &[]))),
+        (
+            IkeReason::CertificateRevoked,
+            Box::new(|a, b| {
+                a.peer_auth = by(&authority, Revocation::HardFail, &list);
+                b.local_auth = credential(&leaf(names(B), 66), &[]);
+            }),
+        ),
+        (IkeReason::RevocationUnknown, Box::new(|a, _| a.peer_auth = by(&authority, Revocation::HardFail, &[]))),
+        (IkeReason::MethodMismatch, Box::new(|_, b| b.local_auth = LocalAuth::Psk(psk()))),
+    ];
+    for (reason, change) in cases {
+        let [mut a, mut b] = sides();
+        change(&mut a, &mut b);
+        let pair = open([a, b]);
+        assert_eq!((pair.sides[A].ups(), pair.sides[B].ups()), (0, 0), "{reason:?}");
+        assert_eq!(pair.failed(A)[0].1, reason);
+        // IKE_SA_INIT, the identities of IKE, and that it does not believe: nothing of EAP.
+        let first = pair.trace[0].header().initiator_spi;
+        let of_first = pair.trace.iter().filter(|datagram| datagram.header().initiator_spi == first);
+        let auth = of_first.filter(|of| of.to == B && of.header().exchange == ExchangeType::IKE_AUTH);
+        let different: BTreeSet<_> = auth.map(|datagram| datagram.header().message_id).collect();
+        assert_eq!(different, BTreeSet::from([1]), "{reason:?}");
+    }
 }
 
 #[test]

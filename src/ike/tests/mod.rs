@@ -22,6 +22,7 @@ mod lifetimes;
 mod many;
 mod mobike;
 mod moves;
+mod musts;
 mod nat;
 mod pair;
 mod peering;

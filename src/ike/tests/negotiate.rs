@@ -53,6 +53,37 @@ fn our_preference_decides_and_the_peers_number_is_kept() {
     assert_eq!(accept_ike(&answer, &[CBC, GCM], false), Some(GCM));
 }
 
+/// §3.3, §3.3.1, §3.3.5: our order, numbers from one on, one transform of each type, a key length where there are several and
+/// nowhere else, no integrity algorithm beside a combined-mode cipher.
+#[test]
+fn offers_are_numbered_in_our_order_and_hold_one_of_each_transform() {
+    let chacha = IkeSuite { cipher: Cipher::ChaCha20Poly1305, ..GCM };
+    let suites = [CBC, GCM, chacha, CBC, AES128];
+    let offer = ike_offer(&suites);
+    let numbers: Vec<u8> = offer.proposals.iter().map(|proposal| proposal.number).collect();
+    assert_eq!(numbers, [1, 2, 3, 4], "the repeated one is left out");
+    for (proposal, suite) in offer.proposals.iter().zip([CBC, GCM, chacha, AES128]) {
+        assert!(proposal.spi.is_empty());
+        let mut kinds: Vec<_> = proposal.transforms.iter().map(|transform| transform.kind).collect();
+        kinds.sort_unstable();
+        let mut wanted = vec![TransformType::ENCR, TransformType::PRF, TransformType::KE];
+        wanted.extend(suite.mac.map(|_| TransformType::INTEG));
+        wanted.sort_unstable();
+        assert_eq!(kinds, wanted);
+        for transform in &proposal.transforms {
+            let bits = match (transform.kind, suite.cipher) {
+                (TransformType::ENCR, Cipher::Aes128Gcm16) => Some(128),
+                (TransformType::ENCR, Cipher::Aes256Gcm16 | Cipher::Aes256Cbc) => Some(256),
+                _ => None,
+            };
+            assert_eq!(transform.key_bits(), bits);
+            assert_eq!(transform.attributes.len(), usize::from(bits.is_some()));
+        }
+    }
+    let [in_place] = &ike_rekey_offer(&[GCM], 0x0102_0304_0506_0708).proposals[..] else { panic!("one proposal") };
+    assert_eq!(in_place.spi, [1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
 #[test]
 fn an_answer_that_was_not_offered_is_refused() {
     let ours = [CBC, GCM];

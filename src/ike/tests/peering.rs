@@ -175,10 +175,13 @@ fn an_inner_address_is_asked_for_given_and_the_selectors_narrowed_to_it() {
     let mut pair = Pair::new(client(&["10.9.0.0/24"]), server(&["10.9.0.0/24"], &["10.9.0.53", "2001:db8::53"]));
     pair.run_secs(1);
     pair.assert_up(1);
-    let kinds: Vec<_> =
-        pair.sides[A].endpoint.unseal(&pair.trace[3].bytes).unwrap().iter().map(Payload::kind).collect();
-    let place = |kind| kinds.iter().position(|of| *of == kind).unwrap();
-    assert!(place(PayloadType::CP) < place(PayloadType::SA), "{kinds:?}");
+    // RFC 7296 §2.19: the CP payload stands before the SA payload, in the first IKE_AUTH messages.
+    for (side, message) in [(B, 2), (A, 3)] {
+        let payloads = pair.sides[side].endpoint.unseal(&pair.trace[message].bytes).unwrap();
+        let kinds: Vec<_> = payloads.iter().map(Payload::kind).collect();
+        let place = |kind| kinds.iter().position(|of| *of == kind).unwrap();
+        assert!(place(PayloadType::CP) < place(PayloadType::SA), "{kinds:?}");
+    }
     assert_eq!(pair.sides[A].addresses, [ip("10.9.0.1")]);
     let told =
         Event::InnerAddresses { tunnel: "test".into(), addresses: vec![ip("10.9.0.1")], dns: vec![ip("10.9.0.53")] };

@@ -230,6 +230,41 @@ fn an_ike_sa_that_the_peer_does_not_rekey_is_made_anew_before_it_ends() {
     }
 }
 
+/// A peer that can do the initial exchanges alone makes no child SA beside the first one, and none in its place.
+///
+/// ```text
+/// A                                                B
+/// HDR, SK {N(REKEY_SA), SA, Ni, KEi, TSi, TSr} -->
+///                                              <-- HDR, SK {N(NO_ADDITIONAL_SAS)}
+/// IKE_SA_INIT, IKE_AUTH                        --> <--
+/// HDR(old), SK {D}                             -->
+/// ```
+#[test]
+fn a_peer_that_makes_no_further_child_sa_gets_another_ike_sa_in_time() {
+    let mut pair = up();
+    pair.run_secs(2_000);
+    let before = pair.now;
+    pair.rekey(A, true, false);
+    let mut refused = 0;
+    while pair.sides[A].ups() == 1 {
+        let create = ExchangeType::CREATE_CHILD_SA;
+        if pair.line.iter().any(|datagram| datagram.to == B && datagram.header().exchange == create) {
+            answer_with(&mut pair, create, &error(NotifyType::NO_ADDITIONAL_SAS));
+            refused += 1;
+        }
+        pair.step(pair.now + Duration::from_millis(5));
+        assert!(pair.now < before + Duration::from_mins(4), "after {refused} refusals");
+    }
+    assert!(refused > 0);
+    pair.talk(Duration::from_secs(49));
+    pair.assert_up(1);
+    pair.assert_no_loss();
+    assert!(pair.status(A).ike.unwrap().initiator);
+    for side in [A, B] {
+        pair.sides[side].endpoint.assert_tidy(1);
+    }
+}
+
 /// A peer that authenticates anew, the old IKE SA being deleted last: both follow whichever SPIs are lower.
 #[test]
 fn a_peer_that_authenticates_anew_takes_the_traffic_with_it() {

@@ -7,6 +7,7 @@ use crate::entropy::{Entropy, SeededEntropy};
 use crate::event::Event;
 use crate::ike::api::Input;
 use crate::ike::endpoint::Endpoint;
+use crate::ike::limits;
 use crate::wire::ike::numbers::ExchangeType;
 
 const OLD: &[u8] = b"the key that is to go, long enough for it";
@@ -142,6 +143,33 @@ fn what_the_peer_has_made_meanwhile_is_not_asked_for() {
     }
 }
 
+/// A has asked for a second child SA, and B has just answered. A asks for signs of life after `liveness`.
+fn answering(liveness: Duration) -> (Pair, Datagram) {
+    let two = |side: usize| {
+        let mut tunnel = tunnel(side);
+        tunnel.children = vec![child(side, 0), child(side, 1)];
+        tunnel.liveness = liveness;
+        config(tunnel)
+    };
+    let mut pair = Pair::seeded(1, two(A), two(B));
+    while pair.sides[A].ups() == 0 {
+        pair.step(pair.now + Duration::from_secs(1));
+    }
+    let request = pair.take(B);
+    pair.deliver(&request);
+    let answer = pair.take(A);
+    (pair, answer)
+}
+
+fn assert_both_are_new(pair: &Pair) {
+    pair.assert_up(2);
+    pair.assert_no_loss();
+    for side in [A, B] {
+        assert_eq!(pair.failed(side), []);
+        assert_eq!(pair.status(side).rekeys.child, 2, "both have new keys in the end");
+    }
+}
+
 /// B's answer is late. What it has made does not count as lost because A does not know of it yet.
 ///
 /// ```text
@@ -152,26 +180,75 @@ fn what_the_peer_has_made_meanwhile_is_not_asked_for() {
 /// ```
 #[test]
 fn what_the_peer_has_asked_for_is_not_rekeyed_before_it_has_the_answer() {
-    let two = |side: usize| {
-        let mut tunnel = tunnel(side);
-        tunnel.children = vec![child(side, 0), child(side, 1)];
-        config(tunnel)
-    };
-    let mut pair = Pair::seeded(1, two(A), two(B));
-    while pair.sides[A].ups() == 0 {
-        pair.step(pair.now + Duration::from_secs(1));
-    }
-    let request = pair.take(B);
-    pair.deliver(&request);
-    let late = pair.take(A);
+    let (mut pair, late) = answering(Duration::from_secs(10));
     pair.rekey(B, true, false);
     pair.run(Duration::from_millis(400));
+    let asked = pair.trace.iter().filter(|datagram| datagram.to == A).count();
+    assert_eq!(asked, 4, "two answers, that one, and the rekeying of the child SA that A has");
     pair.deliver(&late);
     pair.talk(Duration::from_secs(14));
-    pair.assert_up(2);
-    pair.assert_no_loss();
-    for side in [A, B] {
-        assert_eq!(pair.failed(side), []);
-        assert_eq!(pair.status(side).rekeys.child, 2, "both have new keys in the end");
+    assert_both_are_new(&pair);
+}
+
+/// Whatever shows that the answer has come ends the wait: the next request, or a packet.
+#[test]
+fn what_shows_that_the_answer_has_come_lets_the_rekeying_begin() {
+    for by_packet in [false, true] {
+        let (mut pair, answer) = answering(Duration::from_secs(if by_packet { 10 } else { 1 }));
+        pair.rekey(B, true, false);
+        pair.deliver(&answer);
+        pair.run(Duration::from_millis(100));
+        let done = |pair: &Pair| pair.status(B).rekeys.child;
+        assert_eq!(done(&pair), 1, "the child SA of IKE_AUTH is rekeyed at once");
+        if by_packet {
+            pair.talk(Duration::from_millis(100));
+        } else {
+            pair.run(Duration::from_millis(1_300));
+        }
+        pair.run(Duration::from_millis(100));
+        assert_eq!(done(&pair), 2);
+        pair.talk(Duration::from_secs(10));
+        assert_both_are_new(&pair);
     }
+}
+
+/// Nothing shows it, and time does.
+#[test]
+fn a_rekeying_waits_no_longer_than_answers_take() {
+    let (mut pair, answer) = answering(Duration::from_secs(10));
+    pair.rekey(B, true, false);
+    pair.deliver(&answer);
+    pair.run(limits::ARRIVAL_TIME + Duration::from_millis(100));
+    assert_eq!(pair.status(B).rekeys.child, 2);
+}
+
+/// B's answer is lost, and so are A's next requests for it: the child SA is asked about in vain, and stays.
+///
+/// ```text
+/// A                                        B
+/// HDR, SK {SA, Ni, TSi, TSr}     -->
+///                                X--       HDR, SK {SA, Nr, TSi, TSr}
+///                                <--       HDR, SK {N(REKEY_SA), SA, Ni, KEi, TSi, TSr}
+/// HDR, SK {N(CHILD_SA_NOT_FOUND)} -->
+/// HDR, SK {SA, Ni, TSi, TSr}     -->
+///                                <--       HDR, SK {SA, Nr, TSi, TSr}
+/// ```
+#[test]
+fn what_the_peer_does_not_know_yet_is_kept_and_rekeyed_once_it_does() {
+    let (mut pair, _lost) = answering(Duration::from_secs(10));
+    let until = pair.now + Duration::from_secs(5);
+    let request = ExchangeType::CREATE_CHILD_SA;
+    pair.meddle = Some(Box::new(move |datagram, _| {
+        let header = datagram.header();
+        let repeated = datagram.to == B && header.exchange == request && !header.flags.response && datagram.at < until;
+        if repeated { vec![] } else { vec![(Duration::ZERO, datagram)] }
+    }));
+    let made: Vec<_> = pair.sides[B].inbound.keys().copied().collect();
+    pair.rekey(B, true, false);
+    pair.run_secs(4);
+    assert_eq!(pair.status(B).rekeys.child, 1, "that of the child SA that A has");
+    let kept = made.iter().filter(|spi| pair.sides[B].inbound.contains_key(spi)).count();
+    assert!(kept >= 1, "what A does not know is still there");
+    pair.talk(Duration::from_secs(14));
+    assert_both_are_new(&pair);
 }

@@ -175,6 +175,10 @@ fn meaning(error: &Error) -> Cow<'static, str> {
                 }
                 Wrong::InvalidPurpose | Wrong::InvalidPurposeContext { .. } => "is not for this use",
                 Wrong::Revoked => "is revoked",
+                Wrong::UnknownRevocationStatus => "is covered by no revocation list: it may be revoked",
+                Wrong::ExpiredRevocationList | Wrong::ExpiredRevocationListContext { .. } => {
+                    "is covered by a revocation list that is out of date"
+                }
                 _ => "is not valid",
             };
             format!("the peer's certificate {what}").into()

@@ -1,5 +1,7 @@
 //! What the two sides of EAP-TLS are configured with: a certificate with its key, the authorities that the other side's
-//! certificate has to come from, and the name that it has to bear.
+//! certificate has to come from, what these have taken back, and the name that it has to bear.
+//!
+//! Revocation lists are read when they are configured: a stranger costs no reading of them. OCSP is left out.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,9 +10,9 @@ use std::time::Duration;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{
@@ -32,6 +34,7 @@ struct Material {
     /// The name that the other side's certificate has to bear.
     name: ServerName<'static>,
     versions: &'static [&'static SupportedProtocolVersion],
+    lists: Vec<CertificateRevocationListDer<'static>>,
     /// What all of it was made from, to tell whether another one is the same.
     made_from: Vec<Vec<u8>>,
 }
@@ -59,7 +62,37 @@ impl Material {
         let name = ServerName::try_from(name.to_owned()).map_err(|_| {
             Refused("the name that the certificate has to bear is neither a host name nor an address".to_owned())
         })?;
-        Ok(Self { provider, own: Arc::new(own), roots: Arc::new(roots), name, versions: ALL_VERSIONS, made_from })
+        let (own, roots) = (Arc::new(own), Arc::new(roots));
+        Ok(Self { provider, own, roots, name, versions: ALL_VERSIONS, lists: Vec::new(), made_from })
+    }
+
+    /// From now on each certificate of the other side's chain has to be covered by one of these lists, which must not be out of
+    /// date, and to be on none (RFC 5280 §6.3).
+    fn take(&mut self, lists: Vec<CertificateRevocationListDer<'static>>) {
+        self.made_from.extend(lists.iter().map(|der| der.to_vec()));
+        self.lists = lists;
+    }
+
+    /// What the client asks of a server's certificate.
+    fn of_servers(&self) -> Result<Arc<WebPkiServerVerifier>, VerifierBuilderError> {
+        let builder =
+            WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.roots), Arc::clone(&self.provider));
+        if self.lists.is_empty() {
+            return builder.build();
+        }
+        builder.with_crls(self.lists.clone()).enforce_revocation_expiration().build()
+    }
+
+    /// What the server asks of a client's. RFC 5216 §2.1.1: one without a certificate is refused within TLS.
+    fn of_clients(&self) -> Result<Arc<Named>, VerifierBuilderError> {
+        let builder =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), Arc::clone(&self.provider));
+        let good = if self.lists.is_empty() {
+            builder.build()?
+        } else {
+            builder.with_crls(self.lists.clone()).enforce_revocation_expiration().build()?
+        };
+        Ok(Arc::new(Named { good, name: self.name.clone() }))
     }
 
     fn same(&self, other: &Self) -> bool {
@@ -68,10 +101,17 @@ impl Material {
 }
 
 /// The client of EAP-TLS: the initiator of IKE.
-pub struct ClientIdentity(Option<Material>);
+pub struct ClientIdentity(Option<(Material, Arc<WebPkiServerVerifier>)>);
 
 /// The server of EAP-TLS: the responder of IKE.
-pub struct ServerIdentity(Option<Material>);
+pub struct ServerIdentity(Option<(Material, Arc<Named>)>);
+
+fn unverifiable(error: VerifierBuilderError) -> Refused {
+    Refused(match error {
+        VerifierBuilderError::InvalidCrl(_) => "a file holds no revocation list that is understood here".to_owned(),
+        other => format!("nothing can be held against these certificates: {other}"),
+    })
+}
 
 impl ClientIdentity {
     /// One whose files have not been read: nothing can be proved with it.
@@ -87,7 +127,17 @@ impl ClientIdentity {
         authorities: Vec<CertificateDer<'static>>,
         name: &str,
     ) -> Result<Self, Refused> {
-        Material::new(chain, key, authorities, name).map(Some).map(Self)
+        let material = Material::new(chain, key, authorities, name)?;
+        let verifier = material.of_servers().map_err(unverifiable)?;
+        Ok(Self(Some((material, verifier))))
+    }
+
+    /// The same, where revocation lists of the authorities, in DER, have the last word.
+    pub fn with_lists(self, lists: Vec<CertificateRevocationListDer<'static>>) -> Result<Self, Refused> {
+        let Some((mut material, _)) = self.0 else { return Ok(self) };
+        material.take(lists);
+        let verifier = material.of_servers().map_err(unverifiable)?;
+        Ok(Self(Some((material, verifier))))
     }
 
     /// The same without TLS 1.3.
@@ -95,19 +145,17 @@ impl ClientIdentity {
     #[must_use]
     pub fn only_tls12(mut self) -> Self {
         static TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
-        self.0.as_mut().unwrap().versions = TLS12;
+        self.0.as_mut().unwrap().0.versions = TLS12;
         self
     }
 
     /// A new TLS connection at `unix_now`, seconds since 1970.
     pub fn connect(&self, unix_now: u64) -> Result<Connection, Fault> {
-        let Material { provider, own, roots, name, versions, .. } = self.0.as_ref().ok_or_else(unusable)?;
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
-        let verifier = verifier.build().map_err(|_| unusable())?;
+        let (Material { provider, own, name, versions, .. }, verifier) = self.0.as_ref().ok_or_else(unusable)?;
         let mut config = ClientConfig::builder_with_details(Arc::clone(provider), At::second(unix_now))
             .with_protocol_versions(versions)
             .map_err(|_| unusable())?
-            .with_webpki_verifier(verifier)
+            .with_webpki_verifier(Arc::clone(verifier))
             .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(own))));
         // RFC 5216 §2.1.2 allows it, and nobody needs it here: a resumed session proves less.
         config.resumption = Resumption::disabled();
@@ -130,16 +178,23 @@ impl ServerIdentity {
         authorities: Vec<CertificateDer<'static>>,
         name: &str,
     ) -> Result<Self, Refused> {
-        Material::new(chain, key, authorities, name).map(Some).map(Self)
+        let material = Material::new(chain, key, authorities, name)?;
+        let verifier = material.of_clients().map_err(unverifiable)?;
+        Ok(Self(Some((material, verifier))))
+    }
+
+    /// The same, where revocation lists of the authorities, in DER, have the last word.
+    pub fn with_lists(self, lists: Vec<CertificateRevocationListDer<'static>>) -> Result<Self, Refused> {
+        let Some((mut material, _)) = self.0 else { return Ok(self) };
+        material.take(lists);
+        let verifier = material.of_clients().map_err(unverifiable)?;
+        Ok(Self(Some((material, verifier))))
     }
 
     /// A new TLS connection at `unix_now`, seconds since 1970.
     pub fn accept(&self, unix_now: u64) -> Result<Connection, Fault> {
-        let Material { provider, own, roots, name, versions, .. } = self.0.as_ref().ok_or_else(unusable)?;
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
-        // RFC 5216 §2.1.1: the peer has to authenticate; a client without a certificate is refused within TLS.
-        let good = verifier.build().map_err(|_| unusable())?;
-        let verifier = Arc::new(Named { good, name: name.clone() });
+        let (Material { provider, own, versions, .. }, verifier) = self.0.as_ref().ok_or_else(unusable)?;
+        let verifier: Arc<dyn ClientCertVerifier> = Arc::<Named>::clone(verifier);
         let mut config = ServerConfig::builder_with_details(Arc::clone(provider), At::second(unix_now))
             .with_protocol_versions(versions)
             .map_err(|_| unusable())?
@@ -223,14 +278,14 @@ macro_rules! compared_and_printed {
         $(
             impl fmt::Debug for $name {
                 fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.debug_struct(stringify!($name)).field("name", &self.0.as_ref().map(|of| &of.name)).finish_non_exhaustive()
+                    f.debug_struct(stringify!($name)).field("name", &self.0.as_ref().map(|(of, _)| &of.name)).finish_non_exhaustive()
                 }
             }
 
             impl PartialEq for $name {
                 fn eq(&self, other: &Self) -> bool {
                     match (&self.0, &other.0) {
-                        (Some(one), Some(two)) => one.same(two),
+                        (Some((one, _)), Some((two, _))) => one.same(two),
                         (None, None) => true,
                         _ => false,
                     }

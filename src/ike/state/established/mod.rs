@@ -234,7 +234,7 @@ impl Established {
             Ok(Arrival::Request(sorted)) => {
                 self.heard(core, step, incoming.path);
                 step.hear(incoming.header.exchange, false, &sorted);
-                self.children.answers_arrived();
+                self.children.answers_arrived(step.now);
                 Ok(self.answer(core, step, incoming, sorted))
             }
             Ok(Arrival::Response(sorted)) => {

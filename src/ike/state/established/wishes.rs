@@ -8,7 +8,6 @@ use crate::ike::child_sa::ChildSa;
 use crate::ike::ike_sa::Core;
 use crate::ike::lanes;
 use crate::ike::limits;
-use crate::ike::retransmit::jitter;
 use crate::ike::step::{Notice, Step};
 use crate::sa::spi::Spi;
 use crate::wire::ike::numbers::{ExchangeType, NotifyType};
@@ -34,8 +33,7 @@ impl Established {
     /// A child SA comes near a limit, or the operator wishes so: another one takes its place.
     pub fn rekey_child(&mut self, core: &mut Core, step: &mut Step<'_>, inbound: Spi) {
         let Some(child) = self.children.get_mut(inbound).filter(|child| child.is_current()) else { return };
-        if child.is_unproven(step.now) {
-            child.rekey_at = step.now + jitter(limits::TEMPORARY_FAILURE_PAUSE, 25, step.entropy);
+        if child.puts_renewal_off(step.now) {
             return;
         }
         // Not again before this attempt has come to its end, whatever that is.

@@ -1,83 +1,36 @@
-//! IKE_SA_INIT (RFC 7296 §1.2, §2.6, §2.7): suite, key exchange, nonces, NAT detection. Nothing here is authenticated
-//! before IKE_AUTH has signed it.
-//!
-//! ```text
-//! Initiator                         Responder
-//! HDR, SAi1, KEi, Ni           -->
-//!                              <--  HDR, N(COOKIE)                    (under load)
-//! HDR, N(COOKIE), SAi1, KEi, Ni -->
-//!                              <--  HDR, N(INVALID_KE_PAYLOAD)        (another group)
-//! HDR, [N(COOKIE)], SAi1, KEi, Ni -->
-//!                              <--  HDR, SAr1, KEr, Nr, [CERTREQ]
-//! ```
+//! The initiator's side of IKE_SA_INIT: what is asked for, and what is believed of answers that may be anybody's.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::{CHILDLESS, FRAGMENTS, INTERMEDIATE, PPK, REQUIRED, handshake, say, says};
 use crate::crypto::kex::KeyPair;
-use crate::crypto::suite::{Group, IkeSuite};
+use crate::crypto::suite::Group;
 use crate::entropy::Entropy;
 use crate::event::IkeReason;
 use crate::ids::ShapeId;
 use crate::ike::account::{self, Heard, Outcome, Said, Topic};
-use crate::ike::auth::{PeerSays, announce};
-use crate::ike::config::{Childless, TunnelConfig};
+use crate::ike::auth::announce;
+use crate::ike::config::TunnelConfig;
 use crate::ike::error::Refusal;
 use crate::ike::exchange::intermediate;
 use crate::ike::fragment::{Fragments, Outgoing};
 use crate::ike::ike_sa::{Core, IkeSa, Incoming};
-use crate::ike::keymat::{Nonces, Spis, ike_keys};
+use crate::ike::keymat::Spis;
 use crate::ike::natd::{self, Nat};
 use crate::ike::path::{IKE_PORT, Path};
-use crate::ike::payloads::{Required, Sorted};
-use crate::ike::protect::Protection;
+use crate::ike::payloads::Sorted;
 use crate::ike::puzzle::Puzzle;
 use crate::ike::state::init_requested::Try;
-use crate::ike::state::{Handshake, InitAnswered, InitRequested, Purpose, Refused, State};
+use crate::ike::state::{InitRequested, Purpose, Refused, State};
 use crate::ike::step::{Notice, Step};
 use crate::ike::terms::Terms;
 use crate::ike::window::Window;
-use crate::ike::{keylog, limits, negotiate};
-use crate::secret::Secret;
-use crate::wire::ike::header::{Flags, Header, IkeSpi};
+use crate::ike::{limits, negotiate};
+use crate::wire::ike::header::IkeSpi;
 use crate::wire::ike::message::Message;
-use crate::wire::ike::numbers::{ExchangeType, NotifyType, PayloadType};
-use crate::wire::ike::payload::{Ke, Nonce, Notify, Payload, Sa};
-
-/// Both messages carry these.
-const REQUIRED: Required = Required(&[PayloadType::SA, PayloadType::KE, PayloadType::NONCE]);
-
-/// A fresh IKE SPI. RFC 7296 §3.1: never zero.
-pub fn fresh_spi(entropy: &mut dyn Entropy) -> IkeSpi {
-    loop {
-        let spi = u64::from_be_bytes(entropy.array());
-        if spi != 0 {
-            return spi;
-        }
-    }
-}
-
-/// RFC 7383 §2.3: support for fragmentation is announced by a notification without data.
-const FRAGMENTS: NotifyType = NotifyType::IKEV2_FRAGMENTATION_SUPPORTED;
-/// RFC 9242 §3.1: likewise support for IKE_INTERMEDIATE.
-const INTERMEDIATE: NotifyType = NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED;
-
-/// RFC 6023 §3: likewise that IKE_AUTH may go without a child SA.
-const CHILDLESS: NotifyType = NotifyType::CHILDLESS_IKEV2_SUPPORTED;
-/// RFC 8784 §3: likewise that there is a PPK.
-const PPK: NotifyType = NotifyType::USE_PPK;
-
-/// Says what is supported.
-fn say(kind: NotifyType) -> Payload {
-    Payload::Notify(Notify::status(kind, Vec::new()))
-}
-
-fn says(notifies: &[Notify], kind: NotifyType) -> bool {
-    notifies.iter().any(|notify| notify.kind == kind)
-}
-
-// Initiator.
+use crate::wire::ike::numbers::{ExchangeType, NotifyType};
+use crate::wire::ike::payload::{Ke, Nonce, Notify, Payload};
 
 /// How an attempt begins.
 #[derive(Clone, Copy, Debug)]
@@ -344,196 +297,4 @@ fn process_notify(
 /// Notes what an answer says, for `explain`.
 fn hear(step: &mut Step<'_>, said: Said, outcome: Outcome) {
     step.notices.push(Notice::Heard(Heard { topic: Topic::IkeSaInit, by_us: true, said, outcome }));
-}
-
-fn handshake(
-    step: &mut Step<'_>,
-    suite: IkeSuite,
-    shared: &Secret,
-    [initiator_nonce, responder_nonce]: [Vec<u8>; 2],
-    spis: Spis,
-    initiator: bool,
-    [init_request, init_response]: [Vec<u8>; 2],
-) -> Handshake {
-    let nonces = Nonces { initiator: &initiator_nonce, responder: &responder_nonce };
-    let keys = ike_keys(suite, shared, nonces, spis);
-    step.out.key_log(|| keylog::ike(suite, spis, &keys));
-    let protection = Protection::new(suite, &keys, initiator);
-    Handshake {
-        suite,
-        keys,
-        protection,
-        initiator_nonce,
-        responder_nonce,
-        init_request,
-        init_response,
-        int_auth: Vec::new(),
-        signed_later: (Vec::new(), Vec::new()),
-        offers_ppk: false,
-        uses_ppk: false,
-        peer_says: PeerSays::default(),
-    }
-}
-
-// Responder.
-
-/// The pieces of a first request that are needed before any state is made.
-pub struct FirstRequest {
-    /// The proposals.
-    pub sa: Sa,
-    /// The initiator's public value.
-    pub ke: Ke,
-    /// `Ni`.
-    pub nonce: Vec<u8>,
-    /// Everything else that matters.
-    pub notifies: Vec<Notify>,
-    /// The solution of a puzzle.
-    pub solution: Option<Vec<u8>>,
-}
-
-impl FirstRequest {
-    /// Reads a first request.
-    pub fn read(incoming: &Incoming<'_>) -> Result<Self, Refusal> {
-        let message = Message::decode_after(incoming.header, incoming.datagram)?;
-        let sorted = Sorted::sort(message.payloads)?;
-        sorted.require(REQUIRED)?;
-        match sorted {
-            Sorted { sa: Some(sa), ke: Some(ke), nonce: Some(nonce), notifies, solution, .. } => {
-                Ok(Self { sa, ke, nonce, notifies, solution })
-            }
-            _ => Err(Refusal::missing(PayloadType::SA)),
-        }
-    }
-
-    /// The cookie that it brings.
-    pub fn cookie(&self) -> Option<&[u8]> {
-        let cookie = self.notifies.iter().find(|notify| notify.kind == NotifyType::COOKIE)?;
-        Some(&cookie.data)
-    }
-}
-
-/// An answer that needs no state: a cookie, the wanted group, or an error. Shorter than any request that causes it.
-pub fn stateless(incoming: &Incoming<'_>, notify: Notify) -> Vec<u8> {
-    stateless_with(incoming, vec![notify])
-}
-
-/// The same with several notifications.
-pub fn stateless_with(incoming: &Incoming<'_>, notifies: Vec<Notify>) -> Vec<u8> {
-    answer_in_clear(incoming, false, notifies)
-}
-
-/// An unprotected answer about an IKE SA that is not there: its sender's flag is the other one than the request's.
-pub fn stateless_about(incoming: &Incoming<'_>, notifies: Vec<Notify>) -> Vec<u8> {
-    answer_in_clear(incoming, !incoming.header.flags.initiator, notifies)
-}
-
-fn answer_in_clear(incoming: &Incoming<'_>, initiator: bool, notifies: Vec<Notify>) -> Vec<u8> {
-    let header = Header {
-        flags: Flags { initiator, version: false, response: true },
-        major: 2,
-        minor: 0,
-        next_payload: PayloadType::NONE,
-        length: 0,
-        ..incoming.header
-    };
-    Message { header, payloads: notifies.into_iter().map(Payload::Notify).collect() }.encode()
-}
-
-/// Answers a first request with an IKE SA, or says why not. The answer itself is in the IKE SA; it is the caller who sends
-/// it, if it is not too long for a stranger.
-pub fn answer(
-    step: &mut Step<'_>,
-    tunnel: &Arc<TunnelConfig>,
-    incoming: &Incoming<'_>,
-    request: FirstRequest,
-    spi: IkeSpi,
-) -> Result<IkeSa, Refusal> {
-    let further = says(&request.notifies, INTERMEDIATE);
-    let Some(chosen) = negotiate::choose_ike(&request.sa, &tunnel.ike, tunnel.lab, further) else {
-        let detail = negotiate::compare(&negotiate::ike_offer(&tunnel.ike), Some(&request.sa));
-        let notify = Notify::error(NotifyType::NO_PROPOSAL_CHOSEN);
-        return Err(Refusal::told(why_none(&request.sa, tunnel, further), notify).with(detail));
-    };
-    let ppk = tunnel.ppk.as_ref();
-    let offers_ppk = ppk.is_some() && says(&request.notifies, PPK);
-    if ppk.is_some_and(|ppk| ppk.required) && !offers_ppk {
-        let notify = Notify::error(NotifyType::NO_PROPOSAL_CHOSEN);
-        return Err(Refusal::told(IkeReason::PpkRequired, notify).with("the peer's request says nothing of a PPK"));
-    }
-    let group: Group = chosen.suite.group;
-    if request.ke.method != negotiate::method(group) {
-        // RFC 7296 §1.2: the response "indicat[es] its preferred" group; no state is kept for it.
-        return Err(Refusal::told(IkeReason::InvalidKe, Notify::invalid_ke(negotiate::method(group))));
-    }
-    let keypair = KeyPair::generate(group, step.entropy);
-    let public = keypair.public().to_vec();
-    let shared = keypair.agree(&request.ke.data).map_err(|_| Refusal::silent(IkeReason::InvalidKe))?;
-    let spis = Spis { initiator: incoming.header.initiator_spi, responder: spi };
-    // The peer hashed the header of its request, where our SPI was still zero.
-    let as_sent = Spis { responder: 0, ..spis };
-    let nat = natd::detect(&request.notifies, as_sent, incoming.path, tunnel.force_encapsulation);
-    let nonce = step.entropy.array::<{ limits::NONCE_LEN }>().to_vec();
-    let mut core = Core {
-        spis,
-        initiator: false,
-        path: incoming.path,
-        nat,
-        terms: Terms::default(),
-        tunnel: Arc::clone(tunnel),
-        turn: 0,
-        own_means: None,
-        opened_at: step.now,
-        // The request was number 0, and IKE_AUTH will be number 1.
-        window: Window::new(0),
-        fragments: Fragments::new(tunnel.fragmentation && says(&request.notifies, FRAGMENTS)),
-        superseded: None,
-    };
-    let mut payloads = vec![
-        Payload::Sa(Sa { proposals: vec![chosen.proposal] }),
-        Payload::Ke(Ke { method: negotiate::method(group), data: public }),
-        Payload::Nonce(Nonce(nonce.clone())),
-    ];
-    if nat.supported {
-        let false_source = natd::false_source(tunnel.force_encapsulation, step.entropy);
-        payloads.extend(natd::notifies(spis, incoming.path, false_source));
-    }
-    // RFC 7383 §2.3: the responder says so only if the initiator has.
-    payloads.extend(core.fragments.supported.then(|| say(FRAGMENTS)));
-    // RFC 6023 §3: the responder says so, and the initiator then may.
-    payloads.extend((tunnel.peering.childless != Childless::Off).then(|| say(CHILDLESS)));
-    let signs = says(&request.notifies, NotifyType::SIGNATURE_HASH_ALGORITHMS);
-    payloads.extend(announce::hashes(tunnel).filter(|_| signs));
-    payloads.extend(announce::request(tunnel));
-    let left: VecDeque<_> = chosen.suite.additional.iter().map(|(_, group)| group).collect();
-    payloads.extend((!left.is_empty()).then(|| say(INTERMEDIATE)));
-    payloads.extend(offers_ppk.then(|| say(PPK)));
-    let header = core.header(ExchangeType::IKE_SA_INIT, true, 0);
-    let mut response = Message { header, payloads: payloads.clone() }.encode();
-    if let Some(methods) = announce::methods(tunnel) {
-        // RFC 9593 §4 leaves it out where the response would grow too long, which is here where it would cost a cookie.
-        payloads.push(methods);
-        let longer = Message { header, payloads }.encode();
-        if longer.len() * 100 <= incoming.datagram.len() * limits::MAX_AMPLIFICATION {
-            response = longer;
-        }
-    }
-    core.window.answered(Outgoing::whole(response.clone()));
-    let messages = [incoming.datagram.to_vec(), response];
-    let mut handshake = handshake(step, chosen.suite, &shared, [request.nonce, nonce], spis, false, messages);
-    handshake.offers_ppk = offers_ppk;
-    handshake.peer_says.hear(&request.notifies);
-    let until = step.now + limits::HALF_OPEN_TIME;
-    let state = InitAnswered { handshake, left, until, junk: 0, deaf_until: None };
-    Ok(IkeSa { core, state: State::InitAnswered(Box::new(state)) })
-}
-
-/// Why no proposal of a first request is one of ours.
-fn why_none(offered: &Sa, tunnel: &TunnelConfig, further: bool) -> IkeReason {
-    let would_do = || negotiate::choose_ike(offered, &tunnel.ike, tunnel.lab, true);
-    let silent = !further && would_do().is_some_and(|chosen| chosen.suite.additional.is_post_quantum());
-    if silent || negotiate::lacks_post_quantum(offered, &tunnel.ike, tunnel.lab) {
-        IkeReason::PostQuantumRequired
-    } else {
-        IkeReason::NoProposalChosen
-    }
 }
