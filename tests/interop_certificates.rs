@@ -145,7 +145,8 @@ fn set(scene: &Scene, case: &Case) -> (Ours, Charon) {
     let between = case.between.then(|| authority("between", Some(&root)));
     let issuer = between.as_ref().unwrap_or(&root);
     let names = |name: &str| -> Vec<String> {
-        let more = (0..if case.large { FURTHER_NAMES } else { 0 }).map(|number| format!("host-{number}.of-many.{name}"));
+        let more =
+            (0..if case.large { FURTHER_NAMES } else { 0 }).map(|number| format!("host-{number}.of-many.{name}"));
         std::iter::once(name.to_owned()).chain(more).collect()
     };
     let (ours, our_key) = issue(issuer, &names(US), 10, case.kind);

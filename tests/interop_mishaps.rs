@@ -123,8 +123,7 @@ fn vanish(name: &str, way: Way, opener: Opener) {
     let Some(mut scene) = Scene::set(name) else { return };
     let swanctl = theirs("mobike = no\n unique = replace", &net(""));
     let mut charon = scene.charon_with(&swanctl, "");
-    let mut gateway =
-        scene.portcullis_with(&opened_by(opener, &peer(), "liveness = 5\nencapsulation = \"forced\""));
+    let mut gateway = scene.portcullis_with(&opened_by(opener, &peer(), "liveness = 5\nencapsulation = \"forced\""));
     bring_up(opener, &mut gateway, &charon);
     transfer(&scene, &gateway, &charon);
     let events = gateway.monitor().unwrap();
@@ -202,9 +201,8 @@ fn strongswan_misses_us_and_calls_again() {
     let calls = until(PATIENCE, || charon.sas().contains("CONNECTING"));
     assert!(calls, "{}", logs(&gateway, &charon));
     cut(&scene, V4.gateway_b, false);
-    let again = gateway.wait_for(PATIENCE, |status| {
-        is_up(status) && tunnel(status)["ike"]["spis"] != tunnel(&before)["ike"]["spis"]
-    });
+    let again = gateway
+        .wait_for(PATIENCE, |status| is_up(status) && tunnel(status)["ike"]["spis"] != tunnel(&before)["ike"]["spis"]);
     assert!(again.is_some(), "{}", logs(&gateway, &charon));
     transfer(&scene, &gateway, &charon);
     let children = tunnel(&gateway.status().unwrap())["children"].as_array().unwrap().len();

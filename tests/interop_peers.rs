@@ -212,7 +212,8 @@ fn the_peers_address_changes_and_the_tunnel_stays() {
 fn an_inner_address_from_strongswan_is_ours_to_use() {
     let Some(scene) = Scene::set("an_inner_address_from_strongswan_is_ours_to_use") else { return };
     let pools = "pools { inner { addrs = 10.66.0.0/24\n dns = 10.66.0.53 } }\n";
-    let swanctl = theirs("mobike = no\n pools = inner", &child("net", &format!("{}/32", V4.host_b), "dynamic", "")) + pools;
+    let swanctl =
+        theirs("mobike = no\n pools = inner", &child("net", &format!("{}/32", V4.host_b), "dynamic", "")) + pools;
     let charon = scene.charon_with(&swanctl, "");
     let ends = format!("from = [\"10.66.0.0/24\"]\nto = [\"{}\"]\nallow_network = \"the peer narrows it\"", V4.host_b);
     let tunnel_lines = "encapsulation = \"forced\"\nrequest_address = true";

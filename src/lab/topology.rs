@@ -245,12 +245,7 @@ impl Topology {
 }
 
 /// Addresses of the links of `place`, each in a network of its own, and routes to networks by routers.
-fn give(
-    place: &Namespace,
-    prefix: u8,
-    addresses: &[(&str, IpAddr)],
-    routes: &[(IpNet, IpAddr)],
-) -> io::Result<()> {
+fn give(place: &Namespace, prefix: u8, addresses: &[(&str, IpAddr)], routes: &[(IpNet, IpAddr)]) -> io::Result<()> {
     place.run(|| -> io::Result<()> {
         let mut netlink = Netlink::open()?;
         for (link, address) in addresses {

@@ -199,7 +199,8 @@ fn material(
     let chain = read(chain, MAX_PEM, false, sources, problems).map(|content| content.and_then(|of| certificates(&of)));
     let key = read(key, MAX_PEM, true, sources, problems)
         .map(|content| content.and_then(|of| PrivateKeyDer::from_pem_slice(&of).ok()));
-    let authorities: Option<Vec<_>> = ca.get_ref().iter().map(|of| read(of, MAX_PEM, false, sources, problems)).collect();
+    let authorities: Option<Vec<_>> =
+        ca.get_ref().iter().map(|of| read(of, MAX_PEM, false, sources, problems)).collect();
     let crl = raw.crl.iter().flat_map(|files| files.get_ref());
     let lists: Option<Vec<_>> = crl.map(|of| read(of, MAX_LIST, false, sources, problems)).collect();
     let (chain, key, authorities, lists) = (chain?, key?, authorities?, lists?);

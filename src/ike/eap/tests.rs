@@ -364,7 +364,8 @@ fn a_certificate_that_is_not_what_it_has_to_be_is_refused_by_either_side() {
 #[test]
 fn a_certificate_that_was_taken_back_is_refused_by_either_side_and_silence_is_no_good_word() {
     let ours = Authority::new("ours");
-    let numbered = |serial: u64| move |params: &mut rcgen::CertificateParams| params.serial_number = Some(serial.into());
+    let numbered =
+        |serial: u64| move |params: &mut rcgen::CertificateParams| params.serial_number = Some(serial.into());
     let other = Authority::new("another").revoke(&[], (2029, 1));
     for newest in [true, false] {
         let outcome = |for_client: Vec<_>, for_server: Vec<_>| {

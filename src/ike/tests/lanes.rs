@@ -167,7 +167,7 @@ fn a_rekeyed_lane_stays_the_lane_it_was() {
         let before = lanes(&pair, A);
         pair.input(side, Input::Rekey { tunnel: TUNNEL, children: true, ike: false });
         // Nothing is sent, so the responder waits until its last answer must have arrived.
-        pair.run_secs(4);
+        pair.run_secs(9);
         assert_equal_lanes(&pair, 3);
         let after = lanes(&pair, A);
         assert!(before.iter().zip(&after).all(|(old, new)| old.0 == new.0 && old.1 != new.1));

@@ -188,9 +188,7 @@ fn quantum() -> Vec<IkeSuite> {
 
 /// Until the second key exchange of a rekeying is asked for, which is not delivered to `to`.
 fn follow(pair: &mut Pair, to: usize) {
-    let asked = |datagram: &Datagram| {
-        datagram.to == to && datagram.header().exchange == ExchangeType::IKE_FOLLOWUP_KE
-    };
+    let asked = |datagram: &Datagram| datagram.to == to && datagram.header().exchange == ExchangeType::IKE_FOLLOWUP_KE;
     while !pair.line.iter().any(asked) {
         assert!(pair.step(pair.now + Duration::from_secs(1)), "nothing follows");
     }

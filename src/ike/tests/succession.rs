@@ -184,7 +184,7 @@ fn what_the_peer_has_asked_for_is_not_rekeyed_before_it_has_the_answer() {
     pair.rekey(B, true, false);
     pair.run(Duration::from_millis(400));
     let asked = pair.trace.iter().filter(|datagram| datagram.to == A).count();
-    assert_eq!(asked, 4, "two answers, that one, and the rekeying of the child SA that A has");
+    assert_eq!(asked, 5, "three answers, and the rekeying of the child SA that A has with its delete");
     pair.deliver(&late);
     pair.talk(Duration::from_secs(14));
     assert_both_are_new(&pair);

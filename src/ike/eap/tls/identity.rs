@@ -75,8 +75,7 @@ impl Material {
 
     /// What the client asks of a server's certificate.
     fn of_servers(&self) -> Result<Arc<WebPkiServerVerifier>, VerifierBuilderError> {
-        let builder =
-            WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.roots), Arc::clone(&self.provider));
+        let builder = WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.roots), Arc::clone(&self.provider));
         if self.lists.is_empty() {
             return builder.build();
         }
@@ -85,8 +84,7 @@ impl Material {
 
     /// What the server asks of a client's. RFC 5216 §2.1.1: one without a certificate is refused within TLS.
     fn of_clients(&self) -> Result<Arc<Named>, VerifierBuilderError> {
-        let builder =
-            WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), Arc::clone(&self.provider));
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), Arc::clone(&self.provider));
         let good = if self.lists.is_empty() {
             builder.build()?
         } else {

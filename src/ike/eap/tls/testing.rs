@@ -1,8 +1,9 @@
 //! For tests: a small authority and what it has signed.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevokedCertParams, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevokedCertParams, SerialNumber,
+    date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -41,7 +42,11 @@ impl Authority {
     }
 
     /// Its list of what it has taken back, up to date until this month of that year.
-    pub(in crate::ike) fn revoke(&self, serials: &[u64], (year, month): (i32, u8)) -> CertificateRevocationListDer<'static> {
+    pub(in crate::ike) fn revoke(
+        &self,
+        serials: &[u64],
+        (year, month): (i32, u8),
+    ) -> CertificateRevocationListDer<'static> {
         let revoked = serials.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2026, 2, 1),
