@@ -271,6 +271,7 @@ fn refused(name: &str, opener: Opener, case: &Case, why: &str) {
         status["tunnels"][0]["why"].as_str().unwrap_or_default().contains(why)
     });
     assert!(told.is_some(), "{why} is not told: {:?}\n{}\n{}", gateway.status(), gateway.log(), charon.log());
+    assert_eq!(charon.log().contains("certificate was revoked"), case.revoked_ours, "{}", charon.log());
     scene.transfer().expect_err("nothing passes");
     assert!(gateway.stop().unwrap().success());
     assert_eq!(scene.seen().packets(Seen::Esp), 0);
