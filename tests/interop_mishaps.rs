@@ -121,8 +121,9 @@ enum Way {
 /// charon goes without a word. What it had goes, and it is called again only if that is configured.
 fn vanish(name: &str, way: Way, opener: Opener) {
     let Some(mut scene) = Scene::set(name) else { return };
-    let swanctl = theirs("mobike = no\n unique = replace", &net(""));
-    let mut charon = scene.charon_with(&swanctl, "");
+    // Where the line is cut charon forgets us as well, and does not believe later that it is still connected.
+    let swanctl = theirs("mobike = no\n unique = replace\n dpd_delay = 5s", &net("dpd_action = clear"));
+    let mut charon = scene.charon_with(&swanctl, IMPATIENT);
     let mut gateway = scene.portcullis_with(&opened_by(opener, &peer(), "liveness = 5\nencapsulation = \"forced\""));
     bring_up(opener, &mut gateway, &charon);
     transfer(&scene, &gateway, &charon);
@@ -139,7 +140,7 @@ fn vanish(name: &str, way: Way, opener: Opener) {
     assert!(!is_up(&status) && tunnel(&status)["children"] == serde_json::json!([]), "{status}");
     // It comes back, and is silent.
     match way {
-        Way::Killed => charon = scene.charon_with(&swanctl, ""),
+        Way::Killed => charon = scene.charon_with(&swanctl, IMPATIENT),
         Way::Cut => cut(&scene, V4.gateway_b, false),
     }
     if opener == Opener::Peer {
