@@ -260,6 +260,7 @@ impl DataPath {
             }
             return Opened::UnknownSpi;
         };
+        // A gateway takes either form (RFC 7296 §2.23). Here both are held to what they agreed on: a disagreement is to show.
         // Raw ESP has no port.
         if matches!(sa.spec.child.encapsulation, Encapsulation::Udp { .. }) == (remote.port() == 0) {
             return Opened::WrongEncapsulation;

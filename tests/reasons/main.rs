@@ -40,7 +40,6 @@ fn reached(reason: DropReason) -> Reached {
         | R::ShortEsp
         | R::ReservedSpi
         | R::UnknownSpi
-        | R::WrongEncapsulation
         | R::Replayed
         | R::TooOld
         | R::ZeroSequence

@@ -201,7 +201,7 @@ fn material(
         .map(|content| content.and_then(|of| PrivateKeyDer::from_pem_slice(&of).ok()));
     let authorities: Option<Vec<_>> =
         ca.get_ref().iter().map(|of| read(of, MAX_PEM, false, sources, problems)).collect();
-    let crl = raw.crl.iter().flat_map(|files| files.get_ref());
+    let crl = raw.crl.iter().flat_map(toml::Spanned::get_ref);
     let lists: Option<Vec<_>> = crl.map(|of| read(of, MAX_LIST, false, sources, problems)).collect();
     let (chain, key, authorities, lists) = (chain?, key?, authorities?, lists?);
     if sources == Sources::Unread {

@@ -146,6 +146,9 @@ fn a_chain_of_four_certificates_is_sent_and_taken() {
     open(sides).assert_up(1);
 }
 
+/// What is done to both sides' configuration.
+type Change<'a> = Box<dyn Fn(&mut TunnelConfig, &mut TunnelConfig) + 'a>;
+
 #[test]
 fn each_reason_for_which_a_certificate_is_refused_has_its_name() {
     let authority = Authority::new("ca");
@@ -219,8 +222,7 @@ fn a_responder_with_a_certificate_is_believed_before_it_is_shown_a_password() {
     assert_eq!(proofs(&pair, A)[1], "certificate, ECDSA with SHA-256");
     assert_eq!(proofs(&pair, B)[0], "certificate, ECDSA with SHA-256");
     let list = vec![authority.revoke(&[66], (2027, 2029))];
-    let leaf = |hosts, serial| authority.issue(&Leaf { hosts, serial, ..Leaf::default() });
-    type Change<'a> = Box<dyn Fn(&mut TunnelConfig, &mut TunnelConfig) + 'a>;
+    let leaf = |hosts, serial| authority.issue(&Leaf { serial, hosts, ..Leaf::default() });
     let cases: [(IkeReason, Change<'_>); 5] = [
         (
             IkeReason::CertificateUntrusted,
