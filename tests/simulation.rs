@@ -38,7 +38,10 @@ const ONCE_FAILED: &[(u64, &str)] = &[
 
 /// Seeds in which something does not hold yet: open faults, each to be found and mended. One that holds again has to leave this
 /// list.
-const OPEN: &[(u64, &str)] = &[];
+const OPEN: &[(u64, &str)] = &[(
+    9387,
+    "four packets are lost where child SAs of a few packets each take one another's place and the IKE SA is renewed meanwhile",
+)];
 
 /// Events that meet a short-lived state in few seeds only, or in none of 10,000.
 const RARE: &[&str] = &[

@@ -24,8 +24,9 @@ use crate::platform::clock;
 
 /// A conversation that is not over when it is cut off, in messages so small that the capture misses nothing of it.
 const LONG: Plan = Plan { puts: u32::MAX, gets: 1, message: 1000, heartbeat_every: 64 };
-/// How long a running conversation may take to notice.
-const NOTICE: Duration = Duration::from_secs(10);
+/// How long a running conversation may take to notice: TCP sends again after twice the pause each time, and a gateway is dead for
+/// some seconds of it.
+const NOTICE: Duration = Duration::from_secs(40);
 /// How long a gateway may take to say in which state an agreement is.
 const SAYS_SO: Duration = Duration::from_secs(3);
 /// How long after the file is loaded the term is over.
