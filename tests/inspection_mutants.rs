@@ -34,6 +34,8 @@ struct Protocol {
     fields: &'static [&'static str],
     /// A frame that is shorter than this cannot be judged by itself: the next one goes on with it.
     shortest: usize,
+    /// Nor can one that says that it is longer than it is.
+    length: fn(&[u8]) -> usize,
     /// Whether a frame of this turn is what it should be, by the values of `fields`.
     sound: fn(usize, bool, &[&str]) -> bool,
 }
@@ -59,7 +61,8 @@ fn protocols() -> Vec<Protocol> {
             turns: usize::MAX,
             options: &["-o", "mq.desegment:FALSE", "-o", "mq.reassembly:FALSE"],
             fields: &["mq.tsh.type"],
-            shortest: 28,
+            shortest: 36,
+            length: |_| 0,
             sound: |_, _, values| values[0].starts_with("0x"),
         },
         Protocol {
@@ -72,11 +75,13 @@ fn protocols() -> Vec<Protocol> {
             options: &["-o", "ssh.desegment_buffers:FALSE"],
             fields: &["ssh.protocol", "ssh.message_code", "_ws.malformed"],
             shortest: 1,
+            length: |_| 0,
             sound: |turn, _, values| match turn {
                 0 | 1 => values[0].starts_with("SSH-2.0-"),
-                // RFC 4253 §7.1, RFC 5656 §4.
+                // RFC 4253 §7.1.
                 2 | 3 => values[1] == "20" && values[2].is_empty(),
-                _ => values[1] == "30",
+                // RFC 4253 §7: the method of the key exchange has the numbers 30 to 49.
+                _ => values[1].parse().is_ok_and(|code: u8| (30..50).contains(&code)),
             },
         },
         Protocol {
@@ -88,6 +93,7 @@ fn protocols() -> Vec<Protocol> {
             options: &["-o", "smtp.desegment_lines:FALSE"],
             fields: &["smtp.req.command", "smtp.response.code", "_ws.malformed"],
             shortest: 1,
+            length: |_| 0,
             sound: |_, by_opener, values| {
                 let mut all = values[usize::from(!by_opener)].split(',');
                 // RFC 5321 §4.5.1 and §4.1.1, RFC 3207, RFC 4954, RFC 3030, of which tshark shows four letters; RFC 5321 §4.2.
@@ -106,11 +112,14 @@ fn protocols() -> Vec<Protocol> {
             service: Service::Tls,
             demands: Inspection::of(Service::Tls),
             port: 443,
-            conversations: vec![conversations::tls13(), conversations::tls12()],
+            conversations: vec![conversations::bare_tls(true), conversations::bare_tls(false)],
             turns: 2,
             options: &["-o", "tls.desegment_ssl_records:FALSE"],
             fields: &["tls.record.content_type", "tls.handshake.type", "_ws.malformed"],
-            shortest: 1,
+            shortest: 5,
+            length: |bytes| {
+                5 + bytes.get(3..5).map_or(0, |length| usize::from(length[0]) << 8 | usize::from(length[1]))
+            },
             sound: |turn, _, values| {
                 let first = |values: &str| values.split(',').next().unwrap().to_owned();
                 first(values[0]) == "22" && first(values[1]) == ["1", "2"][turn] && values[2].is_empty()
@@ -257,7 +266,9 @@ fn a_conversation_in_which_the_dissector_finds_its_protocol_no_more_does_not_go_
             let shown = dissected(&folder.path().join("mutants.pcap"), protocol, &flows);
             for (((turn, by_opener, passes), line), flow) in verdicts.into_iter().zip(shown).zip(&flows) {
                 let values: Vec<&str> = line.split('\t').collect();
-                let sound = flow[turn].1.len() < protocol.shortest || (protocol.sound)(turn, by_opener, &values);
+                let bytes = &flow[turn].1;
+                let whole = bytes.len() >= protocol.shortest.max((protocol.length)(bytes));
+                let sound = !whole || (protocol.sound)(turn, by_opener, &values);
                 unsound += usize::from(!sound);
                 stopped += usize::from(!passes);
                 if passes && !sound {

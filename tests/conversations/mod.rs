@@ -88,17 +88,24 @@ pub fn tls13() -> Vec<Turn> {
     ]
 }
 
-/// A TLS 1.2 handshake up to sealed data both ways.
-pub fn tls12() -> Vec<Turn> {
-    let exchange = handshake(16, &[&[32][..], &[4; 32]].concat());
-    let hello = Hello { versions: &[], ..Hello::default() };
-    let flight = [record(22, &handshake(11, &[0, 0, 0])), record(22, &handshake(14, &[]))].concat();
+/// The hellos of a version with nothing in them but what is looked at, and then sealed data: what a dissector finds wrong in them is
+/// wrong in that.
+pub fn bare_tls(newest: bool) -> Vec<Turn> {
+    let extension = |kind: u16, body: &[u8]| [&kind.to_be_bytes()[..], &vector(body)].concat();
+    let name = extension(0, &vector(&[&[0][..], &vector(b"server.example")].concat()));
+    let (offered, chosen, suite) = if newest {
+        (extension(43, &[4, 3, 4, 3, 3]), extension(43, &[3, 4]), [0x13, 0x02])
+    } else {
+        (Vec::new(), extension(23, &[]), [0xc0, 0x30])
+    };
+    let suites = vector(&[0x13, 0x02, 0xc0, 0x30]);
+    let client = [&[3, 3][..], &[7; 32], &[32], &[5; 32], &suites, &[1, 0], &vector(&[name, offered].concat())];
+    let server = [&[3, 3][..], &[6; 32], &[32], &[5; 32], &suite, &[0], &vector(&chosen)];
     vec![
-        (true, hello.client()),
-        (false, [server_hello(None, 0xc030), flight].concat()),
-        (true, [record(22, &exchange), record(20, &[1]), record(22, &[3; 40])].concat()),
-        (false, [record(20, &[1]), record(22, &[2; 40]), record(23, &[1; 300])].concat()),
-        (true, record(23, &[6; 100])),
+        (true, record(22, &handshake(1, &client.concat()))),
+        (false, record(22, &handshake(2, &server.concat()))),
+        (true, [record(20, &[1]), record(23, &[4; 80])].concat()),
+        (false, [record(20, &[1]), record(23, &[1; 300])].concat()),
     ]
 }
 
