@@ -24,9 +24,8 @@ use crate::platform::clock;
 
 /// A conversation that is not over when it is cut off, in messages so small that the capture misses nothing of it.
 const LONG: Plan = Plan { puts: u32::MAX, gets: 1, message: 1000, heartbeat_every: 64 };
-/// How long a running conversation may take to notice: TCP sends again after twice the pause each time, and a gateway is dead for
-/// some seconds of it.
-const NOTICE: Duration = Duration::from_secs(40);
+/// How long a running conversation may take to notice.
+const NOTICE: Duration = Duration::from_secs(10);
 /// How long a gateway may take to say in which state an agreement is.
 const SAYS_SO: Duration = Duration::from_secs(3);
 /// How long after the file is loaded the term is over.
@@ -62,10 +61,7 @@ pub(super) fn draft(topology: &Topology, place: &Place<'_>) -> Result<(Gateway, 
 /// Lives through the rest. `goes_on`: it is not terminated.
 pub(super) fn live(topology: &Topology, pair: &mut Pair<'_>, draft: Stage, goes_on: bool) -> Result<Life, DemoError> {
     let mut walk = Walk { topology, pair, stages: vec![draft] };
-    let running = Running::begin(topology)?;
     walk.see(State::Active, None)?;
-    let ended = running.has_ended();
-    walk.ended(ended);
 
     walk.cut_off(State::Suspended, |pair| wish(&pair.a, Wish::Suspend { reason: Some("demo: an incident".into()) }))?;
     wish(&walk.pair.a, Wish::Resume { evidence: Vec::new(), authorisation: None })?;
@@ -112,12 +108,6 @@ impl<'b> Walk<'_, 'b> {
         let stage = Stage::see(state, self.topology, place, a, Some(b))?;
         self.stages.push(Stage { ended, ..stage });
         Ok(())
-    }
-
-    fn ended(&mut self, ended: bool) {
-        if let Some(stage) = self.stages.last_mut() {
-            stage.ended = Some(ended);
-        }
     }
 
     /// Into a state in which nothing passes, in the midst of a conversation.

@@ -26,7 +26,7 @@ pub(super) struct Stage {
     pub(super) tried: [Tried; 2],
     /// Nobody could connect while it was dead.
     pub(super) shut: bool,
-    /// Whether the conversation ended that ran when the state began, or when the gateway was killed; `None`: none ran.
+    /// Whether the conversation ended that ran when the state began; `None`: none ran.
     pub(super) ended: Option<bool>,
 }
 
