@@ -59,7 +59,7 @@ impl Standing {
 
 impl Drop for Standing {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
+        remove(&self.folder);
     }
 }
 
@@ -68,11 +68,20 @@ fn take_down(folder: &Path, children: &Mutex<Vec<u32>>) {
     for child in children.iter().filter_map(|pid| i32::try_from(*pid).ok()) {
         let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
     }
-    // A dying gateway may still be writing; the folder goes when it has gone.
+    remove(folder);
+}
+
+/// Removes the folder. A dying gateway may still be writing into it; the folder goes when it has gone.
+fn remove(folder: &Path) {
+    let mut kept = Ok(());
     for _ in 0..50 {
-        if fs::remove_dir_all(folder).is_ok() || !folder.exists() {
+        kept = fs::remove_dir_all(folder);
+        if kept.is_ok() || !folder.exists() {
             return;
         }
         std::thread::sleep(Duration::from_millis(20));
+    }
+    if let Err(why) = kept {
+        eprintln!("{} stays behind: {why}", folder.display());
     }
 }
