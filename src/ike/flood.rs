@@ -290,7 +290,7 @@ mod tests {
             world.window(0, flood);
         }
         let sieve = world.flood.sieve().unwrap().clone();
-        assert_eq!(sieve.peers[&peer(0)], [5, 0], "a cookie is not scarcer for it");
+        assert_eq!(sieve.peers[&peer(0)], [7, 0], "a cookie is not scarcer for it");
         assert_eq!((sieve.peers[&peer(1)], sieve.peers[&peer(2)]), ([0, 0], [0, 0]));
         assert!((limits::FLOOD_ADMITTED / 8..=limits::FLOOD_ADMITTED / 4).contains(&world.came), "{}", world.came);
         assert_eq!(world.window(0, flood), Turn::Stay, "it has found its place");
@@ -299,16 +299,16 @@ mod tests {
             world.window(0, [[100_000, 50_000], [100_000, 0], [0; 2]]);
         }
         let sieve = world.flood.sieve().unwrap().clone();
-        assert_eq!((sieve.peers[&peer(0)], sieve.peers[&peer(1)]), ([6, 4], [6, 0]));
+        assert_eq!((sieve.peers[&peer(0)], sieve.peers[&peer(1)]), ([8, 6], [8, 0]));
         // It opens again, step by step.
-        let mut scarcities = vec![6];
+        let mut scarcities = vec![8];
         for _ in 0..24 {
             world.window(0, [[0; 2], [50_000, 0], [0; 2]]);
             scarcities.push(world.flood.sieve().unwrap().peers[&peer(0)][0]);
         }
         assert!(scarcities.windows(2).all(|pair| pair[1] <= pair[0] && pair[1] + 1 >= pair[0]), "{scarcities:?}");
         assert_eq!(scarcities.last(), Some(&0));
-        assert_eq!(world.flood.sieve().unwrap().peers[&peer(1)], [4, 0]);
+        assert_eq!(world.flood.sieve().unwrap().peers[&peer(1)], [6, 0]);
     }
 
     #[test]
@@ -320,7 +320,7 @@ mod tests {
             world.window(2_000, if number % 2 == 0 { burst } else { NOBODY });
             scarcities.push(world.flood.sieve().unwrap().peers[&peer(0)][0]);
         }
-        assert!(scarcities[20..].iter().all(|scarcity| (5..=6).contains(scarcity)), "{scarcities:?}");
+        assert!(scarcities[20..].iter().all(|scarcity| (7..=8).contains(scarcity)), "{scarcities:?}");
     }
 
     #[test]
@@ -328,7 +328,7 @@ mod tests {
         let mut world = World::default();
         world.window(100_000, NOBODY);
         let between = world.flood.sieve().unwrap().between;
-        assert_eq!(between, [5, 0]);
+        assert_eq!(between, [7, 0]);
     }
 
     #[test]

@@ -278,12 +278,12 @@ pub const FLOOD_CALM: Duration = Duration::from_secs(3);
 /// wants to be heard.
 pub const FLOOD_WINDOW: Duration = Duration::from_millis(250);
 
-/// First requests a second in names that are flooded, of each kind, all names together. At some microseconds each they are
-/// one or two hundredths of a core.
-pub const FLOOD_ADMITTED: u64 = 4_000;
+/// First requests a second in names that are flooded, of each kind, all names together: as many as are no flood yet. At 30
+/// microseconds each, here and again where the answer goes, they are some hundredths of a core.
+pub const FLOOD_ADMITTED: u64 = FLOOD_BEGINS;
 
 /// First requests a second in one name, of one kind, from which on it counts as flooded. A peer sends a handful.
 pub const FLOOD_OF_ONE: u64 = 100;
 
-/// Fewest that are let in are one in 2 to the power of this: 4,000 of 260 million a second.
+/// Fewest that are let in are one in 2 to the power of this: 1,000 of 65 million a second.
 pub const FLOOD_SCARCEST: u8 = 16;

@@ -82,7 +82,8 @@ impl ControlLoop {
         self.tell_policy(None);
         let mut wake_at = self.input(Input::Timeout)?;
         loop {
-            let sleep = wake_at.map_or(Duration::MAX, |at| at.since(clock::now()));
+            let now = clock::now();
+            let sleep = wake_at.map_or(Duration::MAX, |at| at.since(now));
             let until_change = self.agreements.until_change();
             wake_at = tokio::select! {
                 _ = terminate.recv() => break,
@@ -96,14 +97,14 @@ impl ControlLoop {
                     guard.map_err(RunError::io("worker"))?.clear_ready();
                     self.hear_worker()?
                 }
-                index = any_readable(&ports, self.more) => self.hear_port_500(index, &mut batch)?,
+                index = any_readable(&ports, self.more), if !self.flood.rests(now) => self.hear_port_500(index, &mut batch)?,
                 Some(call) = waiting.recv() => {
                     let answer = self.answer(&call)?;
                     // A client that hung up wants no answer.
                     let _ = call.answer.send(answer);
                     self.drain()?
                 }
-                () = tokio::time::sleep(self.flood.pause()) => self.drain()?,
+                () = tokio::time::sleep(self.flood.pause(now)) => self.drain()?,
                 () = tokio::time::sleep(until_change) => {
                     self.pass_time()?;
                     self.drain()?
@@ -207,6 +208,9 @@ impl ControlLoop {
         // An ICMP error about an earlier datagram is no reason to stop; the next turn gives what is there.
         let _ = self.sockets.receive(index, batch);
         self.more = batch.is_full().then_some(index);
+        if self.more.is_none() {
+            self.flood.heard(clock::now());
+        }
         self.endpoint.set_time_of_day(clock::unix());
         for (at, packet) in batch.packets().iter().enumerate() {
             let Some(path) = packet.path.filter(|_| !packet.done) else { continue };

@@ -9,14 +9,20 @@ use crate::event::Event;
 use crate::ike::flood::Turn;
 use crate::platform::clock;
 use crate::platform::udp::Sieve;
+use crate::time::Instant;
 
 /// How often a sieve is looked after: what it refuses wakes nobody.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long port 500 is left alone once it was read to its end, while it is flooded: what is let through comes a few thousand
+/// times a second, and to be woken for each of them costs more than its answer. No honest peer notices so short a wait.
+const REST: Duration = Duration::from_millis(5);
 
 /// Whether the kernel refuses first requests now, at port 500 and at port 4500.
 #[derive(Debug, Default)]
 pub(super) struct FloodWatch {
     ports: [Watch; 2],
+    /// Until when port 500 is left alone.
+    rests_until: Instant,
     /// The kernel did not take a sieve, and the log says so.
     told: bool,
 }
@@ -29,9 +35,27 @@ struct Watch {
 }
 
 impl FloodWatch {
-    /// How long nothing may be done about a flood.
-    pub(super) fn pause(&self) -> Duration {
-        if self.ports.iter().any(|watch| watch.sifted) { LOOK } else { Duration::MAX }
+    /// How long nothing has to be done about a flood.
+    pub(super) fn pause(&self, now: Instant) -> Duration {
+        if self.rests(now) {
+            self.rests_until - now
+        } else if self.ports.iter().any(|watch| watch.sifted) {
+            LOOK
+        } else {
+            Duration::MAX
+        }
+    }
+
+    /// Whether port 500 is left alone.
+    pub(super) fn rests(&self, now: Instant) -> bool {
+        now < self.rests_until
+    }
+
+    /// Port 500 was read to its end.
+    pub(super) fn heard(&mut self, now: Instant) {
+        if self.ports[0].sifted {
+            self.rests_until = now + REST;
+        }
     }
 }
 
@@ -97,4 +121,28 @@ impl ControlLoop {
 
 fn port(nat_t: bool) -> u16 {
     if nat_t { super::sockets::NAT_T } else { super::sockets::IKE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_500_is_left_alone_for_a_moment_and_only_while_it_is_sifted() {
+        let mut watch = FloodWatch::default();
+        let now = Instant::from_nanos(1_000_000_000);
+        watch.heard(now);
+        assert!(!watch.rests(now));
+        assert_eq!(watch.pause(now), Duration::MAX);
+        watch.ports[1].sifted = true;
+        watch.heard(now);
+        assert!(!watch.rests(now));
+        watch.ports[0].sifted = true;
+        watch.heard(now);
+        assert!(watch.rests(now));
+        assert_eq!(watch.pause(now), REST);
+        let later = now + REST;
+        assert!(!watch.rests(later));
+        assert_eq!(watch.pause(later), LOOK);
+    }
 }

@@ -195,7 +195,7 @@ fn a_flood_asks_for_a_sieve_with_a_hole_for_each_peer_and_what_it_refuses_has_a_
     }
     (0..30).for_each(|_| pair.deliver(&notified));
     assert_eq!(judge(&mut pair, true), Turn::Sift { began: Some(8_120) });
-    assert_eq!(pair.sides[B].endpoint.sieve(true).unwrap().peers, [(super::pair::address(A), [1, 0])].into());
+    assert_eq!(pair.sides[B].endpoint.sieve(true).unwrap().peers, [(super::pair::address(A), [3, 0])].into());
 }
 
 fn puzzled(from: usize) -> Arc<Config> {
