@@ -158,9 +158,15 @@ struct Names {
 
 impl Names {
     fn take(&mut self, name: &GeneralName<'_>) {
+        // A control character is in no host's name and in no mailbox that is meant seriously, and names are shown to people.
+        let sound = |name: &str| name.bytes().all(|byte| byte.is_ascii_graphic());
         match name {
-            GeneralName::DNSName(host) if self.hosts.len() < MAX_NAMES => self.hosts.push((*host).to_owned()),
-            GeneralName::RFC822Name(mail) if self.mail.len() < MAX_NAMES => self.mail.push((*mail).to_owned()),
+            GeneralName::DNSName(host) if self.hosts.len() < MAX_NAMES && sound(host) => {
+                self.hosts.push((*host).to_owned());
+            }
+            GeneralName::RFC822Name(mail) if self.mail.len() < MAX_NAMES && sound(mail) => {
+                self.mail.push((*mail).to_owned());
+            }
             GeneralName::IPAddress(octets) if self.addresses.len() < MAX_NAMES => {
                 let v4 = <[u8; 4]>::try_from(*octets).map(|octets| IpAddr::V4(Ipv4Addr::from(octets)));
                 let v6 = <[u8; 16]>::try_from(*octets).map(|octets| IpAddr::V6(Ipv6Addr::from(octets)));
@@ -182,11 +188,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_says_who_it_is_about() {
+    fn a_certificate_says_who_it_is_about_and_nothing_that_a_terminal_obeys() {
         let authority = Authority::new("ca");
         let leaf = authority.issue(&Leaf {
-            hosts: &["gw.example"],
-            mail: &["vpn@example"],
+            hosts: &["gw.example", "gw\u{7}.example", "gw.example\0"],
+            mail: &["vpn@example", "vpn\n@example"],
             addresses: &["192.0.2.1", "2001:db8::1"],
             ..Leaf::default()
         });
