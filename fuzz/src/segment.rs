@@ -75,6 +75,8 @@ fn is_cut_right(packet: &[u8], segments: &[Vec<u8>]) {
     let udp = protocol == ip::UDP;
     let header_len = ip_len + if udp { 8 } else { usize::from(packet[ip_len + 12] >> 4) * 4 };
     let word = |bytes: &[u8], at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+    let said = if v6 { usize::from(word(packet, 4)) + 40 } else { usize::from(word(packet, 2)) };
+    assert_eq!(said, packet.len(), "cut although it does not know how long it is");
     let mut carried: Vec<u8> = Vec::new();
     for (index, segment) in segments.iter().enumerate() {
         let mut expected = packet[..header_len].to_vec();

@@ -52,7 +52,8 @@ pub fn rewrite(packet: &mut [u8], side: Side, to: End) -> Option<()> {
     let addresses = if v6 { addresses } else { Change::NONE };
     let kind = *transport.first()?;
     if is_echo(kind, v6) {
-        return set_identifier(transport, to.port, addresses);
+        set_identifier(transport, to.port, addresses)?;
+        return not_of_zeros(transport, v6);
     }
     let change =
         if quotes(kind, v6) { rewrite_quoted(transport.get_mut(8..)?, v6, side.other(), to)? } else { Change::NONE };
@@ -151,6 +152,16 @@ fn set_identifier(message: &mut [u8], identifier: u16, addresses: Change) -> Opt
     let change = addresses.and(field, &identifier.to_be_bytes());
     field.copy_from_slice(&identifier.to_be_bytes());
     mend(message, 2, change, false);
+    Some(())
+}
+
+/// RFC 1071 §1: the sum over a message is right if it is all ones. Where everything else is zero, as it can be in an answer to
+/// an echo request of IPv4 alone, only a checksum of ones makes it that, and RFC 1624's arithmetic knows no such zero.
+fn not_of_zeros(message: &mut [u8], v6: bool) -> Option<()> {
+    let field = message.get(2..4)?;
+    if !v6 && field == [0, 0] && message.iter().all(|byte| *byte == 0) {
+        message.get_mut(2..4)?.fill(0xff);
+    }
     Some(())
 }
 
@@ -334,6 +345,19 @@ mod tests {
             let _ = rewrite(&mut bytes, if source { Side::Source } else { Side::Destination }, to);
             prop_assert_eq!(bytes.len(), len);
         }
+    }
+
+    #[test]
+    fn an_answer_of_nothing_but_zeros_has_a_right_checksum() {
+        let end = |address: [u8; 4], port| End { address: address.into(), port };
+        let (server, outside) = (end([203, 0, 113, 20], 0), end([192, 0, 2, 1], 7));
+        let mut packet = built(Kind::Reply, server, outside, &[0; 8]);
+        packet[20..28].copy_from_slice(&[0, 0, 0xff, 0xf8, 0, 7, 0, 0]);
+        assert_eq!(crate::wire::checksum::checksum(&packet[20..]), 0);
+        rewrite(&mut packet, Side::Destination, end([10, 0, 0, 1], 0)).unwrap();
+        assert_eq!(packet[20..], [0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        rewrite(&mut packet, Side::Destination, outside).unwrap();
+        assert_eq!(packet[20..28], [0, 0, 0xff, 0xf8, 0, 7, 0, 0]);
     }
 
     #[test]

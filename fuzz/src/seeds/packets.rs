@@ -155,7 +155,13 @@ pub(super) fn segment() -> Vec<Seed> {
     let time = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
     let segment = |v6, flags| tcp(true, v6, [40000, 1414], flags, [u32::MAX - 200, 501], &time, &data);
     let datagrams = |v6| udp(true, v6, [1000, 2000], &data);
+    // The first two bytes of a datagram are what its checksum would be without them: then it is zero.
+    let mut zero = data.clone();
+    zero[..2].fill(0);
+    let sum: [u8; 2] = udp(true, false, [1000, 2000], &zero[..100])[26..28].try_into().expect("two bytes");
+    zero[..2].copy_from_slice(&sum);
     vec![
+        ("udp_zero", said(Segments::Udp, 100, 20, 6, &udp(true, false, [1000, 2000], &zero))),
         ("tcp", said(Segments::Tcp4, 100, 20, 16, &segment(false, ACK | 0x08))),
         ("tcp_v6", said(Segments::Tcp6, 300, 40, 16, &segment(true, ACK))),
         ("tcp_cwr_fin", said(Segments::Tcp4, 200, 20, 16, &segment(false, FIN_ACK | 0x80))),
