@@ -5,7 +5,13 @@
 set -eu
 cd "$(dirname "$0")/.."
 out=target/coverage
-tools=$(rustc +nightly --print sysroot)/lib/rustlib/x86_64-unknown-linux-gnu/bin
+mkdir -p $out
+# llvm-tools are of the compiler's version of LLVM, or of the nightly one's, which reads it as well.
+for toolchain in "" +nightly; do
+    # shellcheck disable=SC2086
+    tools=$(rustc $toolchain --print sysroot)/lib/rustlib/x86_64-unknown-linux-gnu/bin
+    [ ! -x "$tools/llvm-cov" ] || break
+done
 
 sources() {
     case $1 in
@@ -30,7 +36,10 @@ sources() {
     esac
 }
 
-program=$(RUSTFLAGS="-C instrument-coverage" cargo +nightly test --target-dir $out --test fuzz_seeds --no-run --message-format json 2>/dev/null |
+# This crate alone is instrumented; the others are those of the ordinary tests.
+printf '#!/bin/sh\nexec "$@" -C instrument-coverage\n' >$out/instrumented
+chmod +x $out/instrumented
+program=$(RUSTC_WORKSPACE_WRAPPER=$PWD/$out/instrumented cargo test --test fuzz_seeds --no-run --message-format json 2>/dev/null |
     sed -n 's/.*"executable":"\([^"]*fuzz_seeds[^"]*\)".*/\1/p')
 
 # report NAME: regions, and how many of them were reached.

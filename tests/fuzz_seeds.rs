@@ -87,7 +87,7 @@ fn changed_seeds_keep_what_must_hold() {
         files.sort();
         let seeds: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).expect("a seed can be read")).collect();
         // A target with many seeds has fewer changes to each.
-        let each = mutants.min(mutants * 20 / seeds.len() as u64);
+        let each = mutants.min(mutants * 12 / seeds.len() as u64);
         for (number, (file, seed)) in (0..).zip(files.iter().zip(&seeds)) {
             let mut source = SeededEntropy::new(number);
             for _ in 0..each {
@@ -219,7 +219,7 @@ fn the_seeds_of_eap_end_as_they_should() {
 
 #[test]
 fn the_seeds_of_the_configuration_load() {
-    for seed in ["real", "lab", "every"] {
+    for seed in ["real", "lab", "every", "more", "translated"] {
         let text = fs::read_to_string(folder("config_file").join(seed)).expect("a seed");
         let loaded = portcullis::config::load_text(Path::new(seed), &text, None);
         assert!(loaded.is_ok(), "{}", loaded.map(drop).unwrap_err().render(false));

@@ -8,11 +8,12 @@ use portcullis::inspect::replay::{self, By, Outcome, Replayed};
 use portcullis::policy::{Service, Snapshot};
 use portcullis::wire::pcap;
 
-use super::seeds::REAL;
+use super::seeds::{REAL, TRANSLATED};
 
-/// Made once: it never changes.
-static POLICY: LazyLock<Arc<Snapshot>> =
-    LazyLock::new(|| config::load_text(Path::new("real"), REAL, None).expect("a seed that loads").policy);
+/// Made once: they never change.
+static POLICIES: LazyLock<[Arc<Snapshot>; 2]> = LazyLock::new(|| {
+    [REAL, TRANSLATED].map(|text| config::load_text(Path::new("c"), text, None).expect("a seed that loads").policy)
+});
 
 /// Whatever it is, it is walked without a length being believed, and each frame is accounted for once.
 pub fn anything(data: &[u8]) {
@@ -31,7 +32,9 @@ pub fn anything(data: &[u8]) {
         return;
     };
     assert!(seen <= walked.frames && walked.frames <= data.len() / 8);
-    holds(&replay::replay(data, By::Policy(&POLICY)).expect("it was walked"));
+    for policy in POLICIES.iter() {
+        holds(&replay::replay(data, By::Policy(policy)).expect("it was walked"));
+    }
     let ports = replay::opened_ports(data).expect("it was walked");
     for service in [Service::Mq, Service::Sftp, Service::Smtp, Service::Tls, Service::Tcp] {
         let policy = Snapshot::anybody(service, ports.iter().copied().collect());

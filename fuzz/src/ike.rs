@@ -30,11 +30,12 @@ pub fn message(data: &[u8]) {
     if mended != data {
         one_message(&mended);
     }
-    let chain = framed(list);
-    let (first, chain) = chain.split_first().expect("the first payload's type is always there");
-    let mut built = [header.as_slice(), chain].concat();
-    built[16] = *first;
-    one_message(&with_length(built));
+    for chain in chains(list) {
+        let (first, chain) = chain.split_first().expect("the first payload's type is always there");
+        let mut built = [header.as_slice(), chain].concat();
+        built[16] = *first;
+        one_message(&with_length(built));
+    }
 }
 
 fn with_length(mut datagram: Vec<u8>) -> Vec<u8> {
@@ -61,9 +62,9 @@ fn one_message(data: &[u8]) {
     bounded(&message.payloads);
     let closed = |payload: &&Payload| matches!(payload, Payload::Sk(_) | Payload::Skf(_));
     for payload in message.payloads.iter().filter(closed) {
-        let content = match payload {
-            Payload::Sk(sk) => &sk.content,
-            Payload::Skf(skf) => &skf.content,
+        let (first, content) = match payload {
+            Payload::Sk(sk) => (sk.first_inner, &sk.content),
+            Payload::Skf(skf) => (skf.first_inner, &skf.content),
             _ => continue,
         };
         assert_eq!(content.end, data.len(), "something stands behind the encrypted payload");
@@ -76,7 +77,7 @@ fn one_message(data: &[u8]) {
             // As if the cipher had opened it.
             if let Ok(inner) = sealed::strip_padding(&data[parts.ciphertext.clone()]) {
                 assert!(inner.len() < parts.ciphertext.len(), "padding without its length");
-                if let Ok(payloads) = chain::decode_inner(PayloadType(data[16]), inner) {
+                if let Ok(payloads) = fuzz::inner_chain(&[&[first.0], inner].concat()) {
                     asked(&payloads);
                 }
                 laid_out_again(&message.header, inner, shape);
@@ -104,11 +105,30 @@ fn laid_out_again(header: &Header, inner: &[u8], shape: CipherShape) {
 /// A decrypted chain: the type of its first payload and the chain. The same bytes are then cut into payloads, with
 /// generic headers that are right, so that the mutations behind them reach the bodies.
 pub fn inner_chain(data: &[u8]) {
-    for chain in [data, &framed(data)] {
-        match fuzz::inner_chain(chain) {
-            Ok(payloads) => asked(&payloads),
+    for chain in [data.to_vec()].into_iter().chain(chains(data)) {
+        match fuzz::inner_chain(&chain) {
+            Ok(payloads) => {
+                asked(&payloads);
+                // Takes as long as all the rest.
+                if data.len().is_multiple_of(4) {
+                    in_a_message(payloads);
+                }
+            }
             Err(malformed) => assert!(!malformed.to_string().is_empty(), "refused without a word"),
         }
+    }
+}
+
+/// The same payloads as a message has them that is not encrypted, and inside of one that is.
+fn in_a_message(payloads: Vec<Payload>) {
+    let header = Header::decode(&[0x2f; HEADER_LEN]).expect("as long as a header");
+    let (first, inner) = chain::encode(&payloads);
+    let message = Message { header, payloads };
+    let again = fuzz::message(&message.encode()).expect("what was read can be said");
+    assert_eq!(again.payloads, message.payloads, "payloads changed on the way");
+    for (shape, total) in SHAPES.into_iter().zip([None, Some(1), None]) {
+        let fragment = total.map(|total| FragmentNumber { number: 1, total });
+        one_message(&sealed::lay_out(&header, first, &inner, fragment, shape).expect("shorter than it may be").bytes);
     }
 }
 
@@ -181,6 +201,25 @@ fn selectors(ts: &Ts) {
         assert_eq!(TrafficSelector::from(wire), selector);
         assert!(ts.known().any(|range| *range == wire), "a selector that nobody wrote");
     }
+}
+
+/// A list that begins with a part of this type stands for a chain for each of its parts.
+pub const EACH: u8 = 255;
+
+/// The chains that a list stands for.
+fn chains(list: &[u8]) -> Vec<Vec<u8>> {
+    if list.first() != Some(&EACH) {
+        return vec![framed(list)];
+    }
+    let mut rest = list;
+    let mut one = |_| {
+        let mut part = Vec::new();
+        steps::next(&mut rest).map(|(kind, body)| {
+            steps::put(&mut part, kind, body);
+            framed(&part)
+        })
+    };
+    (0..BARE.most).map_while(&mut one).collect()
 }
 
 /// Reads `data` as a list of (type, length, body) and puts correct generic headers around the bodies.

@@ -16,7 +16,7 @@ use portcullis::wire::ike::payload::{
 use portcullis::wire::ike::sealed::{self, CipherShape, FragmentNumber};
 
 use super::super::steps;
-use super::Seed;
+use super::{Seed, flaws};
 
 fn header(exchange: ExchangeType, initiator: bool, response: bool, message_id: u32) -> Header {
     Header {
@@ -65,7 +65,7 @@ fn esp_proposal() -> Sa {
     Sa { proposals: vec![Proposal { number: 1, protocol: ProtocolId::ESP, spi: vec![0xc0, 0, 0, 1], transforms }] }
 }
 
-fn ts_v4(address: [u8; 4]) -> Ts {
+pub(super) fn ts_v4(address: [u8; 4]) -> Ts {
     let address = Ipv4Addr::from(address);
     Ts::ranges([TsRange::V4 { protocol: 6, start_port: 1414, end_port: 1414, start: address, end: address }])
 }
@@ -112,7 +112,8 @@ pub(super) fn ike_message() -> Vec<Seed> {
         sealed::lay_out(&header, PayloadType::IDI, &[7; 40], fragment, shape).map(|laid| laid.bytes).unwrap_or_default()
     };
     let second_of_three = Some(FragmentNumber { number: 2, total: 3 });
-    vec![
+    let first = |list: Vec<u8>| [&header(ExchangeType::IKE_SA_INIT, true, false, 0).encode()[..], &list].concat();
+    let mut seeds = vec![
         ("sa_init_request", init(false, request)),
         ("sa_init_request_with_cookie", init(false, with_cookie)),
         ("sa_init_cookie", init(true, vec![Payload::Notify(Notify::status(NotifyType::COOKIE, vec![3; 24]))])),
@@ -123,8 +124,18 @@ pub(super) fn ike_message() -> Vec<Seed> {
         ("auth_cbc", sealed(ExchangeType::IKE_AUTH, None, cbc)),
         ("auth_fragment", sealed(ExchangeType::IKE_AUTH, second_of_three, gcm)),
         ("informational", sealed(ExchangeType::INFORMATIONAL, None, gcm)),
-        ("list", [&header(ExchangeType::IKE_SA_INIT, true, false, 0).encode()[..], &a_list()].concat()),
-    ]
+        ("list", first(a_list())),
+        ("flaws", first(flaws::each())),
+    ];
+    // What stands inside, as it is before it is encrypted.
+    let inside = |(name, chain): (&'static str, Vec<u8>)| {
+        let (first, inner) = chain.split_first().expect("the type of the first payload");
+        let header = header(ExchangeType::INFORMATIONAL, true, false, 2);
+        let laid = sealed::lay_out(&header, PayloadType(*first), inner, None, gcm).expect("short enough");
+        (name, laid.bytes)
+    };
+    seeds.extend(chains().into_iter().map(inside));
+    seeds
 }
 
 /// Payloads as a list of (type, length, body): a vendor ID, a status notify, a nonce, something unknown.
@@ -138,6 +149,11 @@ fn a_list() -> Vec<u8> {
 }
 
 pub(super) fn ike_inner_chain() -> Vec<Seed> {
+    [chains(), vec![("list", a_list()), ("flaws", flaws::each())], flaws::chains()].concat()
+}
+
+/// Chains of payloads behind the type of the first one.
+fn chains() -> Vec<Seed> {
     let chain = |payloads: &[Payload]| {
         let (first, bytes) = chain::encode(payloads);
         [&[first.0], bytes.as_slice()].concat()
@@ -204,7 +220,7 @@ pub(super) fn ike_inner_chain() -> Vec<Seed> {
         ("ike_rekey", chain(&[Payload::Sa(ike_proposals()), Payload::Nonce(Nonce(vec![6; 16])), ke])),
         ("delete_ike", chain(&[Payload::Delete(Delete::ike())])),
         ("delete_children", chain(&[Payload::Delete(Delete::esp([0xc000_0001, 0xc000_0002]))])),
-        ("list", a_list()),
+        ("long_nonce", chain(&[Payload::Nonce(Nonce(vec![5; 257]))])),
         (
             "critical_unknown",
             chain(&[Payload::Unknown { kind: PayloadType(200), critical: true, body: vec![1, 2, 3] }]),

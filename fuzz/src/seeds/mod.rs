@@ -1,13 +1,20 @@
 //! The seeds: one valid input for each shape that a target knows. `tests/fuzz_seeds.rs` keeps the files in `seeds/`
 //! equal to these; `PORTCULLIS_WRITE_SEEDS=1 cargo test --test fuzz_seeds` writes them.
 
+mod agreement;
+mod captures;
+mod certificates;
+mod configurations;
+mod explain;
+mod flaws;
 mod ike;
+mod imports;
 pub mod packets;
 pub mod recognise;
 mod responder;
 mod tracker;
 
-use super::{certificate, eap, steps};
+use super::{eap, steps};
 
 /// A file name and its content.
 pub type Seed = (&'static str, Vec<u8>);
@@ -25,38 +32,18 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("esp_open", packets::esp_open()),
         ("responder", responder::responder()),
         ("control_socket", control_socket()),
-        ("agreement_state", agreement_state()),
+        ("agreement_state", agreement::agreement_state()),
         ("initiator", responder::responder()),
-        ("certificate", certificate()),
+        ("certificate", certificates::certificate()),
         ("eap", eap()),
         ("config_file", config_file()),
-        ("import_file", import_file()),
-        ("explain", explain()),
-        ("capture", packets::capture()),
+        ("import_file", imports::import_file()),
+        ("explain", explain::explain()),
+        ("capture", captures::capture()),
         ("recognise_mq", recognise::mq()),
         ("recognise_ssh", recognise::ssh()),
         ("recognise_smtp", recognise::smtp()),
         ("recognise_tls", recognise::tls()),
-    ]
-}
-
-fn certificate() -> Vec<Seed> {
-    let of = |kind: u8, parts: &[&[u8]]| [&[kind], parts.concat().as_slice()].concat();
-    let long = |der: &'static [u8]| (der.len() as u16).to_be_bytes();
-    let two = [&long(certificate::GOOD)[..], certificate::GOOD, &long(certificate::BAD), certificate::BAD].concat();
-    let change = [0x40, 0, 0x55];
-    vec![
-        ("good", of(certificate::ALONE, &[certificate::GOOD])),
-        ("revoked", of(certificate::ALONE, &[certificate::BAD])),
-        ("chain", of(certificate::CHAIN, &[&two])),
-        ("list", of(certificate::REVOCATION_LIST, &[certificate::LIST])),
-        ("response_good", of(certificate::RESPONSE, &[certificate::OCSP_GOOD])),
-        ("response_revoked", of(certificate::RESPONSE, &[certificate::OCSP_BAD])),
-        ("changed", of(certificate::ALONE | 0x08, &[&change])),
-        ("changed_authority", of(certificate::ALONE | 0x18, &[&change])),
-        ("changed_list", of(certificate::REVOCATION_LIST | 0x08, &[&change])),
-        ("changed_response", of(certificate::RESPONSE | 0x08, &[&change])),
-        ("pem", of(certificate::PEM, &[b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"])),
     ]
 }
 
@@ -108,33 +95,6 @@ fn control_socket() -> Vec<Seed> {
         ("escapes", b"{ \"tunnel\" : \"\\u0063\\n\\ud83d\\ude00\", \"op\":\"up\" }\n"),
     ];
     lines.map(|(name, line)| (name, line.to_vec())).to_vec()
-}
-
-/// Files of the kept state, and lives: four bytes for each thing that happens.
-fn agreement_state() -> Vec<Seed> {
-    let book = br#"{"serial":2,"highest":"2026-05-22T08:36:25Z","entries":{"cbp":{"state":"awaiting-authorisation","since":"2026-05-22T08:36:25Z","lost":false,"agreed":{"date":"2025-03-01","years":3,"file_date":"2025-03-01","file_years":3},"baseline":{"port":"sha256:58d95458f5516fe229d34520b6a0ff0256d49be260fc2d98b552eeffbaee9f5e"},"reviewed":null,"termination":null,"reason":"an exercise","evidence":[{"file":"e.txt","size":3,"digest":"sha256:98ea6e4f216f2fb4b69fff9b3a44842c38686ca685f3f55dc48c5d3fb1107be4"}],"authorisation":null,"told":{"expiry":null,"termination":null,"review":{"day":"2026-03-01","ahead":-1},"change":null},"history":[{"at":"2026-05-22T08:36:25Z","from":"active","to":"suspended","cause":"an exercise","by":"uid 0"}]}}}"#;
-    let behind = |kind: u8, bytes: &[u8]| [&[kind], bytes].concat();
-    // Suspended, restarted, shown, authorised; a year and more; renewed; noticed; the clock back; over.
-    let life: [[u8; 4]; 10] = [
-        [4, 65, 66, 1],
-        [12, 0, 0, 0],
-        [6, 0, 0, 0],
-        [7, 65, 1, 0],
-        [6, 65, 66, 1],
-        [15, 0x3c, 0, 0],
-        [3, 0, 0, 1],
-        [9, 0, 0, 0],
-        [15, 0xf0, 0, 0],
-        [15, 0x20, 0, 0],
-    ];
-    let expiry: [[u8; 4]; 5] = [[15, 0x40, 0, 0], [15, 0xd0, 0, 0], [12, 0, 0, 0], [3, 0xff, 0xf0, 0], [13, 1, 0, 0]];
-    vec![
-        ("book", behind(1, book)),
-        ("empty_book", behind(1, br#"{"serial":0,"highest":"2025-01-01T00:00:00Z","entries":{}}"#)),
-        ("files", behind(0, b"\x04portcullis agreements 1 sha256:00\n{}\nportcullis witness 1 sha256:00\n{}\n")),
-        ("life", behind(2, life.as_flattened())),
-        ("expiry", behind(2, expiry.as_flattened())),
-    ]
 }
 
 /// A configuration for a real agreement.
@@ -266,6 +226,65 @@ to = ["203.0.113.30"]
 service = "smtp"
 "#;
 
+/// One with hosts that a peer knows under other addresses, for captures.
+pub const TRANSLATED: &str = r#"
+[agreement.lab]
+kind = "lab"
+
+[tunnel.t]
+agreement = "lab"
+local = "198.51.100.10"
+peer = "203.0.113.5"
+auth = { method = "psk", secret = "base64:0Sj9aKpCanZWK17i6b+yRQCHrsdpvmZqmrMfTKL3XFM=" }
+preset = "strongswan"
+
+[[translate]]
+tunnel = "t"
+inside = "10.1.0.10"
+outside = "192.0.2.10"
+
+[[translate]]
+tunnel = "t"
+inside = ["10.2.0.10", "10.2.0.11"]
+outside = "192.0.2.11"
+inbound = "10.2.0.10"
+
+[[rule]]
+name = "mq"
+tunnel = "t"
+clause = "1"
+from = ["192.0.2.10"]
+to = ["203.0.113.20"]
+service = "mq"
+inspect = "observe"
+
+[[rule]]
+name = "files"
+tunnel = "t"
+clause = "2"
+from = ["192.0.2.11"]
+to = ["203.0.113.20"]
+service = "sftp"
+
+[[rule]]
+name = "ping"
+tunnel = "t"
+clause = "3"
+from = ["192.0.2.11"]
+to = ["203.0.113.20"]
+service = "echo"
+
+[[rule]]
+name = "back"
+tunnel = "t"
+clause = "4"
+from = ["203.0.113.20"]
+to = ["192.0.2.11"]
+service = "udp"
+udp = [53]
+direction = "inbound"
+"#;
+
 fn config_file() -> Vec<Seed> {
     // Names as people write them who do not write in English.
     let names = "[agreement.lab]\nkind = \"учебное соглашение о взаимодействии шлюзов\"\n\
@@ -277,6 +296,7 @@ fn config_file() -> Vec<Seed> {
         .map(|(name, text)| (name, text.as_bytes().to_vec()))
         .into_iter()
         .chain(edits())
+        .chain(configurations::more())
         .collect()
 }
 
@@ -295,46 +315,5 @@ fn edits() -> Vec<Seed> {
         ("edited_numbers", edited(2, &[("replay_window", &[1, 0]), ("liveness", &[10]), ("mtu", &[2, 64])])),
         ("edited_suites", edited(0, &[("ike", b"*\x01\x03\x03\x00\x04\x01"), ("esp", b"*\x00\x00\x82\x01\x01\x00")])),
         ("edited_hosts", edited(1, &[("from", b"[\"2001:db8:3::1\"]"), ("allow_network", b"~"), ("udp", b"[1]")])),
-    ]
-}
-
-fn import_file() -> Vec<Seed> {
-    let swanctl = "connections {\n  cbp {\n    version = 2\n    local_addrs = 198.51.100.10\n    remote_addrs = 203.0.113.5\n    \
-                   proposals = aes256gcm16-prfsha384-ecp384, default\n    local { auth = psk\n id = gw.example }\n    remote { auth = \
-                   psk\n id = 203.0.113.5 }\n    children {\n      mq { local_ts = 192.0.2.10/32[tcp]\n remote_ts = \
-                   203.0.113.20/32[tcp/1414]\n esp_proposals = aes256gcm16-ecp384-esn\n start_action = start }\n    }\n  \
-                   }\n}\nsecrets { ike-cbp { id = 203.0.113.5\n secret = 0sRm9vYmFyYmF6cXV1eA== } }\n";
-    let ipsec = "config setup\n  charondebug=all\nconn %default\n  keyexchange=ikev2\nconn cbp\n  left=198.51.100.10\n  \
-                 right=203.0.113.5\n  leftsubnet=192.0.2.10/32\n  rightsubnet=203.0.113.20/32,203.0.113.21/32\n  authby=secret\n  \
-                 ike=aes256-sha2_256-modp2048!\n  esp=aes256gcm16-ecp384\n  auto=start\n  also=more\nconn more\n  type=tunnel\n";
-    [("swanctl", swanctl), ("ipsec", ipsec)].map(|(name, text)| (name, text.as_bytes().to_vec())).to_vec()
-}
-
-fn explain() -> Vec<Seed> {
-    let words = "aes256gcm16-prfsha384-ecp384,aes256-sha256-modp2048 3des-sha1-modp1024";
-    let log = "received proposals: IKE:AES_CBC_256/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/MODP_2048, ESP:AES_GCM_16_256/NO_EXT_SEQ";
-    let shown = " IKEv2 proposal: P1\n     Encryption : AES-CBC-256 AES-GCM-256\n     Integrity  : SHA256 none\n     PRF        : \
-                 SHA256\n     DH Group   : DH_GROUP_2048_MODP/Group 14\n";
-    let message = ike::ike_message().into_iter().map(|(_, bytes)| bytes).find(|bytes| bytes.get(18) == Some(&34));
-    let message = message.unwrap_or_default();
-    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 198, 51, 100, 1];
-    for word in [500, 500, message.len() as u16 + 8, 0] {
-        packet.extend(word.to_be_bytes());
-    }
-    packet.extend(&message);
-    let mut capture = vec![0xa1, 0xb2, 0xc3, 0xd4, 0, 2, 0, 4];
-    capture.extend([0; 12]);
-    capture.extend([0, 0, 0, 101]);
-    capture.extend([0; 8]);
-    for _ in 0..2 {
-        capture.extend((packet.len() as u32).to_be_bytes());
-    }
-    capture.extend(packet);
-    vec![
-        ("words", words.as_bytes().to_vec()),
-        ("log", log.as_bytes().to_vec()),
-        ("shown", shown.as_bytes().to_vec()),
-        ("message", message),
-        ("capture", capture),
     ]
 }

@@ -9,11 +9,11 @@ use portcullis::wire::{ipv4, ipv6};
 
 use super::Seed;
 
-const SYN: u8 = 0x02;
-const SYN_ACK: u8 = 0x12;
-const ACK: u8 = 0x10;
-const FIN_ACK: u8 = 0x11;
-const RST: u8 = 0x04;
+pub(super) const SYN: u8 = 0x02;
+pub(super) const SYN_ACK: u8 = 0x12;
+pub(super) const ACK: u8 = 0x10;
+pub(super) const FIN_ACK: u8 = 0x11;
+pub(super) const RST: u8 = 0x04;
 
 /// Our host, or the peer's.
 pub fn host(ours: bool, v6: bool) -> IpAddr {
@@ -49,7 +49,15 @@ pub fn packet(from_us: bool, v6: bool, protocol: u8, sum_at: usize, mut payload:
     bytes
 }
 
-fn tcp(from_us: bool, v6: bool, ports: [u16; 2], flags: u8, numbers: [u32; 2], options: &[u8], data: &[u8]) -> Vec<u8> {
+pub(super) fn tcp(
+    from_us: bool,
+    v6: bool,
+    ports: [u16; 2],
+    flags: u8,
+    numbers: [u32; 2],
+    options: &[u8],
+    data: &[u8],
+) -> Vec<u8> {
     let mut segment = ports.map(u16::to_be_bytes).concat();
     segment.extend(numbers.map(u32::to_be_bytes).concat());
     segment.extend([((5 + options.len() / 4) << 4) as u8, flags, 0xff, 0xff, 0, 0, 0, 0]);
@@ -57,7 +65,7 @@ fn tcp(from_us: bool, v6: bool, ports: [u16; 2], flags: u8, numbers: [u32; 2], o
     packet(from_us, v6, TCP, 16, segment)
 }
 
-fn udp(from_us: bool, v6: bool, ports: [u16; 2], data: &[u8]) -> Vec<u8> {
+pub(super) fn udp(from_us: bool, v6: bool, ports: [u16; 2], data: &[u8]) -> Vec<u8> {
     let mut datagram = ports.map(u16::to_be_bytes).concat();
     datagram.extend((data.len() as u16 + 8).to_be_bytes());
     datagram.extend([0, 0]);
@@ -65,77 +73,12 @@ fn udp(from_us: bool, v6: bool, ports: [u16; 2], data: &[u8]) -> Vec<u8> {
     packet(from_us, v6, UDP, 6, datagram)
 }
 
-fn icmp(from_us: bool, v6: bool, kind: u8, code: u8, rest: &[u8]) -> Vec<u8> {
+pub(super) fn icmp(from_us: bool, v6: bool, kind: u8, code: u8, rest: &[u8]) -> Vec<u8> {
     let message = [&[kind, code, 0, 0], rest].concat();
     packet(from_us, v6, if v6 { ICMPV6 } else { ICMP }, 2, message)
 }
 
-/// Frames in a capture: pcap with a kind of link, or pcapng.
-fn pcap(link: u32, frames: &[Vec<u8>]) -> Vec<u8> {
-    let mut file = [&0xa1b2_c3d4_u32.to_be_bytes()[..], &[0, 2, 0, 4], &[0; 12], &link.to_be_bytes()].concat();
-    for frame in frames {
-        let length = (frame.len() as u32).to_be_bytes();
-        file.extend([&[0; 8][..], &length, &length, frame].concat());
-    }
-    file
-}
-
-fn pcapng(link: u16, frames: &[Vec<u8>]) -> Vec<u8> {
-    let block = |kind: u32, body: &[u8]| {
-        let mut body = body.to_vec();
-        body.resize(body.len().next_multiple_of(4), 0);
-        let length = (body.len() as u32 + 12).to_le_bytes();
-        [&kind.to_le_bytes()[..], &length, &body, &length].concat()
-    };
-    let section = [&0x1a2b_3c4d_u32.to_le_bytes()[..], &[1, 0, 0, 0], &[0xff; 8]].concat();
-    let interface = [&link.to_le_bytes()[..], &[0; 6], &[9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0]].concat();
-    let mut file = [block(0x0a0d_0d0a, &section), block(1, &interface)].concat();
-    for frame in frames {
-        let length = (frame.len() as u32).to_le_bytes();
-        file.extend(block(6, &[&[0; 12][..], &length, &length, frame].concat()));
-        file.extend(block(3, &[&length[..], frame].concat()));
-    }
-    file
-}
-
-/// A connection in which the client, and then the server, says something.
-fn conversation(v6: bool, port: u16, client: &[u8], server: &[u8]) -> Vec<Vec<u8>> {
-    let (out, back) = ([40000, port], [port, 40000]);
-    let (said, answered) = (1001 + client.len() as u32, 5001 + server.len() as u32);
-    vec![
-        tcp(true, v6, out, SYN, [1000, 0], &[2, 4, 5, 0xb4], &[]),
-        tcp(false, v6, back, SYN_ACK, [5000, 1001], &[2, 4, 5, 0xb4], &[]),
-        tcp(true, v6, out, ACK, [1001, 5001], &[], client),
-        tcp(false, v6, back, ACK, [5001, said], &[], server),
-        tcp(true, v6, out, FIN_ACK, [said, answered], &[], &[]),
-        tcp(false, v6, back, RST, [answered, 0], &[], &[]),
-    ]
-}
-
-pub(super) fn capture() -> Vec<Seed> {
-    let behind = |front: &[u8], packets: Vec<Vec<u8>>| -> Vec<Vec<u8>> {
-        packets.into_iter().map(|packet| [front, &packet].concat()).collect()
-    };
-    let ethernet = [&[0; 12][..], &[8, 0]].concat();
-    let tagged = [&[0; 12][..], &[0x81, 0, 0, 7, 8, 0]].concat();
-    let cooked = [&[0; 14][..], &[8, 0]].concat();
-    let cooked2 = [&[0x86, 0xdd][..], &[0; 18]].concat();
-    let ssh = conversation(false, 22, b"SSH-2.0-client\r\n", b"SSH-2.0-server\r\n");
-    let mail = conversation(false, 25, b"", b"220 mail\r\n");
-    let mq = conversation(false, 1414, b"TSH \0\0\x01\x0c\x01\x01\x31", b"TSH ");
-    let tls = conversation(true, 443, b"\x16\x03\x01\0\x05\x01\0\0\x01\x03", b"\x15\x03\x03\0\x02\x02\x28");
-    let midstream = mq[2..].to_vec();
-    vec![
-        ("ethernet_ssh", pcap(1, &behind(&ethernet, ssh))),
-        ("vlan_mail", pcapng(1, &behind(&tagged, mail))),
-        ("cooked_mq", pcap(113, &behind(&cooked, mq))),
-        ("cooked2_tls", pcapng(276, &behind(&cooked2, tls))),
-        ("raw_midstream", pcap(101, &midstream)),
-        ("loopback_udp", pcap(0, &behind(&[2, 0, 0, 0], vec![udp(true, false, [5000, 53], b"dns")]))),
-    ]
-}
-
-fn mq_syn() -> Vec<u8> {
+pub(super) fn mq_syn() -> Vec<u8> {
     tcp(true, false, [40000, 1414], SYN, [1000, 0], &[2, 4, 5, 0xb4, 1, 1, 4, 2], &[])
 }
 
