@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use esp_support::{NOW, Options, Pair, TUNNEL, Tcp, across, policy, tcp, udp};
+use esp_support::{NOW, Options, Pair, TUNNEL, Tcp, policy, tcp, udp};
 use portcullis::dataplane::buffer::Batch;
 use portcullis::dataplane::offload::Offloads;
+use portcullis::lab::bench::packets::{SEGMENT, SEGMENTS, across, fill, fill_train};
 use portcullis::lab::mq_dialect::{self, Dialect, Names};
 use portcullis::policy::{Inspection, SelectorMode, Service, Snapshot, Translation};
-use portcullis::wire::vnet::{Segments, VnetHeader};
 
 const BATCH: usize = 64;
 /// Lengths of inner packets.
@@ -40,11 +40,7 @@ fn path(criterion: &mut Criterion) {
                     let rounds = iterations.div_ceil(BATCH as u64);
                     let mut total = Duration::ZERO;
                     for _ in 0..rounds {
-                        out.clear();
-                        for packet in packets.iter().cycle().take(BATCH) {
-                            out.vacant().expect("room")[..len].copy_from_slice(packet);
-                            out.push(len, 0, None);
-                        }
+                        fill(&mut out, packets.iter().cycle().take(BATCH).map(Vec::as_slice));
                         let start = Clock::now();
                         pair.left.outbound(NOW, &mut out);
                         let mut took = start.elapsed();
@@ -52,11 +48,7 @@ fn path(criterion: &mut Criterion) {
                             (total, best) = (total + took, best.min(took));
                             continue;
                         }
-                        inn.clear();
-                        for (at, packet) in out.packets().iter().enumerate() {
-                            inn.vacant().expect("room")[..packet.len].copy_from_slice(out.bytes(at));
-                            inn.push(packet.len, 0, packet.path.map(across));
-                        }
+                        across(&out, &mut inn);
                         let start = Clock::now();
                         pair.right.inbound(NOW, &mut inn);
                         took = start.elapsed();
@@ -74,21 +66,6 @@ fn path(criterion: &mut Criterion) {
     }
 }
 
-/// Bytes of payload in a segment of a train.
-const SEGMENT: usize = 1398;
-/// Segments of a train.
-const SEGMENTS: usize = 46;
-
-/// What the kernel says of a train.
-const TRAIN: VnetHeader = VnetHeader {
-    needs_checksum: true,
-    segments: Segments::Tcp4,
-    header_len: 40,
-    segment_len: SEGMENT as u16,
-    checksum_start: 20,
-    checksum_offset: 16,
-};
-
 /// One TCP packet of 64 KiB, as the kernel hands it over, becomes 46 ESP packets, and they become one again. What the
 /// kernel does before and behind is not timed.
 fn trains(_: &mut Criterion) {
@@ -102,18 +79,12 @@ fn trains(_: &mut Criterion) {
     let (mut out, mut inn) = (Batch::with_trains(64, 9728), Batch::new(SEGMENTS, 2048));
     let mut best = [Duration::MAX; 2];
     for _ in 0..ROUNDS {
-        out.clear();
-        out.vacant_for_train().expect("room")[..long.len()].copy_from_slice(&long);
-        out.push_from_tun(long.len(), TRAIN);
+        fill_train(&mut out, &long);
         let start = Clock::now();
         pair.left.outbound(NOW, &mut out);
         best[0] = best[0].min(start.elapsed());
         assert_eq!(out.len(), SEGMENTS);
-        inn.clear();
-        for (at, packet) in out.packets().iter().enumerate() {
-            inn.vacant().expect("room")[..packet.len].copy_from_slice(out.bytes(at));
-            inn.push(packet.len, 0, packet.path.map(across));
-        }
+        across(&out, &mut inn);
         let start = Clock::now();
         pair.right.inbound(NOW, &mut inn);
         best[1] = best[1].min(start.elapsed());
@@ -126,8 +97,6 @@ fn trains(_: &mut Criterion) {
 /// Trains of a host whose partner knows it by another address, out and back in: alone behind that address, with others, and for
 /// comparison under its own name.
 fn translated_trains(_: &mut Criterion) {
-    const SEGMENT: usize = 1398;
-    const SEGMENTS: usize = 46;
     const ROUNDS: usize = 4_000;
     const INSIDE: &str = "10.1.0.10";
     const OUTSIDE: &str = "192.0.2.10";
@@ -155,33 +124,17 @@ fn translated_trains(_: &mut Criterion) {
         pair.rightwards(&from_host(0x10, 101, 501, &[])).expect("the handshake ends");
         let payload = vec![0x33; SEGMENT * SEGMENTS];
         let (there, back) = (from_host(0x10, 101, 501, &payload), tcp(5000, false, 0x10, 501, 101, &[], &payload));
-        let said = VnetHeader {
-            needs_checksum: true,
-            segments: Segments::Tcp4,
-            header_len: 40,
-            segment_len: SEGMENT as u16,
-            checksum_start: 20,
-            checksum_offset: 16,
-        };
         let (mut out, mut inn) = (Batch::with_trains(64, 9728), Batch::new(SEGMENTS, 2048));
         let mut best = [Duration::MAX; 2];
         for _ in 0..ROUNDS {
-            out.clear();
-            out.vacant_for_train().expect("room")[..there.len()].copy_from_slice(&there);
-            out.push_from_tun(there.len(), said);
+            fill_train(&mut out, &there);
             let start = Clock::now();
             pair.left.outbound(NOW, &mut out);
             best[0] = best[0].min(start.elapsed());
             assert!(out.len() == SEGMENTS && out.packets().iter().all(|packet| !packet.done), "{what}");
-            out.clear();
-            out.vacant_for_train().expect("room")[..back.len()].copy_from_slice(&back);
-            out.push_from_tun(back.len(), said);
+            fill_train(&mut out, &back);
             pair.right.outbound(NOW, &mut out);
-            inn.clear();
-            for (at, packet) in out.packets().iter().enumerate() {
-                inn.vacant().expect("room")[..packet.len].copy_from_slice(out.bytes(at));
-                inn.push(packet.len, 0, packet.path.map(across));
-            }
+            across(&out, &mut inn);
             let start = Clock::now();
             pair.left.inbound(NOW, &mut inn);
             best[1] = best[1].min(start.elapsed());
@@ -239,18 +192,16 @@ fn message(service: Service) -> [Duration; 2] {
             }
             let long = tcp(5000, true, 0x10, there, back, &[], part);
             there = there.wrapping_add(part.len() as u32);
-            out.clear();
-            out.vacant_for_train().expect("room")[..long.len()].copy_from_slice(&long);
-            out.push_from_tun(long.len(), if part.len() > SEGMENT { TRAIN } else { VnetHeader::default() });
+            if part.len() > SEGMENT {
+                fill_train(&mut out, &long)
+            } else {
+                fill(&mut out, [&*long])
+            }
             let start = Clock::now();
             pair.left.outbound(NOW, &mut out);
             let outwards = start.elapsed();
-            inn.clear();
-            for (at, packet) in out.packets().iter().enumerate() {
-                assert!(!packet.done, "it is MQ");
-                inn.vacant().expect("room")[..packet.len].copy_from_slice(out.bytes(at));
-                inn.push(packet.len, 0, packet.path.map(across));
-            }
+            assert!(out.packets().iter().all(|packet| !packet.done), "it is MQ");
+            across(&out, &mut inn);
             let start = Clock::now();
             pair.right.inbound(NOW, &mut inn);
             if out.len() == SEGMENTS {
@@ -274,11 +225,7 @@ fn workers(_: &mut Criterion) {
         let mut out = Batch::new(BATCH, 9216);
         let start = Clock::now();
         for _ in 0..rounds {
-            out.clear();
-            for _ in 0..BATCH {
-                out.vacant().expect("room")[..LEN].copy_from_slice(&packet);
-                out.push(LEN, 0, None);
-            }
+            fill(&mut out, [packet.as_slice(); BATCH]);
             pair.left.outbound(NOW, &mut out);
         }
         start.elapsed()

@@ -142,7 +142,7 @@ reasons! {
         NoOutsidePort, "no-outside-port", "no port of the outside address is free";
         // The machine.
         BadOffload, "bad-offload", "what the kernel says about a packet at the TUN device does not fit the packet";
-        SegmentSize, "segment-size", "the packet is to be cut into segments of an impossible size";
+        SegmentSize, "segment-size", "the packet is to be cut into segments of an impossible size, or comes as such";
         QueueFull, "queue-full", "a queue inside the gateway was full";
         HandoverFull, "handover-full", "the worker that owns the flow had no room for what another worker has read";
         SendFailed, "send-failed", "the kernel refused the datagram, or the packet at the TUN device";

@@ -15,6 +15,11 @@ fn portcullis(arguments: &[&str]) -> Output {
 
 /// What it printed, which is one object with the fields that every bench has.
 fn outcome(arguments: &[&str], code: i32) -> Value {
+    outcome_and_steps(arguments, code).0
+}
+
+/// The same, and what it said of each step on standard error, which is no terminal here.
+fn outcome_and_steps(arguments: &[&str], code: i32) -> (Value, Vec<String>) {
     let output = portcullis(arguments);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(
@@ -39,7 +44,21 @@ fn outcome(arguments: &[&str], code: i32) -> Value {
         let [low, middle, high] = ["minimum", "median", "maximum"].map(|key| figure[key].as_f64().expect("a number"));
         assert!(low <= middle && middle <= high, "{figure}");
     }
-    shown
+    (shown, steps(&errors))
+}
+
+/// What was done at each step, which are counted up to a number that is said beforehand.
+fn steps(said: &str) -> Vec<String> {
+    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())).collect();
+    let of = lines.len();
+    let step = |(at, line): (usize, &&str)| {
+        let (_, what) = line
+            .strip_prefix(&format!("{}/{of} after ", at + 1))
+            .and_then(|rest| rest.split_once(" s: "))
+            .unwrap_or_else(|| panic!("line {} of {of}: {line}", at + 1));
+        what.to_owned()
+    };
+    lines.iter().enumerate().map(step).collect()
 }
 
 /// Subject and case of every figure.
@@ -70,7 +89,8 @@ fn the_path_in_memory_is_shown_with_intervals_and_with_what_its_parts_cost() {
 
 #[test]
 fn algorithms_are_shown_by_provider_and_size() {
-    let shown = outcome(&["bench", "crypto", "--seconds", "0.01", "--json"], 0);
+    let (shown, steps) = outcome_and_steps(&["bench", "crypto", "--seconds", "0.01", "--json"], 0);
+    assert_eq!(steps.len(), shown["figures"].as_array().map_or(0, Vec::len), "a line for each: {steps:?}");
     let cases = cases(&shown);
     for provider in ["ring", "aws-lc-rs"] {
         for algorithm in ["AES-256-GCM", "ChaCha20-Poly1305"] {
@@ -131,7 +151,10 @@ fn a_tunnel_is_measured_beside_no_tunnel_and_nothing_stays_behind() {
     let before = left_behind();
     let words =
         ["bench", "tunnel", "--seconds", "1", "--rounds", "1", "--only", "tcp-1", "--underlay", "plain", "--json"];
-    let shown = outcome(&words, 0);
+    let (shown, steps) = outcome_and_steps(&words, 0);
+    let expected = ["none", "portcullis"]
+        .map(|subject| ["forward", "reverse", "both"].map(|way| format!("round 1, plain, {subject}: tcp-1-{way}")));
+    assert_eq!(steps, expected.as_flattened());
     let cases = cases(&shown);
     for way in ["forward", "reverse", "both", "both-there", "both-back"] {
         for subject in ["none", "portcullis"] {

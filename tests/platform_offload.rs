@@ -5,7 +5,7 @@
 mod platform_common;
 mod refusal;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -363,6 +363,7 @@ fn a_kernel_without_gro_or_trains_at_the_device_says_so_and_all_goes_singly() {
         (Refusal::NO_GRO, TunOffload::TcpAndUdp),
         (Refusal::NO_USO, TunOffload::Tcp),
         (Refusal::NO_TSO, TunOffload::None),
+        (Refusal::NO_TUNSETOFFLOAD, TunOffload::None),
     ] {
         let place = Namespace::new().unwrap();
         place
@@ -380,6 +381,27 @@ fn a_kernel_without_gro_or_trains_at_the_device_says_so_and_all_goes_singly() {
             })
             .unwrap();
     }
+}
+
+#[test]
+fn a_kernel_without_the_header_in_front_of_packets_is_refused_in_words() {
+    if !privileged("a_kernel_without_the_header_in_front_of_packets_is_refused_in_words") {
+        return;
+    }
+    Namespace::new()
+        .unwrap()
+        .run(|| {
+            refuse(&[Refusal::NO_VNET_HDR]);
+            for queues in [1, 3] {
+                let refused = Tun::open_queues("pc0", 1438, TunOffload::TcpAndUdp, queues);
+                let error = refused.err().expect("there is no such device");
+                assert_eq!(error.kind(), ErrorKind::InvalidInput);
+                for part in ["IFF_VNET_HDR", "2.6.27", "pc0"] {
+                    assert!(error.to_string().contains(part), "{error}");
+                }
+            }
+        })
+        .unwrap();
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! `cli_exit_codes.rs`.
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+mod refusal;
 mod system_common;
 
 use std::fs;
@@ -13,6 +14,7 @@ use std::process::{Command, Output};
 use nix::sys::signal::Signal;
 use portcullis::lab::gateway::write_private;
 use portcullis::lab::topology::V4;
+use refusal::{Refusal, refuse};
 use system_common::{KEY, PROGRAM, Pair, Setup, Side, Site, site, wait_until};
 
 fn code(output: &Output) -> i32 {
@@ -168,6 +170,18 @@ fn a_system_that_fails_a_call_is_9_and_is_named() {
     assert!(said(&refused).contains("UDP port 500"), "{}", said(&refused));
     assert!(!said(&refused).contains(KEY));
     drop(taken);
+
+    // The kernel has no such device.
+    let valid = file(folder.path(), |text| text);
+    let refused = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            refuse(&[Refusal::NO_VNET_HDR]);
+            run(&site, program, &valid)
+        });
+        thread.join().unwrap()
+    });
+    assert_eq!(code(&refused), 9, "{refused:?}");
+    assert!(said(&refused).contains("IFF_VNET_HDR, in Linux since 2.6.27"), "{}", said(&refused));
 
     // A second gateway beside the first one.
     let pair = site.pair(&Setup::default());

@@ -6,10 +6,11 @@
 #[path = "hostile/inside.rs"]
 #[allow(dead_code, reason = "a part of it is used here")]
 mod inside;
+mod platform_common;
 mod refusal;
 mod system_common;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -17,9 +18,12 @@ use std::time::Instant;
 use etherparse::PacketBuilder;
 use inside::Inside;
 
+use portcullis::dataplane::buffer::Path;
+use portcullis::dataplane::offload::TunOffload;
 use portcullis::lab::gateway::Gateway;
 use portcullis::lab::topology::{V4, V6};
 use portcullis::platform::netlink::Netlink;
+use portcullis::platform::tun::Tun;
 use portcullis::wire::vnet::{Segments, VnetHeader};
 use refusal::{Refusal, refuse, udp_sockets_of, without_checksums};
 use system_common::{PATIENCE, Setup, Side, Way, assert_nothing_in_clear, drops, site, tunnel, wait_until};
@@ -27,9 +31,10 @@ use system_common::{PATIENCE, Setup, Side, Way, assert_nothing_in_clear, drops, 
 /// Several hundred long packets.
 const FILE: usize = 8 << 20;
 
-fn in_use(gateway: &Gateway) -> [String; 4] {
+fn in_use(gateway: &Gateway) -> [String; 5] {
     let status = gateway.status().expect("an answer on the control socket");
-    ["tun", "tun_write", "udp_send", "udp_gro"].map(|what| status["offloads"][what].as_str().unwrap_or("-").to_owned())
+    ["tun", "tun_write", "udp_send", "esp_send", "udp_gro"]
+        .map(|what| status["offloads"][what].as_str().unwrap_or("-").to_owned())
 }
 
 /// Packets of the tunnel, out and in.
@@ -42,11 +47,11 @@ fn packets(gateway: &Gateway) -> [u64; 2] {
 fn files_cross_whole_whatever_offload_is_switched_off_on_either_side() {
     let Some(site) = site("files_cross_whole_whatever_offload_is_switched_off_on_either_side") else { return };
     let off = [
-        ("", "", ["tso+uso", "tso+uso", "gso", "on"]),
-        ("tun_offload = \"off\"", "", ["off", "off", "gso", "on"]),
-        ("udp_send = \"sendmmsg\"", "udp_gro = \"off\"", ["tso+uso", "tso+uso", "sendmmsg", "on"]),
-        ("udp_send = \"sendto\"", "tun_offload = \"off\"", ["tso+uso", "tso+uso", "sendto", "on"]),
-        ("udp_gro = \"off\"", "", ["tso+uso", "tso+uso", "gso", "off"]),
+        ("", "", ["tso+uso", "tso+uso", "gso", "sendmmsg", "on"]),
+        ("tun_offload = \"off\"", "", ["off", "off", "gso", "sendmmsg", "on"]),
+        ("udp_send = \"sendmmsg\"", "udp_gro = \"off\"", ["tso+uso", "tso+uso", "sendmmsg", "sendmmsg", "on"]),
+        ("udp_send = \"sendto\"", "tun_offload = \"off\"", ["tso+uso", "tso+uso", "sendto", "sendto", "on"]),
+        ("udp_gro = \"off\"", "", ["tso+uso", "tso+uso", "gso", "sendmmsg", "off"]),
     ];
     for encapsulation in ["forced", "auto"] {
         for (a, b, expected) in &off {
@@ -85,18 +90,24 @@ fn assert_nothing_lost(a: &Gateway, b: &Gateway) {
 #[test]
 fn each_refusal_of_the_kernel_costs_its_own_step_and_no_packet() {
     let Some(site) = site("each_refusal_of_the_kernel_costs_its_own_step_and_no_packet") else { return };
+    let (forced, auto) = ("forced", "auto");
     let refusals = [
-        (Refusal::NO_SENDMMSG, ["tso+uso", "tso+uso", "sendto", "on"]),
-        (Refusal::FORBIDDEN_SENDMMSG, ["tso+uso", "tso+uso", "sendto", "on"]),
-        (Refusal::NO_GRO, ["tso+uso", "tso+uso", "gso", "off"]),
-        (Refusal::NO_USO, ["tso", "tso", "gso", "on"]),
-        (Refusal::NO_TSO, ["off", "off", "gso", "on"]),
+        (Refusal::NO_SENDMMSG, forced, ["tso+uso", "tso+uso", "sendto", "sendmmsg", "on"]),
+        (Refusal::FORBIDDEN_SENDMMSG, forced, ["tso+uso", "tso+uso", "sendto", "sendmmsg", "on"]),
+        // ESP without UDP has a ladder of its own: nobody has asked the other one.
+        (Refusal::NO_SENDMMSG, auto, ["tso+uso", "tso+uso", "gso", "sendto", "on"]),
+        (Refusal::FORBIDDEN_SENDMMSG, auto, ["tso+uso", "tso+uso", "gso", "sendto", "on"]),
+        (Refusal::NO_GRO, forced, ["tso+uso", "tso+uso", "gso", "sendmmsg", "off"]),
+        (Refusal::NO_USO, forced, ["tso", "tso", "gso", "sendmmsg", "on"]),
+        (Refusal::NO_TSO, forced, ["off", "off", "gso", "sendmmsg", "on"]),
+        // The device may not even be asked.
+        (Refusal::NO_TUNSETOFFLOAD, forced, ["off", "off", "gso", "sendmmsg", "on"]),
         // Reading goes on as it was.
-        (Refusal::NO_TRAINS_IN, ["tso+uso", "off", "gso", "on"]),
+        (Refusal::NO_TRAINS_IN, forced, ["tso+uso", "off", "gso", "sendmmsg", "on"]),
     ];
-    for (refusal, expected) in refusals {
+    for (refusal, encapsulation, expected) in refusals {
         // Gateway A alone is refused something: it ends with the thread that starts it.
-        let setup = Setup::default().with_tunnel("encapsulation = \"forced\"");
+        let setup = Setup::default().with_tunnel(&format!("encapsulation = \"{encapsulation}\""));
         let b = site.start(Side::B, &setup);
         std::thread::scope(|scope| {
             let refused = scope.spawn(|| {
@@ -130,8 +141,8 @@ fn a_kernel_that_stops_cutting_messages_in_mid_stream_costs_one_step_and_no_pack
             }
         }
     });
-    assert_eq!(in_use(&pair.a), ["tso+uso", "tso+uso", "sendmmsg", "on"]);
-    assert_eq!(in_use(&pair.b), ["tso+uso", "tso+uso", "gso", "on"]);
+    assert_eq!(in_use(&pair.a), ["tso+uso", "tso+uso", "sendmmsg", "sendmmsg", "on"]);
+    assert_eq!(in_use(&pair.b), ["tso+uso", "tso+uso", "gso", "sendmmsg", "on"]);
     assert_nothing_lost(&pair.a, &pair.b);
     pair.stop();
 }
@@ -191,6 +202,43 @@ fn lies_about_long_packets_are_dropped_by_name_and_disturb_nobody() {
     }
     for reason in ["send-failed", "too-big", "too-long-datagram", "no-connection", "out-of-state"] {
         assert_eq!(drops(&pair.a, reason), 0, "{reason}");
+    }
+    pair.stop();
+}
+
+#[test]
+fn trains_of_datagrams_that_lie_are_dropped_by_name_and_disturb_nobody() {
+    let Some(site) = site("trains_of_datagrams_that_lie_are_dropped_by_name_and_disturb_nobody") else { return };
+    let pair = site.pair(&Setup::default().with_tunnel("encapsulation = \"forced\""));
+    let remote = "10.99.0.2:4500".parse().unwrap();
+    let path = Path { local: SocketAddr::new(V4.gateway_b, 4500), remote, tos: 0 };
+    // A card of gateway B that puts together what nobody has sent.
+    let device = site.place(Side::B).run(|| {
+        let device = Tun::open("pc9", 1438, TunOffload::TcpAndUdp).unwrap();
+        let mut netlink = Netlink::open().unwrap();
+        let index = netlink.index_of("pc9").unwrap();
+        netlink.add_address(index, platform_common::net("10.99.0.1/24")).unwrap();
+        device
+    });
+    let device = device.unwrap();
+    let lies: [(&[u8], u16, &str, u64); 3] = [
+        (&[0x44; 65_000], 1, "segment-size", 1),
+        (&[0x44; 1030], 100, "unknown-spi", 11),
+        (&[0x44; 64], 1, "not-ike", 64),
+    ];
+    site.exchange_and(&V4, FILE, |_| {
+        for (bytes, said, ..) in lies.iter().cycle().take(60) {
+            platform_common::claim(&device, path, bytes, Some(*said)).unwrap();
+        }
+    });
+    // A socket that was full took less.
+    let most = |each: u64| 40 * each;
+    for (_, _, reason, each) in lies {
+        assert!(wait_until(|| drops(&pair.b, reason) > 0), "{reason}: {}", pair.b.status().unwrap()["drops"]);
+        assert!(drops(&pair.b, reason) <= most(each), "{reason}");
+    }
+    for reason in ["send-failed", "forged", "too-long-datagram", "no-connection", "out-of-state"] {
+        assert_eq!(drops(&pair.b, reason), 0, "{reason}");
     }
     pair.stop();
 }

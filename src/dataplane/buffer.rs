@@ -23,6 +23,10 @@ pub const MAX_SEGMENTS: usize = 1024;
 /// IPv6 and the longest TCP header.
 pub const MAX_HEADERS: usize = 40 + 60;
 
+/// Datagrams that a socket may give together: as many as Linux sends in one message at most (`UDP_MAX_SEGMENTS` since 6.9; it puts 64
+/// together by itself). More are not one sender's: a device can claim 65,507 datagrams of a byte each, and each would have a descriptor.
+pub const MAX_TOGETHER: usize = 128;
+
 const LINE: usize = 64;
 
 /// Where a datagram came from or goes to, beside its bytes.
@@ -300,13 +304,17 @@ impl Batch {
         self.closed = offload.segments != Segments::None || len > self.room;
     }
 
-    /// Makes a packet of each datagram of each train from a socket, in order; no byte is moved. Allocates only until the
-    /// largest batch has been seen.
-    pub fn split_trains(&mut self) {
+    /// Makes a packet of each datagram of each train from a socket, in order; no byte is moved. What is said to be more than
+    /// [`MAX_TOGETHER`] is done; says how many such there were. Allocates only until the largest batch has been seen.
+    pub fn split_trains(&mut self) -> u64 {
+        let mut refused = 0;
         let mut at = 0;
         while let Some(&packet) = self.packets.get(at) {
             let segment = usize::from(packet.segment);
-            if segment == 0 || segment >= packet.len {
+            let single = packet.done || segment == 0 || segment >= packet.len;
+            if single || packet.len.div_ceil(segment) > MAX_TOGETHER {
+                refused += u64::from(!single);
+                self.packets[at].done |= !single;
                 self.packets[at].segment = 0;
                 at += 1;
                 continue;
@@ -321,6 +329,7 @@ impl Batch {
             self.packets.splice(at..=at, (0..count).map(|index| cut(index * segment)));
             at += count;
         }
+        refused
     }
 
     /// The packets' descriptors.
@@ -455,6 +464,43 @@ mod tests {
             assert_eq!(&raw const batch.slab[last], place);
         }
         assert!(batch.is_full());
+    }
+
+    #[test]
+    fn what_a_socket_gives_together_is_parted_at_the_length_that_it_says() {
+        // How long it is, the length that was said, how long the datagrams are.
+        let cases: &[(usize, u16, &[usize])] = &[
+            (1000, 0, &[1000]),
+            (1000, 1000, &[1000]),
+            (1000, 1001, &[1000]),
+            (1000, u16::MAX, &[1000]),
+            (1000, 999, &[999, 1]),
+            (1000, 400, &[400, 400, 200]),
+            (3, 1, &[1, 1, 1]),
+            (0, 0, &[0]),
+            (0, 7, &[0]),
+            (MAX_TOGETHER, 1, &[1; MAX_TOGETHER]),
+        ];
+        for (len, said, expected) in cases {
+            let mut batch = Batch::new(3, LONGEST);
+            batch.push_slot(5, 0, None);
+            batch.push_slot(*len, *said, None);
+            batch.push_slot(6, 0, None);
+            assert_eq!(batch.split_trains(), 0, "{len} of {said}");
+            let lens: Vec<_> = batch.packets().iter().map(|packet| packet.len).collect();
+            assert_eq!(lens, [&[5], *expected, &[6]].concat(), "{len} of {said}");
+            let parts = &batch.packets()[1..=expected.len()];
+            assert!(parts.iter().all(|packet| packet.segment == 0 && !packet.done));
+            assert!(parts.windows(2).all(|pair| pair[0].start + pair[0].len == pair[1].start));
+        }
+        for (len, said) in [(MAX_TOGETHER + 1, 1), (65_507, 1), (65_507, 500)] {
+            let mut batch = Batch::new(2, LONGEST);
+            batch.push_slot(len, said, None);
+            batch.push_slot(6, 0, None);
+            assert_eq!(batch.split_trains(), 1, "{len} of {said}");
+            let done: Vec<_> = batch.packets().iter().map(|packet| (packet.len, packet.done)).collect();
+            assert_eq!(done, [(len, true), (6, false)], "{len} of {said}");
+        }
     }
 
     #[test]

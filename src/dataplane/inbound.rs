@@ -117,7 +117,8 @@ impl Pipeline {
     /// every packet that is not `done` is an inner packet for the TUN device, by itself or with its train.
     pub fn inbound(&mut self, now: Instant, batch: &mut Batch) {
         self.tick_if_due(now);
-        batch.split_trains();
+        let refused = batch.split_trains();
+        self.counters.drop(DropReason::SegmentSize, refused);
         let mut parts = batch.all_mut();
         for index in 0..parts.packets.len() {
             if parts.packets[index].done {

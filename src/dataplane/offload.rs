@@ -40,14 +40,21 @@ pub struct Offloads {
     pub tun_write: TunOffload,
     /// Towards the peers, in UDP.
     pub sending: Sending,
+    /// Towards the peers without UDP: the kernel cuts no message into raw ESP, so that this ladder begins a step lower.
+    pub raw_sending: Sending,
     /// Whether the kernel puts together the datagrams that come from them (`UDP_GRO`).
     pub gro: bool,
 }
 
 impl Offloads {
     /// Everything that a kernel may have.
-    pub const ALL: Self =
-        Self { tun: TunOffload::TcpAndUdp, tun_write: TunOffload::TcpAndUdp, sending: Sending::Segments, gro: true };
+    pub const ALL: Self = Self {
+        tun: TunOffload::TcpAndUdp,
+        tun_write: TunOffload::TcpAndUdp,
+        sending: Sending::Segments,
+        raw_sending: Sending::Many,
+        gro: true,
+    };
 }
 
 impl TunOffload {
@@ -96,6 +103,7 @@ impl Offloads {
             | u64::from(self.sending as u8) << 8
             | u64::from(self.gro) << 16
             | u64::from(self.tun_write as u8) << 24
+            | u64::from(self.raw_sending as u8) << 32
     }
 
     pub(super) fn unpack(number: u64) -> Self {
@@ -104,13 +112,18 @@ impl Offloads {
             1 => TunOffload::Tcp,
             _ => TunOffload::TcpAndUdp,
         };
-        let sending = match number >> 8 & 0xff {
+        let sending = |number| match number {
             0 => Sending::Single,
             1 => Sending::Many,
             _ => Sending::Segments,
         };
-        let gro = number >> 16 & 0xff != 0;
-        Self { tun: tun(number & 0xff), tun_write: tun(number >> 24 & 0xff), sending, gro }
+        Self {
+            tun: tun(number & 0xff),
+            tun_write: tun(number >> 24 & 0xff),
+            sending: sending(number >> 8 & 0xff),
+            raw_sending: sending(number >> 32 & 0xff),
+            gro: number >> 16 & 0xff != 0,
+        }
     }
 }
 
@@ -121,10 +134,11 @@ mod tests {
     #[test]
     fn what_is_in_use_reaches_another_thread_whole() {
         let steps = [TunOffload::None, TunOffload::Tcp, TunOffload::TcpAndUdp];
+        let ways = [Sending::Single, Sending::Many, Sending::Segments];
         for (tun, tun_write) in steps.into_iter().flat_map(|tun| steps.map(|tun_write| (tun, tun_write))) {
-            for sending in [Sending::Single, Sending::Many, Sending::Segments] {
+            for (sending, raw_sending) in ways.into_iter().flat_map(|way| ways.map(|raw| (way, raw))) {
                 for gro in [false, true] {
-                    let offloads = Offloads { tun, tun_write, sending, gro };
+                    let offloads = Offloads { tun, tun_write, sending, raw_sending, gro };
                     assert_eq!(Offloads::unpack(offloads.pack()), offloads);
                 }
             }

@@ -1,7 +1,9 @@
 //! The TUN device: IPv4 and IPv6, a header of VIRTIO in front of each packet (`IFF_VNET_HDR`), and behind it one packet or,
 //! where the kernel has the offloads, up to 64 KiB that are to be cut or were tied together.
 //!
-//! It lives as long as its descriptor. A kernel that refuses an offload, or a train, gets packets one by one.
+//! It lives as long as its descriptor. A kernel that refuses an offload, or a train, gets packets one by one. One that refuses the
+//! header is refused itself, in words: Linux has had it since 2.6.27, and no kernel without it knows the barrier (`inet` tables,
+//! 3.14).
 //!
 //! A device of several queues (`IFF_MULTI_QUEUE`) has a descriptor for each. The kernel gives a flow's packets to the queue
 //! that wrote to that flow last, and before that to any; it keeps their order as long as the queue stays the same.
@@ -85,14 +87,14 @@ impl Tun {
             platform.vnet_hdr(true);
         });
         let device = tun::create(&configuration).map_err(|error| match error {
-            tun::Error::Io(error) => error,
+            tun::Error::Io(error) => not_made(name, error),
             other => io::Error::other(other),
         })?;
         let name = device.tun_name().map_err(io::Error::other)?;
         device.set_nonblock()?;
         // SAFETY: `into_raw_fd` gives up the device's only descriptor, so this is its one owner.
         let descriptor = unsafe { OwnedFd::from_raw_fd(device.into_raw_fd()) };
-        let offload = set_offload(&descriptor, offload)?;
+        let offload = set_offload(&descriptor, offload);
         let mut netlink = Netlink::open()?;
         let index = netlink.index_of(&name)?;
         netlink.set_queue_len(index, QUEUE)?;
@@ -110,7 +112,7 @@ impl Tun {
         let descriptors = (0..queues).map(|_| open_queue(name)).collect::<io::Result<Vec<_>>>()?;
         let mut in_use = offload;
         for descriptor in &descriptors {
-            in_use = set_offload(descriptor, in_use)?;
+            in_use = set_offload(descriptor, in_use);
         }
         let mut netlink = Netlink::open()?;
         let index = netlink.index_of(name)?;
@@ -244,25 +246,32 @@ fn open_queue(name: &str) -> io::Result<OwnedFd> {
     request.ifr_ifru.ifru_flags =
         (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE) as libc::c_short;
     // SAFETY: the structure lives through the call and is what the number asks for.
-    unsafe { ioctl::set_interface(descriptor.as_raw_fd(), &raw const request) }?;
+    unsafe { ioctl::set_interface(descriptor.as_raw_fd(), &raw const request) }
+        .map_err(|error| not_made(name, error.into()))?;
     Ok(descriptor)
 }
 
+/// What it means that the kernel does not make the device `name` as it is asked to.
+fn not_made(name: &str, error: io::Error) -> io::Error {
+    if error.raw_os_error() != Some(libc::EINVAL) {
+        return error;
+    }
+    let asked = "a header in front of each packet (IFF_VNET_HDR, in Linux since 2.6.27; with several workers IFF_MULTI_QUEUE, since 3.8)";
+    let words = format!("{error}: the kernel has no TUN device with {asked}, or {name} is a device of another kind");
+    io::Error::new(error.kind(), words)
+}
+
 /// Asks for offloads, and for fewer when they are refused. They belong to the device, not to the descriptor, and outlive
-/// it where the device does: so "none" is asked for, too.
-fn set_offload(descriptor: &OwnedFd, wanted: TunOffload) -> io::Result<TunOffload> {
+/// it where the device does: so "none" is asked for, too. Where even that is refused a new device has none, and an old one may
+/// go on handing over trains, which are cut as always.
+fn set_offload(descriptor: &OwnedFd, wanted: TunOffload) -> TunOffload {
     let tcp = offload::CSUM | offload::TSO4 | offload::TSO6;
     let steps =
         [(TunOffload::TcpAndUdp, tcp | offload::USO4 | offload::USO6), (TunOffload::Tcp, tcp), (TunOffload::None, 0)];
-    let mut refusal = None;
-    for (step, flags) in steps.into_iter().filter(|(step, _)| *step <= wanted) {
-        // SAFETY: the call passes a number and touches no memory of ours.
-        match unsafe { ioctl::set_offload(descriptor.as_raw_fd(), flags.cast_signed()) } {
-            Ok(_) => return Ok(step),
-            Err(error) => refusal = Some(error),
-        }
-    }
-    Err(refusal.map_or_else(|| io::ErrorKind::Unsupported.into(), io::Error::from))
+    let mut steps = steps.into_iter().filter(|(step, _)| *step <= wanted);
+    // SAFETY: the call passes a number and touches no memory of ours.
+    let takes = |flags: u32| unsafe { ioctl::set_offload(descriptor.as_raw_fd(), flags.cast_signed()) }.is_ok();
+    steps.find(|(_, flags)| takes(*flags)).map_or(TunOffload::None, |(step, _)| step)
 }
 
 /// How the packets of a batch fared at the TUN.

@@ -27,10 +27,11 @@ pub fn status(status: &Status, width: usize) -> String {
     let offload = |what: &str| status.offloads.get(what).map_or("-", String::as_str);
     let _ = writeln!(
         out,
-        "offloads: TUN out {}, in {}, sending by {}, UDP GRO {}; AEADs of {}",
+        "offloads: TUN out {}, in {}, sending by {}, raw ESP by {}, UDP GRO {}; AEADs of {}",
         super::plain(offload("tun")),
         super::plain(offload("tun_write")),
         super::plain(offload("udp_send")),
+        super::plain(offload("esp_send")),
         super::plain(offload("udp_gro")),
         super::plain(&status.aead.provider),
     );
@@ -173,9 +174,15 @@ mod tests {
             approver: Some("J. Doe".into()),
             ticket: Some("CHG-7".into()),
             tun: "portcullis0".into(),
-            offloads: [("tun", "tso"), ("tun_write", "off"), ("udp_send", "gso"), ("udp_gro", "on")]
-                .map(|(a, b)| (a.into(), b.into()))
-                .into(),
+            offloads: [
+                ("tun", "tso"),
+                ("tun_write", "off"),
+                ("udp_send", "gso"),
+                ("esp_send", "sendmmsg"),
+                ("udp_gro", "on"),
+            ]
+            .map(|(a, b)| (a.into(), b.into()))
+            .into(),
             workers: Vec::new(),
             aead: crate::runtime::protocol::Aead { provider: "ring".into(), ns: BTreeMap::new() },
             tunnels: vec![
@@ -202,7 +209,10 @@ mod tests {
     fn every_tunnel_is_shown_also_the_one_that_is_down_and_why() {
         let text = status(&example(), 200);
         assert!(text.contains("up 1 h 1 min"), "{text}");
-        assert!(text.contains("TUN out tso, in off, sending by gso, UDP GRO on; AEADs of ring"), "{text}");
+        assert!(
+            text.contains("TUN out tso, in off, sending by gso, raw ESP by sendmmsg, UDP GRO on; AEADs of ring"),
+            "{text}"
+        );
         let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
         let cbp = line("cbp ");
         assert!(

@@ -178,7 +178,7 @@ pub struct Status {
     /// The TUN device.
     pub tun: String,
     /// What the kernel does for many packets at once: `tun` (`tso+uso`, `tso`, `off`), `tun_write` (the same), `udp_send` (`gso`, `sendmmsg`,
-    /// `sendto`) and `udp_gro` (`on`, `off`).
+    /// `sendto`), `esp_send` (`sendmmsg`, `sendto`: ESP without UDP) and `udp_gro` (`on`, `off`).
     #[serde(default)]
     pub offloads: BTreeMap<String, String>,
     /// What each worker has moved (`packets_out`, `packets_in`), and passed on to others (`handed_over`).

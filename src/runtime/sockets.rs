@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::config::Loaded;
 use crate::dataplane::buffer::{Batch, Path};
-use crate::dataplane::offload::Sending;
+use crate::dataplane::offload::Offloads;
 use crate::platform::raw_esp::RawEsp;
 use crate::platform::udp::{Missed, PathReport, Sent, Sieve, UdpSocket};
 
@@ -133,13 +133,19 @@ impl DataSockets {
         failed
     }
 
-    /// How datagrams in UDP are sent now, and whether they are received together: the least of all sockets.
-    pub(super) fn in_use(&self) -> (Sending, bool) {
-        let each = self.0.iter().filter_map(|socket| match socket {
-            DataSocket::Udp(socket) => Some((socket.sending(), socket.gro())),
-            DataSocket::Raw(_) => None,
-        });
-        each.fold((Sending::Segments, true), |least, this| (least.0.min(this.0), least.1 && this.1))
+    /// Notes how datagrams are sent now, in UDP and without, and whether they are received together: the least of all sockets.
+    pub(super) fn note(&self, offloads: &mut Offloads) {
+        let Offloads { sending, raw_sending, gro, .. } = Offloads::ALL;
+        (offloads.sending, offloads.raw_sending, offloads.gro) = (sending, raw_sending, gro);
+        for socket in &self.0 {
+            match socket {
+                DataSocket::Udp(socket) => {
+                    offloads.sending = offloads.sending.min(socket.sending());
+                    offloads.gro &= socket.gro();
+                }
+                DataSocket::Raw(socket) => offloads.raw_sending = offloads.raw_sending.min(socket.sending()),
+            }
+        }
     }
 
     /// Whether one socket has probably more than it has given.

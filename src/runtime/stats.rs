@@ -167,6 +167,7 @@ fn least(all: impl Iterator<Item = Offloads>) -> Offloads {
         tun: least.tun.min(this.tun),
         tun_write: least.tun_write.min(this.tun_write),
         sending: least.sending.min(this.sending),
+        raw_sending: least.raw_sending.min(this.raw_sending),
         gro: least.gro && this.gro,
     })
 }
@@ -177,6 +178,7 @@ fn offloads(in_use: Offloads) -> BTreeMap<String, String> {
         ("tun", in_use.tun.name()),
         ("tun_write", in_use.tun_write.name()),
         ("udp_send", in_use.sending.name()),
+        ("esp_send", in_use.raw_sending.name()),
         ("udp_gro", gro),
     ]
     .map(|(what, how)| (what.to_owned(), how.to_owned()))

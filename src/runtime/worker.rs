@@ -308,9 +308,9 @@ impl Worker {
 
     /// Notes how datagrams are sent and received now: the kernel may have refused something.
     fn see_offloads(&mut self) {
-        let (sending, gro) = self.sockets.in_use();
-        if (sending, gro) != (self.offloads.sending, self.offloads.gro) {
-            (self.offloads.sending, self.offloads.gro) = (sending, gro);
+        let before = self.offloads;
+        self.sockets.note(&mut self.offloads);
+        if self.offloads != before {
             self.pipeline.set_offloads(self.offloads);
         }
     }

@@ -2,15 +2,20 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 #![allow(dead_code, reason = "each test crate uses a part")]
 
-use std::net::IpAddr;
-use std::os::fd::BorrowedFd;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use etherparse::PacketBuilder;
 use ipnet::IpNet;
 use portcullis::dataplane::buffer::{Batch, Path};
 use portcullis::platform::namespace::Namespace;
 use portcullis::platform::netlink::{Netlink, Route};
 use portcullis::platform::privileges::{Capability, has_capability};
+use portcullis::platform::tun::Tun;
+use portcullis::wire::vnet::{Segments, VnetHeader};
 
 /// Whether this process may make namespaces; says so by name if it may not.
 pub fn privileged(test: &str) -> bool {
@@ -58,6 +63,24 @@ fn wait(patience: Duration, mut is: impl FnMut() -> bool) -> bool {
 pub fn add(batch: &mut Batch, bytes: &[u8], path: Option<Path>) {
     batch.vacant().expect("a slot")[..bytes.len()].copy_from_slice(bytes);
     batch.push(bytes.len(), 0, path);
+}
+
+/// Lets a UDP datagram arrive at the host by its own device, by the path that the receiver sees; with a length, as many datagrams of
+/// that length in one message, as a card that has put them together would say.
+pub fn claim(device: &Tun, path: Path, payload: &[u8], each: Option<u16>) -> io::Result<()> {
+    let (SocketAddr::V4(from), SocketAddr::V4(to)) = (path.remote, path.local) else { panic!("IPv4") };
+    let said = each.map_or_else(VnetHeader::default, |segment_len| VnetHeader {
+        needs_checksum: true,
+        segments: Segments::Udp,
+        header_len: 28,
+        segment_len,
+        checksum_start: 20,
+        checksum_offset: 6,
+    });
+    let mut bytes = said.encode().to_vec();
+    let ends = PacketBuilder::ipv4(from.ip().octets(), to.ip().octets(), 64).udp(from.port(), to.port());
+    ends.write(&mut bytes, payload).expect("it fits into a packet");
+    File::from(device.as_fd().try_clone_to_owned()?).write_all(&bytes)
 }
 
 /// A path from its texts.

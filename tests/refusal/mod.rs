@@ -27,6 +27,7 @@ enum Is {
 }
 
 /// linux/if_tun.h.
+const TUNSETIFF: u32 = 0x4004_54ca;
 const TUNSETOFFLOAD: u32 = 0x4004_54d0;
 const TSO: u32 = 0x02 | 0x04;
 const USO: u32 = 0x20 | 0x40;
@@ -51,6 +52,13 @@ impl Refusal {
         when: &[(1, Is::Equal(TUNSETOFFLOAD)), (2, Is::With(TSO | USO))],
         errno: libc::EINVAL,
     };
+    /// A TUN device cannot be asked for trains at all.
+    pub const NO_TUNSETOFFLOAD: Self =
+        Self { call: libc::SYS_ioctl, when: &[(1, Is::Equal(TUNSETOFFLOAD))], errno: libc::EPERM };
+    /// There is no TUN device with a header in front of each packet. Which one is asked for stands in memory, where no filter looks:
+    /// none is made at all.
+    pub const NO_VNET_HDR: Self =
+        Self { call: libc::SYS_ioctl, when: &[(1, Is::Equal(TUNSETIFF))], errno: libc::EINVAL };
     /// A TUN device says that it knows trains, and takes none: single packets are written in two pieces, header and packet.
     pub const NO_TRAINS_IN: Self = Self { call: libc::SYS_writev, when: &[(2, Is::Above(2))], errno: libc::EINVAL };
 }

@@ -9,6 +9,7 @@ pub mod ends;
 pub mod figure;
 pub mod fingerprint;
 mod memory;
+pub mod packets;
 pub mod path;
 pub mod peers;
 pub mod pins;

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use super::figure::Figure;
-use super::memory::{Facing, NOW, SEGMENT, SEGMENTS, Talk, Without, across, datagram, fill, fill_train, train};
+use super::memory::{Facing, NOW, Talk, Without};
+use super::packets::{SEGMENT, SEGMENTS, across, datagram, fill, fill_train, train};
 use super::{scaling, stats};
 use crate::dataplane::buffer::Batch;
 use crate::platform::clock;

@@ -1,5 +1,6 @@
-//! How far is it, for a person who watches: a bar on standard error, and nothing where that is no terminal.
+//! How far is it, for a person who watches: a bar on standard error, and where that is no terminal a line for each step.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -26,12 +27,22 @@ impl Progress {
             self.bar.inc(1);
         }
         self.bar.set_message(what.to_owned());
+        // No terminal: the bar draws nothing.
+        if self.bar.is_hidden() {
+            let (number, of) = (self.bar.position() + 1, self.bar.length().unwrap_or_default());
+            say(&format!("{number}/{of} after {} s: {what}", self.bar.elapsed().as_secs()));
+        }
     }
 
     /// Says something above the bar.
     pub fn tell(&self, what: &str) {
-        self.bar.suspend(|| eprintln!("{what}"));
+        self.bar.suspend(|| say(what));
     }
+}
+
+/// A reader who has gone away is no reason to stop measuring.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 impl Drop for Progress {

@@ -132,6 +132,24 @@ mod tests {
     }
 
     #[test]
+    fn a_length_of_datagrams_that_is_none_says_nothing() {
+        let cases: [(&[u8], u16); 7] = [
+            (&1400_i32.to_ne_bytes(), 1400),
+            (&1_i32.to_ne_bytes(), 1),
+            (&0_i32.to_ne_bytes(), 0),
+            (&(-1_i32).to_ne_bytes(), 0),
+            (&65_536_i32.to_ne_bytes(), 0),
+            (&[7, 0], 0),
+            (&[], 0),
+        ];
+        for (data, segment) in cases {
+            let mut bytes = [0; ROOM];
+            let end = put(&mut bytes, 0, libc::SOL_UDP, libc::UDP_GRO, data);
+            assert_eq!(read(&bytes[..end]), Beside { segment, ..Beside::default() }, "{data:?}");
+        }
+    }
+
+    #[test]
     fn the_layout_is_the_c_librarys() {
         // SAFETY: pure arithmetic on lengths.
         #[allow(unsafe_code, reason = "libc's length macros are unsafe functions")]

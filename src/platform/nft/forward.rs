@@ -2,8 +2,9 @@
 
 use std::io;
 
+use super::GET_CHAIN;
 use super::attribute::Attributes;
-use super::{DUMP, GET_CHAIN, Nft};
+use super::exchange::{DUMP, Exchange};
 
 const NF_INET_FORWARD: u32 = 2;
 const NF_DROP: u32 = 0;
@@ -19,7 +20,7 @@ pub struct ForwardChain {
 
 /// All chains at the forward hook that drop what no rule of theirs accepts.
 pub fn dropping_forward_chains() -> io::Result<Vec<ForwardChain>> {
-    let chains = Nft::open()?.dump(GET_CHAIN, libc::NFPROTO_UNSPEC as u8, DUMP, |_| ())?;
+    let chains = Exchange::open()?.dump(GET_CHAIN, libc::NFPROTO_UNSPEC as u8, DUMP, |_| ())?;
     let dropping = chains.iter().map(|message| Attributes::of_message(message)).filter(|chain| {
         chain.nested(4).and_then(|hook| hook.number(1)) == Some(NF_INET_FORWARD) && chain.number(5) == Some(NF_DROP)
     });

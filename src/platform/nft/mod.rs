@@ -4,28 +4,22 @@
 //! forward chain, which `check` reads.
 
 mod attribute;
+mod exchange;
 mod expression;
 mod forward;
 mod table;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsFd;
-
-use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
-use nix::sys::socket::{setsockopt, sockopt};
 
 use self::attribute::{Attributes, Message};
+use self::exchange::{ACK, DUMP, Exchange, INET};
 use self::expression::Expression;
 use self::table::{CHAINS, INTERIM, SET_V4, SET_V6, TABLE, rules, tun_of};
-use super::netlink::{messages, open};
 use crate::guard::barrier::Barrier;
 
 pub use self::forward::{ForwardChain, dropping_forward_chains};
 
-const SUBSYSTEM: u16 = 10;
-const BATCH_BEGIN: u16 = 0x10;
-const BATCH_END: u16 = 0x11;
 const NEW_TABLE: u16 = 0;
 const GET_TABLE: u16 = 1;
 const DELETE_TABLE: u16 = 2;
@@ -37,16 +31,9 @@ const NEW_SET: u16 = 9;
 const NEW_ELEMENTS: u16 = 12;
 const GET_ELEMENTS: u16 = 13;
 
-const REQUEST: u16 = 0x01;
-const ACK: u16 = 0x04;
-const DUMP: u16 = 0x300;
 const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
 
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-
-const INET: u8 = libc::NFPROTO_INET as u8;
 const INTERVALS: u32 = 4;
 const INTERVAL_END: u32 = 1;
 /// Ranges in one message, so that its list stays below 64 KiB.
@@ -73,22 +60,15 @@ pub struct Standing {
     counters: Vec<(String, Vec<(u64, u64)>)>,
 }
 
-/// A socket to the packet filter of a network namespace.
+/// The packet filter of a network namespace.
 pub struct Nft {
-    socket: Socket,
-    sequence: u32,
+    exchange: Exchange,
 }
 
 impl Nft {
     /// Opens a socket in the calling thread's network namespace.
     pub fn open() -> io::Result<Self> {
-        let socket = open(NETLINK_NETFILTER)?;
-        // A transaction is one datagram.
-        let size = 4 << 20;
-        if setsockopt(&socket.as_fd(), sockopt::SndBufForce, &size).is_err() {
-            setsockopt(&socket.as_fd(), sockopt::SndBuf, &size)?;
-        }
-        Ok(Self { socket, sequence: 0 })
+        Ok(Self { exchange: Exchange::open()? })
     }
 
     /// Writes the table anew, in place of the one that stands. Its counters go on from where they are.
@@ -109,7 +89,7 @@ impl Nft {
     }
 
     fn write(&mut self, table: &str, barrier: &Barrier, counters: &[(String, Vec<(u64, u64)>)]) -> io::Result<()> {
-        let mut batch = Batch::new(self.sequence);
+        let mut batch = self.exchange.batch();
         // Made before it is deleted, since what does not exist cannot be.
         for (kind, flags) in [(NEW_TABLE, CREATE), (DELETE_TABLE, 0), (NEW_TABLE, CREATE)] {
             batch.add(kind, flags, |message| {
@@ -157,7 +137,7 @@ impl Nft {
                 });
             }
         }
-        self.commit(batch)
+        self.exchange.commit(batch)
     }
 
     /// Deletes the table; says whether there was one.
@@ -167,11 +147,11 @@ impl Nft {
     }
 
     fn delete_table(&mut self, name: &str) -> io::Result<bool> {
-        let mut batch = Batch::new(self.sequence);
+        let mut batch = self.exchange.batch();
         batch.add(DELETE_TABLE, 0, |message| {
             message.text(1, name);
         });
-        match self.commit(batch) {
+        match self.exchange.commit(batch) {
             Ok(()) => Ok(true),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
             Err(error) => Err(error),
@@ -185,8 +165,8 @@ impl Nft {
         let interim = self.table(INTERIM)?.is_some();
         // A table with flags is dormant, or owned by a process.
         let awake = found.iter().all(|message| Attributes::of_message(message).number(2).unwrap_or(0) == 0);
-        let chains = self.dump(GET_CHAIN, INET, DUMP, |_| ())?;
-        let rules_found = self.dump(GET_RULE, INET, DUMP, |message| {
+        let chains = self.exchange.dump(GET_CHAIN, INET, DUMP, |_| ())?;
+        let rules_found = self.exchange.dump(GET_RULE, INET, DUMP, |message| {
             message.text(1, TABLE);
         })?;
         let mut barrier = Barrier::default();
@@ -234,7 +214,7 @@ impl Nft {
     }
 
     fn table(&mut self, name: &str) -> io::Result<Option<Vec<Vec<u8>>>> {
-        let answers = self.dump(GET_TABLE, INET, ACK, |message| {
+        let answers = self.exchange.dump(GET_TABLE, INET, ACK, |message| {
             message.text(1, name);
         });
         match answers {
@@ -252,7 +232,7 @@ impl Nft {
         address: impl Fn([u8; N]) -> A,
         before: impl Fn(A) -> A,
     ) -> io::Result<Vec<(A, A)>> {
-        let answers = match self.dump(GET_ELEMENTS, INET, DUMP, |m| {
+        let answers = match self.exchange.dump(GET_ELEMENTS, INET, DUMP, |m| {
             m.text(1, TABLE).text(2, set);
         }) {
             Ok(answers) => answers,
@@ -287,45 +267,6 @@ impl Nft {
         ranges.extend(first.map(|first| (first, address([0xff; N]))));
         Ok(ranges)
     }
-
-    /// Sends one request and gathers the answers.
-    fn dump(&mut self, kind: u16, family: u8, flags: u16, fill: impl FnOnce(&mut Message)) -> io::Result<Vec<Vec<u8>>> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut message = Message::new(SUBSYSTEM << 8 | kind, REQUEST | flags, self.sequence, family, 0);
-        fill(&mut message);
-        self.socket.send(&message.finish(), 0)?;
-        self.answers(self.sequence..=self.sequence)
-    }
-
-    fn commit(&mut self, batch: Batch) -> io::Result<()> {
-        let first = self.sequence.wrapping_add(1);
-        let (bytes, last) = batch.finish();
-        self.sequence = last;
-        self.socket.send(&bytes, 0)?;
-        self.answers(first..=last).map(drop)
-    }
-
-    /// What the kernel answers to requests numbered so, until it acknowledges, ends a dump or refuses.
-    fn answers(&mut self, sequences: std::ops::RangeInclusive<u32>) -> io::Result<Vec<Vec<u8>>> {
-        let mut answers = Vec::new();
-        loop {
-            let (datagram, _) = self.socket.recv_from_full()?;
-            for message in messages(&datagram) {
-                let Some((kind, sequence)) = header(message) else { continue };
-                if !sequences.contains(&sequence) {
-                    continue; // the late answer to a request that was given up
-                }
-                let code =
-                    || message.get(16..).and_then(<[u8]>::first_chunk).map_or(0, |code| i32::from_ne_bytes(*code));
-                match kind {
-                    NLMSG_DONE => return Ok(answers),
-                    NLMSG_ERROR if code() == 0 => return Ok(answers),
-                    NLMSG_ERROR => return Err(io::Error::from_raw_os_error(code().saturating_neg())),
-                    _ => answers.push(message.to_vec()),
-                }
-            }
-        }
-    }
 }
 
 /// Waits until no processor walks the packet filter's chains of before: `membarrier(2)` waits for an RCU grace period.
@@ -337,13 +278,6 @@ fn wait_for_readers() {
         // Not offered here (nohz_full): no packet stays in a chain that long.
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-}
-
-/// Type and sequence number of a netlink message.
-fn header(message: &[u8]) -> Option<(u16, u32)> {
-    let kind = u16::from_ne_bytes(*message.get(4..)?.first_chunk()?);
-    let sequence = u32::from_ne_bytes(*message.get(8..)?.first_chunk()?);
-    Some((kind, sequence))
 }
 
 fn write_range(list: &mut Message, first: IpAddr, last: IpAddr) {
@@ -371,41 +305,5 @@ fn write_range(list: &mut Message, first: IpAddr, last: IpAddr) {
             }
         }
         _ => {}
-    }
-}
-
-/// A transaction: messages that the kernel takes all or none.
-struct Batch {
-    messages: Vec<Vec<u8>>,
-    sequence: u32,
-}
-
-impl Batch {
-    fn new(sequence: u32) -> Self {
-        let mut batch = Self { messages: Vec::new(), sequence };
-        batch.bound(BATCH_BEGIN);
-        batch
-    }
-
-    fn bound(&mut self, kind: u16) {
-        self.sequence = self.sequence.wrapping_add(1);
-        self.messages.push(Message::new(kind, REQUEST, self.sequence, libc::AF_UNSPEC as u8, SUBSYSTEM).finish());
-    }
-
-    fn add(&mut self, kind: u16, flags: u16, fill: impl FnOnce(&mut Message)) {
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut message = Message::new(SUBSYSTEM << 8 | kind, REQUEST | flags, self.sequence, INET, 0);
-        fill(&mut message);
-        self.messages.push(message.finish());
-    }
-
-    /// The bytes of the transaction and its last sequence number. Its last request asks for an answer.
-    fn finish(mut self) -> (Vec<u8>, u32) {
-        if let Some(flags) = self.messages.last_mut().and_then(|message| message.get_mut(6..8)) {
-            let with = u16::from_ne_bytes([flags[0], flags[1]]) | ACK;
-            flags.copy_from_slice(&with.to_ne_bytes());
-        }
-        self.bound(BATCH_END);
-        (self.messages.concat(), self.sequence)
     }
 }
