@@ -75,19 +75,25 @@ impl Scene {
     /// Lets `bytes` arrive as datagrams of the length `said`, and takes them in by slots of `room` bytes.
     fn arrive(&mut self, bytes: &[u8], said: Option<u16>, room: usize) -> Fate {
         let truncated = self.socket.truncated();
-        let before = drops(&self.pair.right);
         claim(&self.device, self.path, bytes, said).unwrap();
         let mut batch = Batch::new(4, room);
         assert!(wait_until(|| self.socket.recv_batch(&mut batch).unwrap() == 1), "it did not come");
-        self.pair.right.inbound(self.pair.now, &mut batch);
-        let mut dropped = drops(&self.pair.right);
-        for (reason, count) in before {
-            *dropped.get_mut(&reason).unwrap() -= count;
-        }
-        dropped.retain(|_, count| *count > 0);
-        let let_in = batch.packets().iter().filter(|packet| !packet.done).count();
-        Fate { let_in, dropped, truncated: self.socket.truncated() - truncated }
+        let fate = take_in(&mut self.pair, &mut batch);
+        Fate { truncated: self.socket.truncated() - truncated, ..fate }
     }
+}
+
+/// Lets the right gateway have a batch.
+fn take_in(pair: &mut Pair, batch: &mut Batch) -> Fate {
+    let before = drops(&pair.right);
+    pair.right.inbound(pair.now, batch);
+    let mut dropped = drops(&pair.right);
+    for (reason, count) in before {
+        *dropped.get_mut(&reason).unwrap() -= count;
+    }
+    dropped.retain(|_, count| *count > 0);
+    let let_in = batch.packets().iter().filter(|packet| !packet.done).count();
+    Fate { let_in, dropped, truncated: 0 }
 }
 
 const ROOM: usize = 65_535;
@@ -119,7 +125,9 @@ fn a_train_that_is_cut_short_or_lied_about_costs_what_is_missing_and_has_a_name(
             let bytes = scene.sealed(COUNT).concat();
             let fate = scene.arrive(&bytes, Some(said), ROOM);
             let pieces = bytes.len().div_ceil(usize::from(said)) as u64;
-            assert_eq!((fate.let_in, fate.dropped.values().sum()), (0, pieces), "{:?}", fate.dropped);
+            // Where the zeroes of a sequence number come to lie as an SPI it is taken for IKE, which refuses it.
+            let ike = std::iter::from_fn(|| scene.pair.right.poll_ike().map(drop)).count() as u64;
+            assert_eq!((fate.let_in, fate.dropped.values().sum::<u64>() + ike), (0, pieces), "{:?}", fate.dropped);
             assert!(fate.dropped.contains_key(&DropReason::Forged), "the first one has its SPI: {:?}", fate.dropped);
         }
         // Nothing is said of many, or more than came.
@@ -133,7 +141,8 @@ fn a_train_that_is_cut_short_or_lied_about_costs_what_is_missing_and_has_a_name(
         // What does not fit into a slot is one loss, whatever it was put together of; the runtime names it.
         let bytes = scene.sealed(COUNT).concat();
         assert_eq!(scene.arrive(&bytes, Some(long), bytes.len() - 1), Fate { truncated: 1, ..Fate::of(0, &[]) });
-        assert_eq!(scene.arrive(&scene.sealed(COUNT).concat(), Some(long), ROOM), Fate::of(COUNT, &[]));
+        let honest = scene.sealed(COUNT).concat();
+        assert_eq!(scene.arrive(&honest, Some(long), ROOM), Fate::of(COUNT, &[]));
     };
     Namespace::new().unwrap().run(scene).unwrap();
 }
@@ -151,8 +160,17 @@ fn datagrams_of_a_byte_each_are_taken_as_many_as_a_kernel_puts_together_and_no_m
         assert_eq!(keepalives(&scene), 64);
         assert_eq!(scene.arrive(&[0x44; 64], Some(1), ROOM), Fate::of(0, &[(DropReason::NotIke, 64)]));
         for (len, said) in [(65_000, 1), (129, 1), (65_000, 500)] {
-            let fate = scene.arrive(&vec![0xff; len], Some(said), ROOM);
-            assert_eq!(fate, Fate::of(0, &[(DropReason::SegmentSize, 1)]), "{len} of {said}");
+            let expected = Fate::of(0, &[(DropReason::SegmentSize, 1)]);
+            // A kernel that counts them does not take the claim itself: then it stands in the slot, as from one that does not.
+            if claim(&scene.device, scene.path, &vec![0xff; len], Some(said)).is_ok() {
+                let mut batch = Batch::new(4, ROOM);
+                assert!(wait_until(|| scene.socket.recv_batch(&mut batch).unwrap() == 1), "it did not come");
+                assert_eq!(take_in(&mut scene.pair, &mut batch), expected, "{len} of {said}");
+            }
+            let mut batch = Batch::new(4, ROOM);
+            batch.vacant_slots().next().unwrap()[..len].fill(0xff);
+            batch.push_slot(len, said, Some(scene.path));
+            assert_eq!(take_in(&mut scene.pair, &mut batch), expected, "{len} of {said}");
         }
         assert_eq!(keepalives(&scene), 64);
         // A length of zero the kernel itself does not take.
