@@ -203,8 +203,17 @@ impl World {
         }
     }
 
-    /// Many IKE messages at once, faster than they can be answered, and some as long as can be.
+    /// Some IKE messages as long as can be, and many at once, faster than they can be answered. In this order: the first ones
+    /// may bring the filter, which lets nothing of strangers pass, and of each peer everything until that is seen to flood.
     pub fn burst(&mut self) {
+        for _ in 0..10 {
+            for _ in 0..AT_ONCE {
+                let bytes = vec![0; 9_600];
+                self.wire.push(&Datagram { way: Way::Stranger, from: STRANGER, to_port: 4500, tos: 0, bytes });
+            }
+            self.made += AT_ONCE as u64;
+            self.wait(0);
+        }
         for _ in 0..BURST {
             let mut message = self.init.clone();
             let spi = self.dice.roll().to_be_bytes();
@@ -214,14 +223,6 @@ impl World {
         }
         self.made += BURST as u64;
         self.wait(0);
-        for _ in 0..10 {
-            for _ in 0..AT_ONCE {
-                let bytes = vec![0; 9_600];
-                self.wire.push(&Datagram { way: Way::Stranger, from: STRANGER, to_port: 4500, tos: 0, bytes });
-            }
-            self.made += AT_ONCE as u64;
-            self.wait(0);
-        }
     }
 
     /// As many datagrams at the same rate to a port where nobody listens.
