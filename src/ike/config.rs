@@ -113,6 +113,21 @@ impl TunnelConfig {
         self.peers().any(|peer| peer == address)
     }
 
+    /// Whether both lead to the same negotiation, so that an IKE SA made under one may live under the other. Lifetimes are not
+    /// negotiated: other ones hold from the next keys on. Where the peer is, each IKE SA knows for itself; what the peer has
+    /// proved itself with is judged for each IKE SA (`PeerAuthenticated::judge`).
+    pub(super) fn negotiates_like(&self, other: &Self) -> bool {
+        let of = |peering: &Peering| Peering { others: Vec::new(), fail_back: None, ..peering.clone() };
+        let (a, b) = (self, other);
+        (a.local, &a.local_id, &a.peer_id, &a.ike, &a.esp, a.lab, a.force_encapsulation)
+            == (b.local, &b.local_id, &b.peer_id, &b.ike, &b.esp, b.lab, b.force_encapsulation)
+            && of(&a.peering) == of(&b.peering)
+            && a.replay_window == b.replay_window
+            && a.fragmentation == b.fragmentation
+            && a.ppk == b.ppk
+            && (a.start == Start::Disabled) == (b.start == Start::Disabled)
+    }
+
     /// How many thousandths earlier than its soft limits say the next SA is renewed.
     pub fn haste(&self, entropy: &mut dyn Entropy) -> u32 {
         let most = u64::from(self.jitter.min(100)) * 10;

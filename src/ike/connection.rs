@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::account::Accounts;
-use super::config::{Peering, Secrets, Start, TunnelConfig};
+use super::accounts::Accounts;
+use super::backoff::Backoff;
+use super::config::{Secrets, Start, TunnelConfig};
 use super::heads::Heads;
+use super::ike_sa::Core;
 use super::limits;
 use super::retransmit::jitter;
+use super::state::Established;
 use super::timer::earlier;
 use crate::entropy::Entropy;
 use crate::event::{DropReason, IkeReason};
@@ -43,36 +46,6 @@ impl Goal {
             Start::OnDemand | Start::Manual => Self::Idle,
             Start::Disabled => Self::Held,
         }
-    }
-}
-
-/// Pauses that grow, and shrink again only after what was wanted has lasted: a peer that agrees and takes it back at
-/// once is not asked every second.
-#[derive(Debug, Default)]
-struct Backoff {
-    failures: u32,
-    not_before: Option<Instant>,
-    well_since: Option<Instant>,
-}
-
-impl Backoff {
-    /// Another failure: 1 s, 2 s, 4 s .. 60 s, each up to a quarter shorter or longer and never above 60 s.
-    fn failed(&mut self, now: Instant, entropy: &mut dyn Entropy) {
-        if self.well_since.take().is_some_and(|since| now.since(since) >= limits::RETRY_MAX) {
-            self.failures = 0;
-        }
-        let pause = limits::RETRY_FIRST.saturating_mul(1 << self.failures.min(10)).min(limits::RETRY_MAX);
-        self.failures = self.failures.saturating_add(1);
-        self.not_before = Some(now + jitter(pause, 25, entropy).min(limits::RETRY_MAX));
-    }
-
-    fn succeeded(&mut self, now: Instant) {
-        self.not_before = None;
-        self.well_since = Some(now);
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        self.not_before.is_none_or(|at| at <= now)
     }
 }
 
@@ -154,7 +127,7 @@ impl Connection {
         self.asked.retain(|shape| config.children.iter().any(|child| child.shape == *shape));
         self.children.clear();
         self.retry = Backoff::default();
-        if !same_negotiation(&self.config, &config) {
+        if !self.config.negotiates_like(&config) {
             self.accounts.forget();
         }
         self.turn = 0;
@@ -276,6 +249,12 @@ impl Connection {
         self.turn = self.turn.wrapping_add(1);
         let keys = self.config.local_auth.secrets().map_or(1, Secrets::count);
         self.next_key = !self.turn.is_multiple_of(keys);
+    }
+
+    /// Which of two IKE SAs is the better one: the lower rank.
+    pub fn rank(&self, core: &Core, state: &Established) -> (bool, bool) {
+        let several = !self.config.peering.others.is_empty();
+        (state.leaves_soon(), several && core.path.remote.ip() != self.heads.in_use(&self.config))
     }
 
     /// Which of our pre-shared keys the next attempt signs with.
@@ -402,48 +381,5 @@ impl Connection {
             Goal::Held if self.config.start == Start::Disabled => ("disabled", None),
             Goal::Idle | Goal::Held => ("down", None),
         }
-    }
-}
-
-/// Whether two configurations lead to the same negotiation, so that an IKE SA made under one may live under the other.
-/// Lifetimes are not negotiated: other ones hold from the next keys on. Where the peer is, each IKE SA knows for itself;
-/// what the peer has proved itself with is judged for each IKE SA (`PeerAuthenticated::judge`).
-pub fn same_negotiation(a: &TunnelConfig, b: &TunnelConfig) -> bool {
-    let of = |peering: &Peering| Peering { others: Vec::new(), fail_back: None, ..peering.clone() };
-    (a.local, &a.local_id, &a.peer_id, &a.ike, &a.esp, a.lab, a.force_encapsulation)
-        == (b.local, &b.local_id, &b.peer_id, &b.ike, &b.esp, b.lab, b.force_encapsulation)
-        && of(&a.peering) == of(&b.peering)
-        && a.replay_window == b.replay_window
-        && a.fragmentation == b.fragmentation
-        && a.ppk == b.ppk
-        && (a.start == Start::Disabled) == (b.start == Start::Disabled)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::entropy::SeededEntropy;
-
-    #[test]
-    fn pauses_grow_to_a_minute_and_shrink_only_after_a_minute_of_peace() {
-        let mut entropy = SeededEntropy::new(1);
-        let entropy: &mut dyn Entropy = &mut entropy;
-        let mut backoff = Backoff::default();
-        let mut now = Instant::from_nanos(1);
-        let mut pauses = Vec::new();
-        for _ in 0..12 {
-            backoff.failed(now, entropy);
-            let next = backoff.not_before.unwrap();
-            pauses.push(next - now);
-            assert!(!backoff.is_due(now) && backoff.is_due(next));
-            now = next;
-            // It works for a moment, each time.
-            backoff.succeeded(now);
-        }
-        assert!(pauses[0] < Duration::from_secs(2), "{pauses:?}");
-        assert!(pauses[7..].iter().all(|pause| (45..=60).contains(&pause.as_secs())), "{pauses:?}");
-        now = now + limits::RETRY_MAX;
-        backoff.failed(now, entropy);
-        assert!(backoff.not_before.unwrap() - now < Duration::from_secs(2));
     }
 }

@@ -4,6 +4,10 @@
 //! Going back costs nothing: while another head-end carries the tunnel the first one is asked with an IKE_SA_INIT now and
 //! then. Whoever answers that is not authenticated, so its answer moves nothing. Once it has answered for long enough an IKE
 //! SA is opened with it beside the one in use, which goes when the new one has its child SAs (RFC 7296 §2.8.3).
+//!
+//! A head-end that opens an IKE SA itself, where we have opened none with it, is the peer's choice: the peer knows which of its
+//! head-ends is in order. What we have opened with another one goes in its favour, and for as long as it stands the first
+//! one is not asked. What the peer has opened with several head-ends is the peer's to close (`ike::collision`).
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -41,6 +45,11 @@ impl Heads {
         config.peers().nth(self.next).unwrap_or(config.peer)
     }
 
+    /// Where the IKE SA in use is, or was last.
+    pub fn in_use(&self, config: &TunnelConfig) -> IpAddr {
+        config.peers().nth(self.in_use).unwrap_or(config.peer)
+    }
+
     /// An attempt came to nothing. Whether every head-end has had its turn.
     pub fn failed(&mut self, config: &TunnelConfig) -> bool {
         self.next = (self.next + 1) % config.peers().count();
@@ -54,14 +63,13 @@ impl Heads {
         silent && config.peers().count() > 1
     }
 
-    /// There is an IKE SA with `remote`; `ours` if we have opened it. The place of its head-end, if it is another one than
-    /// before.
-    pub fn settled(&mut self, now: Instant, config: &TunnelConfig, remote: IpAddr, ours: bool) -> Option<usize> {
+    /// There is an IKE SA with `remote`, which the peer has `chosen` or we have. The place of its head-end, if it is another
+    /// one than before.
+    pub fn settled(&mut self, now: Instant, config: &TunnelConfig, remote: IpAddr, chosen: bool) -> Option<usize> {
         let place = config.peers().position(|peer| peer == remote)?;
         let before = std::mem::replace(&mut self.in_use, place);
         (self.next, self.answers_since) = (0, None);
-        // Where the peer has opened it, the peer has chosen.
-        self.probe_at = config.peering.fail_back.filter(|_| ours && place > 0).map(|after| now + pause(after));
+        self.probe_at = config.peering.fail_back.filter(|_| !chosen && place > 0).map(|after| now + pause(after));
         (before != place).then_some(place)
     }
 

@@ -4,8 +4,10 @@
 //! -> `payloads` (what the message needs) -> a `state`, which hands it to an `exchange` -> outputs in `step::Outbox`.
 
 pub mod account;
+mod accounts;
 pub mod api;
 mod auth;
+mod backoff;
 mod child;
 mod child_sa;
 mod children;

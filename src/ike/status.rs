@@ -130,7 +130,7 @@ pub(super) fn of_tunnel<'a>(
             rekey_in_s: child.rekey_at.since(now).as_secs(),
             expires_in_s: child.expires_at.since(now).as_secs(),
         }));
-        if best.is_none_or(|(_, other)| other.leaves_soon()) {
+        if best.is_none_or(|(core, other)| connection.rank(&sa.core, state) < connection.rank(core, other)) {
             best = Some((&sa.core, state));
         }
     }

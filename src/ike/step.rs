@@ -184,6 +184,10 @@ pub struct Rival {
     pub origin: Origin,
     /// Where the peer is.
     pub remote: IpAddr,
+    /// Whether the peer has chosen that head-end (`Terms::chosen`).
+    pub chosen: bool,
+    /// Whether it goes in favour of another one.
+    pub leaves: bool,
 }
 
 /// What an IKE SA tells the connection that outlives it.

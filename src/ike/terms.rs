@@ -13,6 +13,9 @@ pub struct Terms {
     /// Whether we have opened the first of all IKE SAs that took each other's place, whoever has rekeyed since. RFC 4555 §1.3
     /// calls that side the initiator.
     pub opened: bool,
+    /// Whether the peer has chosen this head-end of the several that it has: it has opened the first of these IKE SAs when we
+    /// had opened none with the same one.
+    pub chosen: bool,
     /// Where else the peer can be reached (RFC 4555 §3.4).
     pub elsewhere: Vec<IpAddr>,
     /// Our inner addresses, as the peer gave them to us (RFC 7296 §3.15).

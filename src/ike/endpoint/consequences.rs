@@ -10,6 +10,7 @@ use crate::ids::TunnelId;
 use crate::ike::child_sa::receives_no_more;
 use crate::ike::collision;
 use crate::ike::connection::Connection;
+use crate::ike::ike_sa::IkeSa;
 use crate::ike::limits;
 use crate::ike::state::State;
 use crate::ike::state::established::Estate;
@@ -108,15 +109,15 @@ impl Endpoint {
                 Notice::HeadEnd { answers } => {
                     self.of(tunnel, |connection, now, _| connection.heads.heard(now, answers));
                 }
-                Notice::Expires => self.reauthenticate(tunnel),
+                Notice::Expires => self.reauthenticate(tunnel, spi),
                 Notice::Down { reason, silent } => {
                     match self.established(tunnel).into_iter().find(|other| *other != spi) {
                         // What was to go in favour of it stays. With several head-ends that may be another one.
                         Some(left) => {
                             self.with_established(left, |state, _, _| state.stay());
-                            let ends = self.sas.get(&left).map(|sa| (sa.core.path.remote.ip(), sa.core.terms.opened));
-                            if let Some((remote, ours)) = ends {
-                                self.settled(tunnel, remote, ours);
+                            let ends = self.sas.get(&left).map(|sa| (sa.core.path.remote.ip(), sa.core.terms.chosen));
+                            if let Some((remote, chosen)) = ends {
+                                self.settled(tunnel, remote, chosen);
                             }
                         }
                         None => {
@@ -182,17 +183,27 @@ impl Endpoint {
 
     /// A peer has authenticated: older IKE SAs with it may have to go (see `collision`).
     pub(super) fn authenticated(&mut self, tunnel: TunnelId, spi: IkeSpi, initial_contact: bool) {
-        let Some(sa) = self.sas.get(&spi) else { return };
-        let (opened_at, initiator, remote) = (sa.core.opened_at, sa.core.initiator, sa.core.path.remote.ip());
+        let rivals = self.rivals(tunnel, spi);
+        let Some(IkeSa { core, .. }) = self.sas.get(&spi) else { return };
+        let (initiator, remote, heads) = (core.initiator, core.path.remote.ip(), core.tunnel.peers().count());
+        let (loses, chosen) = (collision::loses(core, &rivals), collision::is_choice(core, &rivals));
+        // A head-end speaks of itself: what another one has is not known to it.
+        let speaks_of = |rival: &Rival| rival.is_older_than(core) && rival.is_at_the_same_head_end(core);
+        let forgotten: Vec<_> = rivals.into_iter().filter(|rival| initial_contact && speaks_of(rival)).collect();
         self.of(tunnel, |connection, now, entropy| connection.authenticated(now, initiator, entropy));
-        self.settled(tunnel, remote, initiator);
-        if initial_contact {
-            for rival in self.rivals(tunnel, spi).into_iter().filter(|rival| rival.origin.since < opened_at) {
-                self.forget(rival, "the peer has restarted");
-            }
+        if chosen {
+            self.with_sa(spi, |sa, _| sa.core.terms.chosen = true);
         }
-        self.part(tunnel, spi);
-        for surplus in self.established(tunnel).into_iter().skip(limits::MAX_ESTABLISHED_PER_TUNNEL) {
+        if !loses {
+            self.settled(tunnel, remote, chosen);
+        }
+        for rival in forgotten {
+            self.forget(rival, "the peer has restarted");
+        }
+        self.part(tunnel, spi, loses);
+        // Each head-end may open its own.
+        let most = limits::MAX_ESTABLISHED_PER_TUNNEL + heads - 1;
+        for surplus in self.established(tunnel).into_iter().skip(most) {
             self.with_sa(surplus, |sa, step| sa.close(step, "too many IKE SAs with one peer"));
         }
         // Our own attempt that nobody has answered yet is not needed any more.
@@ -208,11 +219,11 @@ impl Endpoint {
     }
 
     /// There is an IKE SA with the head-end at `remote`.
-    pub(super) fn settled(&mut self, tunnel: TunnelId, remote: IpAddr, ours: bool) {
+    pub(super) fn settled(&mut self, tunnel: TunnelId, remote: IpAddr, chosen: bool) {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(&tunnel) else { return };
         let config = Arc::clone(&connection.config);
-        if let Some(place) = connection.heads.settled(now, &config, remote, ours) {
+        if let Some(place) = connection.heads.settled(now, &config, remote, chosen) {
             self.out.event(Event::HeadEnd { tunnel: config.name.clone(), remote, place: place + 1 });
         }
     }
@@ -231,27 +242,17 @@ impl Endpoint {
     }
 
     /// Which of the IKE SAs of a tunnel go, now that the one with our SPI `spi` is authenticated.
-    fn part(&mut self, tunnel: TunnelId, spi: IkeSpi) {
+    fn part(&mut self, tunnel: TunnelId, spi: IkeSpi, loses: bool) {
         let rivals = self.rivals(tunnel, spi);
         let Some(core) = self.sas.get(&spi).map(|sa| &sa.core) else { return };
-        let loses = collision::loses(core, &rivals);
-        // RFC 7296 §2.8.3: "Reauthentication is done by creating a new IKE SA from scratch [...] and finally deleting the
-        // old IKE SA", which is for whoever made the new one to do, once the child SAs have followed.
-        let grace = if core.initiator { limits::SUCCESSION_TIME } else { limits::REPLACED_GRACE };
-        let initiator = core.initiator;
-        let (older, twins): (Vec<_>, Vec<_>) = rivals.into_iter().partition(|rival| rival.is_older_than(core));
-        let same = |rival: &Rival| rival.is_at_the_same_head_end(core);
-        let twins: Vec<_> = twins.into_iter().filter(same).collect();
-        // What another head-end has opened says nothing of what the first one has.
-        let older: Vec<_> = older.into_iter().filter(|rival| initiator || same(rival)).collect();
         let now = self.now;
         if loses {
             self.with_established(spi, |state, _, _| state.leave_at(now + limits::TWIN_GRACE));
             return;
         }
-        let twins = twins.into_iter().map(|twin| (twin, limits::TWIN_GRACE));
-        for (rival, grace) in twins.chain(older.into_iter().map(|old| (old, grace))) {
-            self.with_established(rival.own, |state, _, _| state.leave_at(now + grace));
+        let going = rivals.into_iter().filter_map(|rival| Some((rival.own, rival.grace(core)?)));
+        for (rival, grace) in going.collect::<Vec<_>>() {
+            self.with_established(rival, |state, _, _| state.leave_at(now + grace));
         }
     }
 

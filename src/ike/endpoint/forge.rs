@@ -44,12 +44,23 @@ impl Endpoint {
         core.window.skip_to(core.window.position(false), core.window.position(true) + 1);
     }
 
+    /// Where else the peer can be reached.
+    pub(in crate::ike) fn elsewhere(&self) -> Vec<std::net::IpAddr> {
+        self.sas.values().next().expect("an IKE SA").core.terms.elsewhere.clone()
+    }
+
     /// Opens another IKE SA beside the one in use.
     pub(in crate::ike) fn reauthenticate_now(&mut self) {
         let tunnels: Vec<_> = self.connections.keys().copied().collect();
         for tunnel in tunnels {
-            self.reauthenticate(tunnel);
+            self.reauthenticate_tunnel(tunnel);
         }
+    }
+
+    /// The same for one tunnel.
+    pub(in crate::ike) fn reauthenticate_tunnel(&mut self, tunnel: crate::ids::TunnelId) {
+        let old = self.established(tunnel)[0];
+        self.reauthenticate(tunnel, old);
     }
 
     /// Closes the IKE SA that was opened last.

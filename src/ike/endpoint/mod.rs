@@ -19,7 +19,7 @@ use crate::ids::TunnelId;
 use crate::ike::account::{Explained, Ours};
 use crate::ike::api::{Input, Output};
 use crate::ike::config::{Config, TunnelConfig};
-use crate::ike::connection::{Connection, same_negotiation};
+use crate::ike::connection::Connection;
 use crate::ike::cookie::CookieJar;
 use crate::ike::crash::TokenMaker;
 use crate::ike::exchange::mobike;
@@ -159,7 +159,7 @@ impl Endpoint {
                 let remote = sa.core.path.remote.ip();
                 sa.core.tunnel.is_peer(remote) && !new.is_peer(remote)
             };
-            let keeps = same_negotiation(&connection.config, new) && !self.sas.of(id).any(|(_, sa)| moved(sa));
+            let keeps = connection.config.negotiates_like(new) && !self.sas.of(id).any(|(_, sa)| moved(sa));
             connection.reconfigure(Arc::clone(new));
             if keeps {
                 self.adopt(id, new);

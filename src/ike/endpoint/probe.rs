@@ -151,7 +151,7 @@ fn phase(sa: &IkeSa) -> Option<Phase> {
                 Ongoing::Liveness
                 | Ongoing::AskMapping
                 | Ongoing::UpdateAddresses(_)
-                | Ongoing::TellAddress
+                | Ongoing::TellAddress(_)
                 | Ongoing::CheckRoute { .. },
             ) => Phase::Liveness,
         },

@@ -78,13 +78,16 @@ impl Endpoint {
         });
     }
 
-    /// The established IKE SAs of a tunnel, the best first: those that stay, by lowest SPIs of their handshakes.
+    /// The established IKE SAs of a tunnel, the best first: those that stay, of several head-ends those with the one in use, by
+    /// lowest SPIs of their handshakes.
     pub(super) fn established(&self, tunnel: TunnelId) -> Vec<IkeSpi> {
+        let connection = self.connections.get(&tunnel);
+        let rank = |sa: &IkeSa, state: &Established| connection.map(|connection| connection.rank(&sa.core, state));
         let mut found: Vec<_> = self
             .sas
             .of(tunnel)
             .filter_map(|(spi, sa)| match &sa.state {
-                State::Established(state) => Some((state.leaves_soon(), state.origin, spi)),
+                State::Established(state) => Some((rank(sa, state), state.origin, spi)),
                 _ => None,
             })
             .collect();
@@ -106,14 +109,14 @@ impl Endpoint {
             .filter_map(|spi| {
                 let sa = self.sas.get(&spi)?;
                 let State::Established(state) = &sa.state else { return None };
-                let remote = sa.core.path.remote.ip();
-                Some(Rival { own: spi, origin: state.origin, remote })
+                let (remote, chosen) = (sa.core.path.remote.ip(), sa.core.terms.chosen);
+                Some(Rival { own: spi, origin: state.origin, remote, chosen, leaves: state.leaves_soon() })
             })
             .collect()
     }
 
-    /// An IKE SA is to be opened beside the one in use, which has not been rekeyed and comes to its end.
-    pub(super) fn reauthenticate(&mut self, tunnel: TunnelId) {
+    /// An IKE SA is to be opened beside this one, which has not been rekeyed and comes to its end.
+    pub(super) fn reauthenticate(&mut self, tunnel: TunnelId, old: IkeSpi) {
         let attempt = self.sas.of(tunnel).any(|(_, sa)| sa.state.is_attempt());
         let Some(connection) = self.connections.get(&tunnel) else { return };
         if attempt || self.shutting_down || !connection.accepts() {
@@ -121,7 +124,7 @@ impl Endpoint {
         }
         let first = self.wanted(connection, tunnel).first().copied();
         let config = Arc::clone(&connection.config);
-        let remote = self.established(tunnel).first().and_then(|spi| Some(self.sas.get(spi)?.core.path.remote.ip()));
+        let remote = self.sas.get(&old).map(|sa| sa.core.path.remote.ip());
         let peer = remote.filter(|remote| config.is_peer(*remote)).unwrap_or(config.peer);
         self.begin(&config, peer, Purpose::Open, first);
     }

@@ -7,21 +7,21 @@
 //!                                                                  <-- HDR, SK {N(COOKIE2)}       does the way back work?
 //! HDR, SK {N(COOKIE2)}                                             -->
 //!                                                                           the child SAs follow
-//!                                                                  <-- HDR, SK {N(ADDITIONAL_IP4_ADDRESS)}   I have moved
+//!                                                                  <-- HDR, SK {N(NO_ADDITIONAL_ADDRESSES)}  from the new address
 //! HDR, SK {}                                                       -->
 //! HDR, SK {N(UPDATE_SA_ADDRESSES), N(NAT_DETECTION_*)}             -->      to the new address
 //! ```
 //! Where a peer may move to is a matter of the agreement, which names addresses: to those that `peer` lists, and in a
 //! laboratory anywhere.
 //!
-//! Left out: NO_NATS_ALLOWED is heeded and never sent; we have one address at a time and announce no further one before it is
-//! the only one.
+//! Left out: NO_NATS_ALLOWED is heeded and never sent; we have one address at a time and announce no further one.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::event::IkeReason;
+use crate::ike::error::Refusal;
 use crate::ike::ike_sa::{Core, Incoming};
 use crate::ike::limits;
 use crate::ike::natd;
@@ -60,7 +60,9 @@ impl Asked {
 ///
 /// What it says of addresses, and what its first copy to arrive was answered with, may hold for another way than this one.
 pub fn repeated(ongoing: &mut Option<Ongoing>, path: Path) {
-    if let Some(Ongoing::UpdateAddresses(asked) | Ongoing::CheckRoute { asked, .. }) = ongoing {
+    if let Some(Ongoing::UpdateAddresses(asked) | Ongoing::TellAddress(asked) | Ongoing::CheckRoute { asked, .. }) =
+        ongoing
+    {
         asked.strayed |= asked.path != path;
     }
 }
@@ -69,7 +71,7 @@ pub fn repeated(ongoing: &mut Option<Ongoing>, path: Path) {
 pub fn unfinished(ongoing: Option<&Ongoing>) -> Option<Task> {
     match ongoing? {
         Ongoing::UpdateAddresses(_) => Some(Task::UpdateAddresses),
-        Ongoing::TellAddress => Some(Task::TellAddress),
+        Ongoing::TellAddress(_) => Some(Task::TellAddress),
         Ongoing::CheckRoute { .. } => Some(Task::CheckRoute),
         _ => None,
     }
@@ -86,20 +88,40 @@ pub fn agree(core: &mut Core, message: &Sorted) {
     note_addresses(core, message);
 }
 
-/// Where the peer can be reached too: each message that says so replaces what was said before (§3.6).
-fn note_addresses(core: &mut Core, message: &Sorted) -> bool {
-    let says = |notify: &Notify| match notify.kind {
+/// What a message of the peer says of its other addresses, one after the other; what is malformed is passed over.
+fn others(message: &Sorted) -> impl Iterator<Item = IpAddr> + '_ {
+    message.notifies.iter().filter_map(|notify| match notify.kind {
         NotifyType::ADDITIONAL_IP4_ADDRESS => <[u8; 4]>::try_from(&*notify.data).ok().map(IpAddr::from),
         NotifyType::ADDITIONAL_IP6_ADDRESS => <[u8; 16]>::try_from(&*notify.data).ok().map(IpAddr::from),
         _ => None,
-    };
+    })
+}
+
+/// Where the peer can be reached too. §3.6: "The new list of addresses replaces the old information".
+fn note_addresses(core: &mut Core, message: &Sorted) -> bool {
     let none = message.notify(NotifyType::NO_ADDITIONAL_ADDRESSES).is_some();
-    let said: Vec<IpAddr> = message.notifies.iter().filter_map(says).take(limits::MAX_ADDITIONAL_ADDRESSES).collect();
-    if !core.terms.mobike || (said.is_empty() && !none) {
+    if !core.terms.mobike || (!none && others(message).next().is_none()) {
         return false;
     }
-    core.terms.elsewhere = said.into_iter().filter(|address| fits(core, *address)).collect();
+    let mut elsewhere = Vec::new();
+    for address in others(message) {
+        if elsewhere.len() < limits::MAX_ADDITIONAL_ADDRESSES && !elsewhere.contains(&address) && fits(core, address) {
+            elsewhere.push(address);
+        }
+    }
+    core.terms.elsewhere = elsewhere;
     true
+}
+
+/// §3.9: a peer that has promised that nobody changes its addresses on the way is refused where somebody has.
+pub fn keeps_promise(core: &Core, path: Path, message: &Sorted) -> Result<(), Refusal> {
+    let promise = message.notify(NotifyType::NO_NATS_ALLOWED);
+    if core.tunnel.peering.mobike && promise.is_some_and(|promise| promise.data != without_nat(path)) {
+        let notify = Notify::error(NotifyType::UNEXPECTED_NAT_DETECTED);
+        let detail = format!("{} to {}", NotifyType::UNEXPECTED_NAT_DETECTED, path.remote);
+        return Err(Refusal::told(IkeReason::AddressRefused, notify).with(detail));
+    }
+    Ok(())
 }
 
 /// Whether it can be an address of the peer that is of use to us.
@@ -200,20 +222,29 @@ fn seen_as(answer: &Sorted) -> Option<Vec<u8>> {
     answer.notify(NotifyType::NAT_DETECTION_DESTINATION_IP).map(|hash| hash.data.clone())
 }
 
-/// §3.6: the original responder says where it can be reached now.
+/// §3.6: the original responder says where it can be reached now: "If the exchange initiator has only a single IP address, it is
+/// placed in the IP header, and the message contains the NO_ADDITIONAL_ADDRESSES notification."
 pub fn begin_telling(state: &mut Established, core: &mut Core, step: &mut Step<'_>) -> Option<Ongoing> {
-    let (kind, data) = match core.path.local.ip() {
-        IpAddr::V4(v4) => (NotifyType::ADDITIONAL_IP4_ADDRESS, v4.octets().to_vec()),
-        IpAddr::V6(v6) => (NotifyType::ADDITIONAL_IP6_ADDRESS, v6.octets().to_vec()),
-    };
-    let payloads = [Payload::Notify(Notify::status(kind, data))];
+    let payloads = [Payload::Notify(Notify::error(NotifyType::NO_ADDITIONAL_ADDRESSES))];
     core.request(step, &mut state.protection, ExchangeType::INFORMATIONAL, &payloads)?;
-    Some(Ongoing::TellAddress)
+    Some(Ongoing::TellAddress(Asked::by(core.path)))
 }
 
-/// The peer does not answer where it was: the next transmissions go where it may be too, in turn (§3.5, path test).
-pub fn try_elsewhere(core: &mut Core, home: IpAddr) -> bool {
-    if !core.terms.mobike || !core.terms.opened || core.terms.elsewhere.is_empty() {
+/// The peer has answered that, by whatever way. §3.6: "If the request to update the addresses is retransmitted using several
+/// different source addresses, a new INFORMATIONAL request MUST be sent."
+pub fn told(state: &mut Established, core: &Core, asked: Asked) {
+    if !asked.is_about(core.path) {
+        first(state, Task::TellAddress);
+    }
+}
+
+/// The peer does not answer where it was: the next transmissions go where it may be too, in turn (§3.5, path test). `telling`: they
+/// say that we have moved.
+pub fn try_elsewhere(core: &mut Core, home: IpAddr, telling: bool) -> bool {
+    // §3.6, of a responder that has moved: "This is the only time the responder uses the additional address list received from the
+    // initiator."
+    let may = core.terms.mobike && (core.terms.opened || telling);
+    if !may || core.terms.elsewhere.is_empty() {
         return false;
     }
     let ways: Vec<IpAddr> = std::iter::once(home).chain(core.terms.elsewhere.iter().copied()).collect();
@@ -223,9 +254,16 @@ pub fn try_elsewhere(core: &mut Core, home: IpAddr) -> bool {
     true
 }
 
+/// The peer has answered where it was looked for: the original initiator says which addresses are used from now on.
+pub fn found(state: &mut Established, core: &Core) {
+    if core.terms.opened {
+        first(state, Task::UpdateAddresses);
+    }
+}
+
 // The other side.
 
-/// What a request of the peer changes, and what we answer; `Err` is the answer and nothing is changed.
+/// What a request of the peer changes, and what we answer.
 pub fn answer(
     state: &mut Established,
     core: &mut Core,
@@ -240,6 +278,14 @@ pub fn answer(
     // §3.7: COOKIE2 "is copied as is from the request to the response".
     payloads.extend(request.notify(NotifyType::COOKIE2).map(|cookie| Payload::Notify(cookie.clone())));
     let asks_nat = request.notify(NotifyType::NAT_DETECTION_SOURCE_IP).is_some();
+    let changes = [NotifyType::UPDATE_SA_ADDRESSES, NotifyType::NO_ADDITIONAL_ADDRESSES];
+    let changes = changes.iter().any(|kind| request.notify(*kind).is_some()) || others(request).next().is_some();
+    if changes && let Err(refusal) = keeps_promise(core, incoming.path, request) {
+        let (reason, detail) = (refusal.reason, refusal.detail.unwrap_or_default());
+        step.notices.push(Notice::Declined { exchange: ExchangeType::INFORMATIONAL, reason, detail });
+        payloads.extend(refusal.notify.map(Payload::Notify));
+        return payloads;
+    }
     let told = note_addresses(core, request);
     if core.terms.opened {
         let there = incoming.path.remote.ip();
@@ -250,12 +296,16 @@ pub fn answer(
             first(state, Task::UpdateAddresses);
         }
     } else if request.notify(NotifyType::UPDATE_SA_ADDRESSES).is_some() {
-        if let Err((reason, notify)) = take(core, incoming, request) {
-            let detail = format!("{notify} to {}", incoming.path.remote);
+        let path = incoming.path;
+        if path.remote.ip() != core.path.remote.ip() && !allowed(core, path.remote.ip()) {
+            let notify = NotifyType::UNACCEPTABLE_ADDRESSES;
+            let (reason, detail) = (IkeReason::AddressRefused, format!("{notify} to {}", path.remote));
             step.notices.push(Notice::Declined { exchange: ExchangeType::INFORMATIONAL, reason, detail });
             payloads.push(Payload::Notify(Notify::error(notify)));
             return payloads;
         }
+        core.path = path;
+        core.nat = natd::detect(&request.notifies, core.spis, path, core.tunnel.force_encapsulation);
         // §3.5: the child SAs follow once the peer has shown that it hears us there.
         first(state, Task::CheckRoute);
     }
@@ -264,22 +314,6 @@ pub fn answer(
         payloads.extend(natd::notifies(core.spis, incoming.path, false_source));
     }
     payloads
-}
-
-fn take(core: &mut Core, incoming: &Incoming<'_>, request: &Sorted) -> Result<(), (IkeReason, NotifyType)> {
-    let path = incoming.path;
-    if let Some(promise) = request.notify(NotifyType::NO_NATS_ALLOWED)
-        && promise.data != without_nat(path)
-    {
-        // §3.9: addresses and ports as the peer has sent them; these are others.
-        return Err((IkeReason::AddressRefused, NotifyType::UNEXPECTED_NAT_DETECTED));
-    }
-    if path.remote.ip() != core.path.remote.ip() && !allowed(core, path.remote.ip()) {
-        return Err((IkeReason::AddressRefused, NotifyType::UNACCEPTABLE_ADDRESSES));
-    }
-    core.path = path;
-    core.nat = natd::detect(&request.notifies, core.spis, path, core.tunnel.force_encapsulation);
-    Ok(())
 }
 
 /// RFC 4555 §4.2.6: source address, destination address, source port, destination port, as the sender of a packet that came by

@@ -14,41 +14,41 @@ use crate::ike::config::{ChildConfig, Config, LocalAuth, PeerAuth, Peering, Star
 use crate::secret::Secret;
 use crate::wire::ike::numbers::ExchangeType;
 
-fn second() -> IpAddr {
+pub(super) fn second() -> IpAddr {
     "198.51.100.2".parse().unwrap()
 }
 
-fn client(fail_back: Option<u64>) -> TunnelConfig {
+pub(super) fn client(fail_back: Option<u64>) -> TunnelConfig {
     let peering =
         Peering { others: vec![second()], fail_back: fail_back.map(Duration::from_secs), ..Peering::default() };
     TunnelConfig { peering, children: vec![child(A, 0), child(A, 1)], ..tunnel(A) }
 }
 
 /// What B is at its first address, and at its second one.
-fn head_end(place: u16) -> TunnelConfig {
+pub(super) fn head_end(place: u16) -> TunnelConfig {
     let shape = |number: u16| ChildConfig { shape: ShapeId(10 * place + number), ..child(B, number) };
     let local = if place == 1 { address(B) } else { second() };
     TunnelConfig { id: TunnelId(place), local, children: vec![shape(0), shape(1)], ..tunnel(B) }
 }
 
-fn between(a: TunnelConfig, heads: [TunnelConfig; 2]) -> Pair {
+pub(super) fn between(a: TunnelConfig, heads: [TunnelConfig; 2]) -> Pair {
     let b = Config { tunnels: heads.map(Arc::new).to_vec(), cookie_threshold: None, puzzles: None };
     Pair::seeded(3, config(a), Arc::new(b))
 }
 
 /// From now on nothing comes from or to this address.
-fn cut(pair: &mut Pair, address: IpAddr) {
+pub(super) fn cut(pair: &mut Pair, address: IpAddr) {
     let there = move |datagram: &Datagram| [datagram.source.ip(), datagram.destination.ip()].contains(&address);
     pair.line.retain(|datagram| !there(datagram));
     pair.meddle =
         Some(Box::new(move |datagram, _| if there(&datagram) { vec![] } else { vec![(Duration::ZERO, datagram)] }));
 }
 
-fn in_use(pair: &Pair) -> IpAddr {
+pub(super) fn in_use(pair: &Pair) -> IpAddr {
     pair.status(A).ike.expect("an IKE SA").remote.ip()
 }
 
-fn head_ends(pair: &Pair) -> Vec<(IpAddr, usize)> {
+pub(super) fn head_ends(pair: &Pair) -> Vec<(IpAddr, usize)> {
     let of = |event: &Event| match event {
         Event::HeadEnd { remote, place, .. } => Some((*remote, *place)),
         _ => None,

@@ -38,12 +38,12 @@ pub(super) fn up(a: TunnelConfig, b: TunnelConfig) -> Pair {
     pair
 }
 
-fn udp(local: IpAddr, remote: IpAddr) -> Encapsulation {
+pub(super) fn udp(local: IpAddr, remote: IpAddr) -> Encapsulation {
     Encapsulation::Udp { local: SocketAddr::new(local, 4500), remote: SocketAddr::new(remote, 4500) }
 }
 
 /// What comes to an address that is no longer there is lost.
-fn abandon(pair: &mut Pair, address: IpAddr) {
+pub(super) fn abandon(pair: &mut Pair, address: IpAddr) {
     pair.meddle = Some(Box::new(move |datagram, _| {
         let gone = [datagram.source.ip(), datagram.destination.ip()].contains(&address);
         if gone { vec![] } else { vec![(Duration::ZERO, datagram)] }
@@ -199,7 +199,7 @@ fn a_wrong_cookie_ends_the_ike_sa() {
 
 /// ```text
 /// A                                               B (moves)
-///                                                 <-- HDR, SK {N(ADDITIONAL_IP4_ADDRESS)}
+///                                                 <-- HDR, SK {N(NO_ADDITIONAL_ADDRESSES)}
 /// HDR, SK {}                                      -->
 /// HDR, SK {N(UPDATE_SA_ADDRESSES), ..}            -->
 ///                                                 <-- HDR, SK {N(NATD), N(NATD)}

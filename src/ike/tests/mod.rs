@@ -1,6 +1,7 @@
 //! Two endpoints over a network in memory, in virtual time.
 
 mod abuse;
+mod addresses;
 mod certificates;
 mod child_collision;
 mod child_rekey;
@@ -11,6 +12,7 @@ mod crash;
 mod eap;
 mod followup;
 mod fragmentation;
+mod head_choice;
 mod heads;
 mod hostile;
 mod ike_rekey;

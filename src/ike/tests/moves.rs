@@ -120,7 +120,7 @@ fn who_opened_the_first_ike_sa_says_where_things_go_after_a_rekeying_too() {
     pair.rekey(B, false, true);
     pair.run_secs(60);
     assert!(!pair.status(A).ike.unwrap().initiator);
-    for (mover, kind) in [(A, NotifyType::UPDATE_SA_ADDRESSES), (B, NotifyType::ADDITIONAL_IP4_ADDRESS)] {
+    for (mover, kind) in [(A, NotifyType::UPDATE_SA_ADDRESSES), (B, NotifyType::NO_ADDITIONAL_ADDRESSES)] {
         let before = pair.trace.len();
         pair.input(mover, Input::Moved { tunnel: TUNNEL, local: elsewhere() });
         let said = pair.trace[before].clone();

@@ -159,7 +159,7 @@ impl Plan {
         draw(Feature::Operator, 4, &mut |dice, acts, at| {
             let (tunnel, gateway) = end_of(dice);
             let of = &self.tunnels[tunnel];
-            // A head-end that has opened the tunnel once keeps it open beside the other one.
+            // A head-end that opens the tunnel chooses itself, and the tunnel does not go back from there.
             let gateway = if of.second.is_some() { of.ends[0] } else { gateway };
             acts.push((at, Act::Down { gateway, tunnel }));
             acts.push((at + dice.millis(1, 8000), Act::Up { gateway, tunnel }));

@@ -137,7 +137,7 @@ impl TunnelPlan {
         self.eap = self.eap.map(|_| 0);
         // Where the peer may be its head-ends say.
         self.mobike = false;
-        // A head-end whose IKE SA nobody rekeys opens another one by itself, which stands beside that with the other head-end.
+        // A head-end whose IKE SA nobody rekeys opens another one by itself: a choice that is not gone back from.
         self.ike_life[1] = [NEVER / 2, NEVER];
     }
 

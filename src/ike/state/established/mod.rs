@@ -89,7 +89,7 @@ pub enum Ongoing {
     /// The peer is told which addresses are used.
     UpdateAddresses(mobike::Asked),
     /// The peer is told where we are.
-    TellAddress,
+    TellAddress(mobike::Asked),
     /// Is the peer where it says to be?
     CheckRoute {
         /// What it has to give back.
@@ -278,7 +278,7 @@ impl Established {
             return;
         }
         if core.terms.elsewhere.contains(&path.remote.ip()) {
-            self.tasks.push_front(Task::UpdateAddresses);
+            mobike::found(self, core);
         } else {
             core.path.remote.set_ip(home);
         }
@@ -374,6 +374,7 @@ impl Established {
             Some(Ongoing::IkeRekey(rekeying)) => return ike_rekey::process(*rekeying, self, core, step, &sorted),
             Some(Ongoing::AskMapping) => mobike::heard_of_mapping(&mut self, &sorted),
             Some(Ongoing::UpdateAddresses(asked)) => mobike::updated(&mut self, core, step, asked, &sorted),
+            Some(Ongoing::TellAddress(asked)) => mobike::told(&mut self, core, asked),
             Some(Ongoing::CheckRoute { cookie, asked }) => {
                 if !mobike::checked(&mut self, core, step, (cookie, asked), &sorted) {
                     // RFC 4555 §3.7: a cookie that does not match ends the IKE SA.
@@ -381,7 +382,7 @@ impl Established {
                 }
             }
             // RFC 7296 §1.4.1: the answer to a delete names the other direction, which is gone here already.
-            Some(Ongoing::DeleteChild(_) | Ongoing::TellAddress | Ongoing::Liveness) | None => {}
+            Some(Ongoing::DeleteChild(_) | Ongoing::Liveness) | None => {}
         }
         if self.ongoing.is_none() {
             self.deleted_early.clear();

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Established;
 use super::end::SILENT;
+use super::{Established, Ongoing};
 use crate::ike::children::Due;
 use crate::ike::config::TunnelConfig;
 use crate::ike::exchange::{followup, informational, mobike};
@@ -20,7 +20,8 @@ impl Established {
         let due = core.window.deadline().is_some_and(|at| at <= step.now);
         if due && core.window.transmissions() >= limits::TRANSMISSIONS_HERE {
             let home = *self.home.get_or_insert(core.path.remote.ip());
-            mobike::try_elsewhere(core, home);
+            let telling = matches!(self.ongoing, Some(Ongoing::TellAddress(_)));
+            mobike::try_elsewhere(core, home, telling);
         }
         if due {
             mobike::repeated(&mut self.ongoing, core.path);
