@@ -20,6 +20,14 @@ pub(super) fn certificate() -> Vec<Seed> {
         ("changed_list", of(certificate::REVOCATION_LIST | 0x08, &[&change])),
         ("changed_response", of(certificate::RESPONSE | 0x08, &[&change])),
         ("pem", of(certificate::PEM, &[b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"])),
+        ("list_in_pem", of(certificate::REVOCATION_LIST, &[&in_pem("X509 CRL", certificate::LIST)])),
+        (
+            "pem_of_two",
+            of(
+                certificate::PEM,
+                &[&in_pem("CERTIFICATE", certificate::GOOD), &in_pem("CERTIFICATE", certificate::BAD)],
+            ),
+        ),
         ("no_pem", of(certificate::PEM, &[b"swordfish"])),
         ("half_a_pem", of(certificate::PEM, &[b"-----BEGIN CERTIFICATE-----\nM\n-----END CERTIFICATE-----\n"])),
     ];
@@ -79,4 +87,16 @@ fn certificate_chains() -> Vec<Seed> {
         ("responded_expired", judged(&["expired", "response"])),
     ]);
     seeds
+}
+
+fn in_pem(kind: &str, der: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let four = |chunk: &[u8]| {
+        let word = (0..3).fold(0_u32, |word, at| word << 8 | chunk.get(at).map_or(0, |byte| u32::from(*byte)));
+        let digit =
+            |at: usize| if at > chunk.len() { '=' } else { char::from(DIGITS[(word >> (18 - 6 * at)) as usize & 63]) };
+        [0, 1, 2, 3].map(digit)
+    };
+    let text: String = der.chunks(3).flat_map(four).collect();
+    format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n").into_bytes()
 }

@@ -14,11 +14,19 @@ connections {
     local_addrs = 198.51.100.10, 198.51.100.11
     remote_addrs = 203.0.113.5
     proposals = aes256gcm16-prfsha384-ecp384, aes256-sha384-modp2048;ecp384, 3des-sha1-modp1024!, aes128gcm16-sha256-x448, default, aes_cbc_256+prfsha2_256+dh14
+    proposals = aesgcm256-sha2-dh1, aesgcm-sha384-dh2, aescbc128-sha2_384-dh5, aescbc256-sha2_512-dh15, aes256gcm-prfsha2_384-dh16, aes128gcm-prfsha2_512-dh19, aes256-sha256-dh20, aes256-sha512-dh21, aes256gcm16-prfsha384-dh31, chacha20_poly1305-sha384-ecp521
     encap = yes
     dpd_delay = 30s
     dpd_timeout = 9
     mobike = no
     unique = replace
+    unique = never
+    mobike = yes
+    keyingtries = 3
+    reauth_time = 9
+    rekey_time = 9x
+    dpd_delay = 1
+    dpd_delay = 1d
     keyingtries = 0
     rekey_time = 4h
     over_time = 24m
@@ -137,7 +145,7 @@ const LEFT_OUT: &str = r#"connections {
   any { version = 0
  local_addrs =
  local { auth = psk
- id = asn1dn:#30:00 }
+ id = "asn1dn:#30:00" }
  remote { auth = psk
  id = "asn1dn:x" } }
   key { local { auth = pubkey } remote { certs = a } }
@@ -150,9 +158,9 @@ const LEFT_OUT: &str = r#"connections {
  children { d { } e { local_ts = 1.2.3.4
  remote_ts = 5.6.7.8 } } }
   id2 { local { auth = psk
- id = asn1gn:#00 }
+ id = "asn1gn:#00" }
  remote { auth = psk
- id = keyid:#0x0a } }
+ id = "keyid:#0x0a" } }
 }
 authorities { a { } }
 "#;
