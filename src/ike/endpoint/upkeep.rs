@@ -28,8 +28,8 @@ impl Endpoint {
         if !sa.state.is_half_open() {
             self.half_open.remove(spi);
         }
-        if matches!(sa.state, State::Ended) {
-            self.esp.release_all(spi);
+        let ended = matches!(sa.state, State::Ended);
+        if ended {
             self.agenda.set(Owner::IkeSa(spi), None);
         } else {
             self.insert(sa);
@@ -38,6 +38,10 @@ impl Endpoint {
             self.insert(sa);
         }
         self.settle(tunnel, spi, said.notices);
+        if ended {
+            // What it has left to another one is not its own any more.
+            self.esp.release_all(spi);
+        }
         Some(result)
     }
 

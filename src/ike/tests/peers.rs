@@ -284,6 +284,53 @@ fn a_peer_that_authenticates_anew_takes_the_traffic_with_it() {
     }
 }
 
+/// The old IKE SA goes, at its time or because its lifetime ends before that, while the child SA that B has just rekeyed in it
+/// carries packets. The delete overtakes those of A, and B's are on their way.
+///
+/// ```text
+/// A                                        B
+/// IKE_SA_INIT, IKE_AUTH          --> <--
+///                                <--       HDR(old), SK {N(REKEY_SA), SA, Ni, KEi, TSi, TSr}
+/// HDR(old), SK {SA, Nr, KEr, TSi, TSr} -->
+/// ESP on what that has made      --> <--   ESP on what that has made
+/// HDR(old), SK {D}               -->
+/// ```
+#[test]
+fn what_is_under_way_when_an_ike_sa_ends_in_favour_of_another_one_arrives() {
+    for hard in [Duration::from_secs(20), Duration::from_hours(1)] {
+        let mut a = tunnel(A);
+        (a.jitter, a.ike_lifetime) = (0, IkeLifetime { soft: hard, hard });
+        let mut pair = Pair::new(a, tunnel(B));
+        pair.run_secs(15);
+        let [old] = pair.sides[B].inbound.keys().copied().collect::<Vec<_>>()[..] else { panic!("one child SA") };
+        reauthenticate(&mut pair);
+        pair.run_secs(1);
+        assert_eq!(pair.sides[A].ups(), 2);
+        pair.input(B, Input::Sad(SadEvent::SoftLimit { inbound: old }));
+        pair.talk(Duration::from_secs(1));
+        assert_eq!(pair.status(B).rekeys.child, 1);
+        let is_down = |event: &Event| matches!(event, Event::IkeDown { .. });
+        while !pair.sides[A].events.iter().any(is_down) {
+            pair.deliver_esp();
+            pair.send_esp();
+            pair.step(pair.now + Duration::from_millis(5));
+        }
+        let delete = pair.take(B);
+        pair.deliver(&delete);
+        assert!(pair.sides[B].events.iter().any(is_down), "it has overtaken what is under way");
+        let [to_a, to_b] = [A, B].map(|side| pair.esp.iter().filter(|(to, _)| *to == side).count());
+        assert!(to_a > 0 && to_b > 0);
+        pair.deliver_esp();
+        pair.assert_no_loss();
+        pair.talk(Duration::from_secs(8));
+        pair.assert_up(1);
+        pair.assert_no_loss();
+        for side in [A, B] {
+            pair.sides[side].endpoint.assert_tidy(1);
+        }
+    }
+}
+
 /// The newer one is deleted before the older one has gone: the older one stays.
 #[test]
 fn an_older_ike_sa_stays_when_its_successor_goes() {

@@ -128,11 +128,24 @@ impl Established {
         self.farewell(core, step, now, now + limits::CLOSING_TIME)
     }
 
-    /// Over in favour of another one, and the peer is told. What is under way to us still comes in.
+    /// Over in favour of another one, and the peer is told.
     pub fn leave(mut self: Box<Self>, core: &mut Core, step: &mut Step<'_>, reason: &str) -> State {
+        self.retire_children(core, step, reason);
+        self.close(core, step, reason)
+    }
+
+    /// Over, as the peer says: perhaps in favour of another one.
+    pub fn end_as_told(mut self: Box<Self>, core: &mut Core, step: &mut Step<'_>, reason: &str) -> State {
+        if self.leaves_soon() {
+            self.retire_children(core, step, reason);
+        }
+        self.end(core, step, reason)
+    }
+
+    /// Nothing goes out by them any more. What is under way to us still comes in: ESP and a delete overtake each other.
+    fn retire_children(&mut self, core: &Core, step: &mut Step<'_>, reason: &str) {
         let inbound = self.children.retire(&core.tunnel, step, reason);
         step.notices.push(Notice::Legacy { inbound });
-        self.close(core, step, reason)
     }
 
     fn farewell(self: Box<Self>, core: &mut Core, step: &mut Step<'_>, not_before: Instant, until: Instant) -> State {

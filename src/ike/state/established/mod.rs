@@ -323,7 +323,7 @@ impl Established {
                     self.bequeath(core, step, heir);
                     State::Ended
                 }
-                None => self.end(core, step, reason),
+                None => self.end_as_told(core, step, reason),
             },
             Err(refusal) => {
                 let fatal = refusal.is_fatal();

@@ -38,6 +38,10 @@ impl Established {
         if self.proof.ends().is_some_and(|at| at <= step.now) {
             return self.close(core, step, "what the peer had proved itself with is not accepted any more");
         }
+        if self.expires_at <= step.now && self.leaves_soon() {
+            // Sooner than it was to leave. Packets may be under way on child SAs that have not followed yet.
+            return self.leave(core, step, "another IKE SA has its place");
+        }
         if self.expires_at <= step.now {
             return self.close(core, step, "its lifetime has ended and the peer has not rekeyed it with us");
         }
