@@ -117,6 +117,8 @@ fn text(text: &str) {
             let again = load(text, Some(&loaded)).expect("it was loaded a moment ago");
             assert_eq!((&again.tunnels, again.policy.rules()), (&loaded.tunnels, loaded.policy.rules()));
             assert_eq!(again.policy.digest(), loaded.policy.digest(), "the same policy, another digest");
+            assert_eq!(again.subjects(), loaded.subjects(), "the same agreements, another baseline");
+            placed(text, &loaded);
             reloaded(text, &loaded);
         }
         Err(refused) => {
@@ -125,6 +127,20 @@ fn text(text: &str) {
             shown(&refused.warnings, secret.as_deref());
         }
     }
+}
+
+/// What stands somewhere stands on a line of the file.
+fn placed(text: &str, loaded: &Loaded) {
+    let (places, lines) = (config::places(text), text.lines().count());
+    let on_a_line = |line: Option<usize>| assert!(line.is_none_or(|line| (1..=lines).contains(&line)), "{line:?}");
+    for tunnel in &loaded.tunnels {
+        on_a_line(places.tunnel(&tunnel.name));
+        on_a_line(places.tunnel_key(&tunnel.name, "local"));
+        places.rules_of(&tunnel.name).for_each(|line| on_a_line(Some(line)));
+        assert!(places.preset(&tunnel.name).is_none_or(|preset| text.contains(preset)));
+        let _ = places.reference(&tunnel.name);
+    }
+    loaded.policy.rules().iter().for_each(|rule| on_a_line(places.rule(&rule.name)));
 }
 
 fn load(text: &str, previous: Option<&Loaded>) -> Result<Loaded, config::ConfigError> {

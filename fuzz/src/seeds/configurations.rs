@@ -337,14 +337,15 @@ policy = "xyz"
 "#;
 
 pub(super) fn more() -> Vec<Seed> {
-    [
-        ("more", MORE),
+    // The profiles as somebody has filled them in.
+    let filled = |text: &str| text.replace("\"\"", "\"J. Doe\"");
+    let profiles = [
         ("cbp", include_str!("../../../docs/profiles/cbp.toml")),
         ("taxii", include_str!("../../../docs/profiles/taxii.toml")),
         ("ais", include_str!("../../../docs/profiles/ais.toml")),
-        ("translated", super::TRANSLATED),
-        ("wrong_everywhere", WRONG),
-    ]
-    .map(|(name, text)| (name, text.as_bytes().to_vec()))
-    .to_vec()
+    ];
+    let others = [("more", MORE), ("translated", super::TRANSLATED), ("wrong_everywhere", WRONG)];
+    let others = others.map(|(name, text)| (name, text.to_owned()));
+    let profiles = profiles.map(|(name, text)| (name, filled(text)));
+    others.into_iter().chain(profiles).map(|(name, text)| (name, text.into_bytes())).collect()
 }
