@@ -137,7 +137,7 @@ fn a_train_that_is_cut_short_or_lied_about_costs_what_is_missing_and_has_a_name(
             let one = scene.sealed(1).concat();
             assert_eq!(scene.arrive(&one, said, ROOM), Fate::of(1, &[]), "{said:?}");
         }
-        assert_eq!(scene.arrive(&[0x44; 65_000], None, ROOM), Fate::of(0, &[(DropReason::TooLongDatagram, 1)]));
+        assert_eq!(scene.arrive(&vec![0x44; 65_000], None, ROOM), Fate::of(0, &[(DropReason::TooLongDatagram, 1)]));
         // What does not fit into a slot is one loss, whatever it was put together of; the runtime names it.
         let bytes = scene.sealed(COUNT).concat();
         assert_eq!(scene.arrive(&bytes, Some(long), bytes.len() - 1), Fate { truncated: 1, ..Fate::of(0, &[]) });

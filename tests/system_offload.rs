@@ -221,8 +221,9 @@ fn trains_of_datagrams_that_lie_are_dropped_by_name_and_disturb_nobody() {
         device
     });
     let device = device.unwrap();
+    let long = vec![0x44; 65_000];
     let lies: [(&[u8], Option<u16>, &str, u64); 3] = [
-        (&[0x44; 65_000], None, "too-long-datagram", 1),
+        (&long, None, "too-long-datagram", 1),
         (&[0x44; 1030], Some(100), "unknown-spi", 11),
         (&[0x44; 64], Some(1), "not-ike", 64),
     ];
