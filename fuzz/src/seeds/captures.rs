@@ -72,7 +72,7 @@ fn interfaces() -> Vec<u8> {
     [
         section(false),
         block(false, 3, &[&len.to_be_bytes()[..], &syn].concat()),
-        interface(40, 0x80 | 20),
+        interface(40, 0x80 | 0x14),
         interface(0, 0x7f),
         block(false, 1, &[]),
         block(false, 5, &[1, 2, 3]),
@@ -153,7 +153,9 @@ fn broken() -> Vec<Vec<u8>> {
     let ssh = conversation(false, 22, b"SSH-2.0-client\r\n", b"SSH-2.0-server\r\n");
     let later = |from, data: &[u8]| tcp(from, false, [40000, 22], ACK, [1099, 5001], &[], data);
     let mut unsummed = ssh.clone();
-    unsummed.iter_mut().for_each(|packet| packet[36..38].fill(0));
+    for packet in &mut unsummed {
+        packet[36..38].fill(0);
+    }
     let mut options = mq_syn();
     options[0] = 0x46;
     [

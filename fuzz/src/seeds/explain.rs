@@ -41,7 +41,9 @@ pub(super) fn explain() -> Vec<Seed> {
     v6.extend(&packet[20..]);
     let edited = |edits: &[(usize, u8)]| {
         let mut packet = packet.clone();
-        edits.iter().for_each(|(at, byte)| packet[*at] = *byte);
+        for (at, byte) in edits {
+            packet[*at] = *byte;
+        }
         packet
     };
     let others = [

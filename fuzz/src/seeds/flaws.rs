@@ -98,8 +98,7 @@ pub(super) fn chains() -> Vec<Seed> {
         list
     };
     // Bodies of 255 bytes at most.
-    let proposals: Vec<u8> =
-        (0..31).flat_map(|at| [if at == 30 { 0 } else { 2 }, 0, 0, 8, at as u8 + 1, 1, 0, 0]).collect();
+    let proposals: Vec<u8> = (1..32).flat_map(|at: u8| [if at == 31 { 0 } else { 2 }, 0, 0, 8, at, 1, 0, 0]).collect();
     let transforms: Vec<u8> = [0, 0, 0, 248, 1, 1, 0, 30]
         .into_iter()
         .chain((0..30).flat_map(|at| [if at == 29 { 0 } else { 3 }, 0, 0, 8, 1, 0, 0, 12]))

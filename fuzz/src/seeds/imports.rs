@@ -79,7 +79,7 @@ secrets {
 }
 "#;
 /// Children of every protocol and on every side, in both families.
-const CHILDREN: &str = r#"connections {
+const CHILDREN: &str = r"connections {
   +a.b {
     local_addrs = 198.51.100.10
     remote_addrs = 203.0.113.5
@@ -125,7 +125,7 @@ const CHILDREN: &str = r#"connections {
 }
 secrets { ike { secret = 0sRm9v } ike-2 { id = 1.1.1.1
  secret = s } }
-"#;
+";
 /// What is refused, each for its reason.
 const LEFT_OUT: &str = r#"connections {
   old { version = 1
