@@ -9,6 +9,7 @@ use portcullis::inspect::recognise::{Objection, Recogniser, Speaker};
 use portcullis::policy::inspection::{MqLimits, Names, SmtpLimits, SshLimits, TlsLimits, Wrapping};
 use portcullis::policy::{Inspection, suites};
 
+use super::seeds::recognise::RETRY;
 use super::steps::{self, List};
 
 /// How the inputs look.
@@ -269,8 +270,9 @@ fn judge(bytes: &[u8], limits: &TlsLimits) {
         Some((suite, version, 4 + length))
     };
     let (mut suite, mut version, length) = hello(&handshake).expect("a ServerHello");
-    if handshake.get(length) == Some(&2)
-        && version == Some(0x0304)
+    // Nothing but a retry is followed by another one: behind the ServerHello itself everything is sealed.
+    if handshake.get(6..38) == Some(&RETRY)
+        && handshake.get(length) == Some(&2)
         && let Some((second, chosen, _)) = hello(&handshake[length..])
     {
         (suite, version) = (second, chosen);

@@ -70,9 +70,10 @@ fn told_of(packet: &[u8], side: Side, to: End, cut: usize) {
         return;
     }
     let mut expected = told[..quoted.len()].to_vec();
-    if protocol == TCP && expected.len() == ip_len + 17 {
-        // Half a checksum says nothing, and stays as it is.
-        expected[ip_len + 16] = packet[ip_len + 16];
+    // Half a checksum says nothing, and stays as it is.
+    let halves = [(TCP, 16), (UDP, 6)];
+    if let Some((_, at)) = halves.iter().find(|(of, at)| *of == protocol && expected.len() == ip_len + at + 1) {
+        expected[ip_len + at] = packet[ip_len + at];
     }
     let before = error(v6, quoted, None);
     let expected = error(v6, &expected, Some((side, to.address)));
