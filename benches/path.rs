@@ -193,9 +193,9 @@ fn message(service: Service) -> [Duration; 2] {
             let long = tcp(5000, true, 0x10, there, back, &[], part);
             there = there.wrapping_add(part.len() as u32);
             if part.len() > SEGMENT {
-                fill_train(&mut out, &long)
+                fill_train(&mut out, &long);
             } else {
-                fill(&mut out, [&*long])
+                fill(&mut out, [&*long]);
             }
             let start = Clock::now();
             pair.left.outbound(NOW, &mut out);

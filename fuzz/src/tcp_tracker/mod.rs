@@ -331,7 +331,10 @@ fn as_expected(expected: &Expected, arrival: &Arrival, verdict: &Verdict) {
             assert!(!pass.bare && !pass.recognised && pass.observed.is_none() && pass.tunnel == TUNNEL);
         }
         (Expected::Refused(expected), Verdict::Drop { reason, reply, .. }) => {
-            assert_eq!(reason, expected, "refused for another reason");
+            // Half the sequence space away no order tells the two apart.
+            let beside = [DropReason::OutOfState, DropReason::OutOfWindow];
+            let either = beside.contains(reason) && beside.contains(expected);
+            assert!(either || reason == expected, "refused for {reason:?} instead of {expected:?}");
             assert!(arrival.outbound || *reply == Reply::None, "the peer's side is answered");
         }
         (Expected::Passes { .. }, _) => panic!("{verdict:?} instead of passing"),

@@ -285,6 +285,21 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_is_forged_hides_no_true_one_behind_a_response_about_somebody_else() {
+        let root = Authority::new("root");
+        let leaf = root.issue(&Leaf { serial: 66, ..Leaf::default() }).certificate();
+        let forged = Authority::new("root").revoke(&[], (2028, 2029));
+        for revocation in [Revocation::SoftFail, Revocation::HardFail] {
+            let mut trust = Trust::new(vec![root.certificate()], revocation).unwrap();
+            trust.add_lists(&root.revoke(&[66], (2027, 2029))).unwrap();
+            trust.add_lists(&forged).unwrap();
+            trust.add_response(&response(&root.key(), &[], &root, &[99], true, (2027, 2029))).unwrap();
+            let fault = trust.verify(&leaf, &[], NOW).unwrap_err();
+            assert_eq!(fault.reason, IkeReason::RevocationUnknown);
+        }
+    }
+
+    #[test]
     fn whoever_the_authority_has_named_for_it_may_sign() {
         let root = Authority::new("root");
         let leaf = root.issue(&Leaf::default()).certificate();

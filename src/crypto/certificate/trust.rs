@@ -178,7 +178,7 @@ impl Trust {
                     }
                     options => self.follow(leaf, between, now, options),
                 };
-                self.ask_responses(leaf, between, now, hard, first)
+                self.ask_responses(leaf, between, now, first)
             }
         }
     }
@@ -189,7 +189,6 @@ impl Trust {
         leaf: &Certificate,
         between: &[Certificate],
         now: u64,
-        hard: bool,
         by_lists: Result<Verified, Fault>,
     ) -> Result<Verified, Fault> {
         if self.responses.len() == 0 {
@@ -215,7 +214,8 @@ impl Trust {
             }
         }
         match verified {
-            Err(_) if silent && hard => {
+            // However failure is taken: a list that is no authority's may stand in front of one that is.
+            Err(_) if silent => {
                 let text =
                     "neither a revocation list nor an OCSP response at hand covers every certificate of the chain";
                 Err(Fault::new(IkeReason::RevocationUnknown, text))
