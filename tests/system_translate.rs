@@ -127,11 +127,8 @@ fn a_host_on_a_private_address_is_its_outside_address_to_the_partner() {
         }
     }
     // Where no rule leads the host is told by its own name: the kernel believes it at once.
-    let refused = site.topology.host_a.run(|| {
-        let target = SocketAddr::new(V4.host_b, PORT + 1);
-        TcpStream::connect_timeout(&target, PATIENCE).map_err(|error| error.kind())
-    });
-    assert_eq!(refused.unwrap().unwrap_err(), std::io::ErrorKind::HostUnreachable);
+    let refused = system_common::connect(&site.topology.host_a, SocketAddr::new(V4.host_b, PORT + 1), PATIENCE);
+    assert_eq!(refused.unwrap_err(), std::io::ErrorKind::HostUnreachable);
     pair.stop();
 }
 

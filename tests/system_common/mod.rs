@@ -331,5 +331,16 @@ pub fn assert_nothing_in_clear(seen: &Sightings) {
 
 /// How opening a connection from `from` ends: connected, or the kind of its error.
 pub fn connect(from: &Namespace, target: SocketAddr, patience: Duration) -> Result<TcpStream, ErrorKind> {
-    from.run(|| TcpStream::connect_timeout(&target, patience)).expect("the namespace").map_err(|error| error.kind())
+    loop {
+        let error = match from.run(|| TcpStream::connect_timeout(&target, patience)).expect("the namespace") {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        // Shown where a test fails for it.
+        println!("{target}: {error:?}");
+        // The standard library may find a connection failed and no error that says why; all others have a number.
+        if error.raw_os_error().is_some() || error.kind() == ErrorKind::TimedOut {
+            return Err(error.kind());
+        }
+    }
 }
