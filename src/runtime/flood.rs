@@ -13,8 +13,8 @@ use crate::time::Instant;
 
 /// How often a sieve is looked after: what it refuses wakes nobody.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long port 500 is left alone once it was read to its end, while it is flooded: what is let through comes a few thousand
-/// times a second, and to be woken for each of them costs more than its answer. No honest peer notices so short a wait.
+/// How long port 500 is left alone once it was read to its end, while it is flooded: what is let through comes a thousand
+/// times a second and more, and to be woken for each of them costs more than its answer. No honest peer notices so short a wait.
 const REST: Duration = Duration::from_millis(5);
 
 /// Whether the kernel refuses first requests now, at port 500 and at port 4500.
