@@ -65,6 +65,8 @@ enum Outbound {
     Installed,
     /// Packets go by the child SA that it replaces until the peer shows that it has the new one.
     Waits(Box<OutboundSpec>),
+    /// Packets go by another IKE SA, in favour of which its own is about to go.
+    Spare(Box<OutboundSpec>),
     /// Nothing goes by it.
     Never,
 }
@@ -161,10 +163,13 @@ pub struct HalfInstalled {
 impl HalfInstalled {
     /// Sends from now on, unless `receive_only`: the child of an IKE SA that is about to go must not take the traffic.
     pub fn install_outbound(mut self, core: &Core, step: &mut Step<'_>, receive_only: bool) -> ChildSa {
-        if !receive_only {
-            self.child.outbound = Outbound::Installed;
-            step.out.sad(SadCommand::InstallOutbound(Box::new(self.outbound)));
-        }
+        let outbound = Box::new(self.outbound);
+        self.child.outbound = if receive_only {
+            Outbound::Spare(outbound)
+        } else {
+            step.out.sad(SadCommand::InstallOutbound(outbound));
+            Outbound::Installed
+        };
         let Agreed { shape, suite, local, remote, .. } = &self.child.agreed;
         step.out.event(Event::ChildUp {
             tunnel: core.tunnel.name.clone(),
@@ -241,7 +246,7 @@ impl ChildSa {
     /// The peer is elsewhere.
     pub fn redirect(&mut self, encapsulation: Encapsulation) {
         self.encapsulation = encapsulation;
-        if let Outbound::Waits(spec) = &mut self.outbound {
+        if let Outbound::Waits(spec) | Outbound::Spare(spec) = &mut self.outbound {
             spec.child.encapsulation = encapsulation;
         }
     }
@@ -287,6 +292,16 @@ impl ChildSa {
             step.out.sad(SadCommand::InstallOutbound(spec));
         }
         self.arrived(step.now);
+    }
+
+    /// Its IKE SA stays after all, because the other one is gone: sends from now on, if it was kept from that.
+    pub fn stay(&mut self, step: &mut Step<'_>) {
+        if self.leaving || self.redundant || !matches!(self.outbound, Outbound::Spare(_)) {
+            return;
+        }
+        if let Outbound::Spare(spec) = std::mem::replace(&mut self.outbound, Outbound::Installed) {
+            step.out.sad(SadCommand::InstallOutbound(spec));
+        }
     }
 
     /// Nothing goes out by it any more, and its SPI is not in the table of child SAs. What is still under way to us is

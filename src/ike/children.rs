@@ -99,6 +99,15 @@ impl Children {
         }
     }
 
+    /// `old` goes in favour of its twin. So does what `old` was to replace, which the peer, if it has asked for that, does not
+    /// delete any more.
+    pub fn pass_on(&mut self, old: Spi, twin: Spi, patience_ends: Instant) {
+        for predecessor in self.all.iter_mut().filter(|child| child.replaced_by == Some(old)) {
+            predecessor.replaced_by = Some(twin);
+            predecessor.patience_ends.get_or_insert(patience_ends);
+        }
+    }
+
     /// `old` ought to be gone by now. Gives what is to be deleted: the old one or, if the peer has never shown that it has
     /// the new one, that; nothing as long as the peer may still ask for it.
     pub fn patience_ends(&mut self, now: Instant, old: Spi) -> Option<Spi> {
@@ -143,6 +152,11 @@ impl Children {
             child.arrived(step.now);
             child.send(step);
         }
+    }
+
+    /// Their IKE SA stays after all: all of them send.
+    pub fn stay(&mut self, step: &mut Step<'_>) {
+        self.all.iter_mut().for_each(|child| child.stay(step));
     }
 
     /// Takes one out of the table and stops sending on it. What has a successor or a twin, or lost against it, goes on

@@ -105,14 +105,21 @@ impl World {
         } else {
             std::sync::Arc::new(config(&self.plan, gateway, change))
         };
-        self.gateways[gateway].configs.push(next.clone());
-        if !self.is_awake(gateway) {
+        self.gateways[gateway].configs.push(next);
+        self.gateways[gateway].behind = true;
+        self.catch_up(gateway);
+    }
+
+    /// A gateway reads the configuration that it was told to read, as soon as it can.
+    pub(super) fn catch_up(&mut self, gateway: usize) {
+        if !self.is_awake(gateway) || !std::mem::take(&mut self.gateways[gateway].behind) {
             return;
         }
         self.meets(gateway, None, Stimulus::Reload);
-        let now = self.gateways[gateway].clock(self.now);
-        if let Some(endpoint) = &mut self.gateways[gateway].endpoint {
-            endpoint.reload(now, next);
+        let of = &mut self.gateways[gateway];
+        let now = of.clock(self.now);
+        if let (Some(endpoint), Some(last)) = (&mut of.endpoint, of.configs.last()) {
+            endpoint.reload(now, last.clone());
         }
         self.drain(gateway);
     }
@@ -144,6 +151,7 @@ impl World {
             }
         }
         for gateway in 0..self.gateways.len() {
+            self.catch_up(gateway);
             let of = &self.gateways[gateway];
             if of.configs.len() > 1 && !of.configs.last().is_some_and(|last| std::sync::Arc::ptr_eq(last, &of.base)) {
                 self.reload(gateway, Change::Back);

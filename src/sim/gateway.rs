@@ -56,6 +56,8 @@ pub struct Gateway {
     pub base: Arc<Config>,
     /// All configurations that it has had.
     pub configs: Vec<Arc<Config>>,
+    /// Whether it was told to read the last of them while it stood still.
+    pub behind: bool,
     /// What the operator holds down.
     pub held: BTreeSet<TunnelId>,
     /// When IKE last heard of ESP from a peer.
@@ -83,6 +85,7 @@ impl Gateway {
             epoch: 0,
             pending: VecDeque::new(),
             configs: vec![base.clone()],
+            behind: false,
             base,
             held: BTreeSet::new(),
             told: BTreeMap::new(),
@@ -109,6 +112,7 @@ impl Gateway {
         self.pending.clear();
         self.held.clear();
         self.told.clear();
+        self.behind = false;
         // A process that starts is where its configuration says.
         self.place = 0;
     }

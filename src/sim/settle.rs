@@ -8,10 +8,12 @@ use super::gateway::nanos;
 use super::plan::{Feature, Plan};
 use super::world::{Action, MILLI, SECOND, World};
 use crate::ike::api::Input;
-use crate::ike::endpoint::probe::SaProbe;
+use crate::ike::endpoint::probe::{Phase, SaProbe};
 
 /// So long may it take.
 pub const SETTLES_WITHIN: Duration = Duration::from_mins(1);
+/// As in `ike::limits`.
+const HALF_OPEN_TIME: Duration = Duration::from_secs(30);
 /// So long it has to last.
 const LASTS: u64 = 10 * SECOND;
 /// A rekeying may take so long.
@@ -125,7 +127,10 @@ impl World {
         let mut rested_since = 0;
         for tunnel in 0..self.plan.tunnels.len() {
             let unrest = self.unrest(tunnel, &probes);
-            let deadline = self.settle.healed_at + nanos(SETTLES_WITHIN + self.plan.blindness(tunnel));
+            // Whoever gives a handshake up, because the peer's was faster, does not say so: the peer forgets it in its time.
+            let given_up = |sa: &SaProbe| usize::from(sa.tunnel.0) == tunnel && sa.phase == Phase::InitAnswered;
+            let patience = if probes.iter().flatten().any(given_up) { HALF_OPEN_TIME } else { Duration::ZERO };
+            let deadline = self.settle.healed_at + nanos(SETTLES_WITHIN + self.plan.blindness(tunnel) + patience);
             let calm = &mut self.settle.calm[tunnel];
             match &unrest {
                 None => {

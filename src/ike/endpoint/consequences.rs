@@ -114,7 +114,7 @@ impl Endpoint {
                     match self.established(tunnel).into_iter().find(|other| *other != spi) {
                         // What was to go in favour of it stays. With several head-ends that may be another one.
                         Some(left) => {
-                            self.with_established(left, |state, _, _| state.stay());
+                            self.with_established(left, |state, _, step| state.stay(step));
                             let ends = self.sas.get(&left).map(|sa| (sa.core.path.remote.ip(), sa.core.terms.chosen));
                             if let Some((remote, chosen)) = ends {
                                 self.settled(tunnel, remote, chosen);

@@ -95,3 +95,35 @@ fn what_replaces_a_twin_that_is_to_go_goes_too() {
         pair.assert_no_loss();
     }
 }
+
+/// B rekeys what it has just made, and does not hear the answer for a while; meanwhile A's request for the same traffic makes the
+/// twin that stays. What B has rekeyed is nobody's successor's any more.
+///
+/// ```text
+/// A                                          B
+/// HDR, SK {SA, Ni, KEi, TSi, TSr}  ----\ <--  HDR, SK {SA, Ni, KEi, TSi, TSr}
+/// HDR, SK {SA, Nr, KEr, TSi, TSr}  ----|->
+///                                  <---|---  HDR, SK {N(REKEY_SA), SA, Ni, ..}
+/// HDR, SK {SA, Nr, ..}  late       --\ \->
+///                                  <--|----  HDR, SK {SA, Nr, KEr, TSi, TSr}
+///                                     \--->
+/// ```
+#[test]
+fn what_a_twin_that_is_to_go_has_replaced_goes_too() {
+    for seed in 0..4 {
+        let mut pair = both_ask(seed);
+        let (of_a, of_b) = (pair.take(B), pair.take(A));
+        pair.pass(&of_b);
+        pair.pass_next(B);
+        pair.rekey(B, true, false);
+        pair.pass_next(A);
+        let late = pair.take(B);
+        pair.pass(&of_a);
+        pair.pass_next(A);
+        pair.talk(Duration::from_millis(100));
+        pair.pass(&late);
+        pair.talk(Duration::from_secs(8));
+        pair.assert_up(1);
+        pair.assert_no_loss();
+    }
+}

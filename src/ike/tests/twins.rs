@@ -4,6 +4,8 @@ use super::choices::Choices;
 use super::pair::*;
 use crate::ike::api::Input;
 use crate::ike::config::Start;
+use crate::wire::ike::header::Header;
+use crate::wire::ike::numbers::ExchangeType;
 
 fn both() -> Pair {
     let [mut a, mut b] = [tunnel(A), tunnel(B)];
@@ -91,4 +93,35 @@ fn the_winner_carries_the_traffic_while_the_loser_leaves() {
     pair.input(A, Input::Shutdown);
     pair.run_secs(5);
     pair.assert_empty(A);
+}
+
+/// The other one was kept from sending, because it was to go.
+#[test]
+fn if_the_winner_fails_its_proof_the_other_one_carries_the_traffic() {
+    let mut kept_from_sending = 0;
+    for (seed, victim) in (0..12).flat_map(|seed| [(seed, A), (seed, B)]) {
+        let [mut a, mut b] = [tunnel(A), tunnel(B)];
+        (a.start, b.start) = (Start::Always, Start::Always);
+        (a.children, b.children) = (vec![child(A, 0), child(A, 1)], vec![child(B, 0), child(B, 1)]);
+        let mut pair = Pair::seeded(seed, config(a), config(b));
+        // The responder signs its IKE_SA_INIT response as it was sent.
+        pair.meddle = Some(Box::new(move |datagram, _| {
+            let mut datagram = datagram.clone();
+            let header = Header::decode(&datagram.bytes).unwrap();
+            if datagram.to == victim && header.exchange == ExchangeType::IKE_SA_INIT && header.flags.response {
+                *datagram.bytes.last_mut().unwrap() ^= 1;
+            }
+            vec![(std::time::Duration::ZERO, datagram)]
+        }));
+        pair.run_secs(1);
+        pair.meddle = None;
+        let ups = [A, B].map(|side| pair.sides[side].ups());
+        assert_eq!((ups[victim], ups[1 - victim]), (1, 2), "the victim does not believe what answers its own attempt");
+        let winner = pair.sides[1 - victim].endpoint.probe();
+        kept_from_sending += usize::from(winner.iter().any(|sa| sa.initiator));
+        pair.run_secs(20);
+        pair.assert_up(2);
+        assert_eq!([A, B].map(|side| pair.sides[side].ups()), ups, "nobody has to open another one");
+    }
+    assert!(kept_from_sending > 0);
 }

@@ -349,6 +349,7 @@ impl World {
     fn resume(&mut self, gateway: usize) {
         if self.is_awake(gateway) {
             self.note(|| format!("g{gateway} goes on"));
+            self.catch_up(gateway);
             if self.plan.has(Feature::Mobike) {
                 self.tell_place(gateway);
             }

@@ -141,8 +141,9 @@ impl Established {
     }
 
     /// What it was to go for is gone itself.
-    pub fn stay(&mut self) {
+    pub fn stay(&mut self, step: &mut Step<'_>) {
         self.leaves_at = None;
+        self.children.stay(step);
     }
 
     /// Whether its twin has won or its successor is there, so that no new traffic goes by it.

@@ -136,6 +136,7 @@ impl Established {
         let (new, first) = (child.agreed.inbound, self.children.twins(&child));
         self.children.push(child);
         for old in first.into_iter().filter(|_| core.initiator) {
+            self.children.pass_on(old, new, step.now + limits::TWIN_GRACE);
             if ours {
                 self.delete_child(old);
             } else {
