@@ -82,7 +82,9 @@ impl World {
 
     /// The endpoint hears where it is.
     pub(super) fn tell_place(&mut self, gateway: usize) {
-        let local = self.plan.public_address(gateway, self.gateways[gateway].place);
+        let place = self.gateways[gateway].place;
+        // At home it may stand behind a NAT.
+        let local = if place == 0 { self.plan.addresses(gateway)[0] } else { self.plan.public_address(gateway, place) };
         let Some(endpoint) = &self.gateways[gateway].endpoint else { return };
         let moved: Vec<_> =
             endpoint.mobile().filter(|(_, here, _)| *here != local).map(|(tunnel, ..)| tunnel).collect();

@@ -18,6 +18,9 @@ const HALF_OPEN_TIME: Duration = Duration::from_secs(30);
 const LASTS: u64 = 10 * SECOND;
 /// A rekeying may take so long.
 const REKEYING: u64 = 5 * SECOND;
+/// So long may an IKE SA that is not rekeyed in time, because the peer is never idle, stand beside the one that is opened in its place
+/// (RFC 7296 §2.8.3): a handshake and `SUCCESSION_TIME` of `ike::limits`.
+const SUCCESSION: u64 = 15 * SECOND;
 /// Messages of one tunnel within a minute.
 const BUSY: u64 = 3000;
 
@@ -131,6 +134,11 @@ impl World {
             let given_up = |sa: &SaProbe| usize::from(sa.tunnel.0) == tunnel && sa.phase == Phase::InitAnswered;
             let patience = if probes.iter().flatten().any(given_up) { HALF_OPEN_TIME } else { Duration::ZERO };
             let deadline = self.settle.healed_at + nanos(SETTLES_WITHIN + self.plan.blindness(tunnel) + patience);
+            let renews = |of: &Vec<SaProbe>| {
+                let own: Vec<_> = of.iter().filter(|sa| usize::from(sa.tunnel.0) == tunnel).collect();
+                own.len() > 1 && own.iter().any(|sa| sa.phase.is_established())
+            };
+            let renewal = if probes.iter().any(renews) { SUCCESSION } else { REKEYING };
             let calm = &mut self.settle.calm[tunnel];
             match &unrest {
                 None => {
@@ -141,7 +149,7 @@ impl World {
                 }
                 Some(why) => {
                     all = false;
-                    if calm.is_none_or(|calm| now - calm.last > REKEYING) {
+                    if calm.is_none_or(|calm| now - calm.last > renewal) {
                         *calm = None;
                         if now > deadline {
                             // L1

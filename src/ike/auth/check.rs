@@ -56,5 +56,9 @@ pub fn check(
 
 /// For the log: who spoke, and who should have.
 pub(super) fn who(said: &Id, expected: &Id) -> String {
-    format!("the peer says it is {}, expected is {}", describe::identity(said), describe::identity(expected))
+    let told = describe::identity(said);
+    if said.names(expected) {
+        return format!("the peer says it is {told}, as expected, and does not prove it");
+    }
+    format!("the peer says it is {told}, expected is {}", describe::identity(expected))
 }
