@@ -168,9 +168,13 @@ impl Children {
         for successor in self.all.iter_mut().filter(|child| child.replaces == Some(inbound)) {
             successor.send(step);
         }
-        // A successor that goes leaves its predecessor where it was.
+        // A successor that goes leaves its predecessor where it was, or to its own successor.
+        let heir = gone.replaced_by.filter(|heir| self.get(*heir).is_some());
         for predecessor in self.all.iter_mut().filter(|child| child.replaced_by == Some(inbound)) {
-            predecessor.replaced_by = None;
+            predecessor.replaced_by = heir;
+            if heir.is_some() {
+                continue;
+            }
             predecessor.patience_ends = None;
             // It was to be replaced, and still is.
             predecessor.rekey_at = predecessor.rekey_at.min(step.now + limits::TEMPORARY_FAILURE_PAUSE);

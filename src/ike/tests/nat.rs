@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::mobike::mobile;
 use super::pair::*;
 use crate::ike::api::Input;
 use crate::ike::config::{Peering, TunnelConfig};
@@ -196,4 +197,42 @@ fn who_may_move_finds_a_new_mapping_and_says_so() {
         pair.sides[B].redirects.last(),
         Some(&Encapsulation::Udp { local: SocketAddr::new(address(B), 4500), remote: after })
     );
+}
+
+/// With MOBIKE the original initiator looks for a peer that is silent at its other addresses. It may have been at home all the time.
+#[test]
+fn a_peer_that_is_heard_again_by_another_mapping_gets_its_esp_there() {
+    let mut pair = Pair::new(
+        TunnelConfig { peer: NAT.into(), liveness: Duration::from_secs(2), ..mobile(A, true) },
+        TunnelConfig { liveness: Duration::from_secs(20), ..mobile(B, true) },
+    );
+    let shift = Rc::new(Cell::new(10_000));
+    let of_nat = Rc::clone(&shift);
+    // B is behind the NAT, which lets new connections to B through.
+    pair.meddle = Some(Box::new(move |mut datagram, _| {
+        let forwarded = [500, 4500].map(|port| (port, port)).into_iter();
+        let mapped = [500, 4500].map(|port| (port + of_nat.get(), port)).into_iter();
+        if datagram.to == A {
+            datagram.source = SocketAddr::from((NAT, datagram.source.port() + of_nat.get()));
+        } else {
+            let inside = forwarded.chain(mapped).find(|(outside, _)| *outside == datagram.destination.port());
+            let Some((_, port)) = inside else { return vec![] };
+            datagram.destination = SocketAddr::new(address(B), port);
+        }
+        vec![(Duration::ZERO, datagram)]
+    }));
+    for datagram in &mut pair.line {
+        datagram.destination.set_ip(address(B));
+    }
+    pair.run_secs(1);
+    pair.assert_up(2);
+    let (local, at) = (SocketAddr::new(address(A), 4500), |port: u16| SocketAddr::from((NAT, port)));
+    let inbound = *pair.sides[A].inbound.keys().next().unwrap();
+    pair.input(A, Input::Sad(SadEvent::PeerMoved { inbound, remote: at(14_500), local }));
+    // A's questions do not reach B any more, and B is silent for a while.
+    shift.set(20_000);
+    pair.run_secs(20);
+    pair.assert_up(2);
+    assert_eq!(pair.sides[A].redirects.last(), Some(&Encapsulation::Udp { local, remote: at(24_500) }));
+    assert_eq!(pair.status(A).ike.unwrap().remote, at(24_500));
 }

@@ -261,7 +261,7 @@ impl Established {
         if core.terms.mobike {
             // RFC 4555 §3.8: "The host not behind a NAT MUST NOT use these dynamic updates for IKEv2 packets, but MAY use them
             // for ESP packets."
-            return self.arrive(core, path);
+            return self.arrive(core, step, path);
         }
         // RFC 7296 §2.23: a host that is not behind a NAT sends to the address and port that the newest valid packet
         // of a peer behind one came from.
@@ -271,16 +271,16 @@ impl Established {
     }
 
     /// The peer was looked for elsewhere, and speaks: that is where it is.
-    fn arrive(&mut self, core: &mut Core, path: Path) {
+    fn arrive(&mut self, core: &mut Core, step: &mut Step<'_>, path: Path) {
         let Some(home) = self.home.take() else { return };
-        core.path.remote = path.remote;
-        if path.remote.ip() == home {
-            return;
+        if path.remote.ip() != home && core.terms.elsewhere.contains(&path.remote.ip()) {
+            core.path.remote = path.remote;
+            return mobike::found(self, core);
         }
-        if core.terms.elsewhere.contains(&path.remote.ip()) {
-            mobike::found(self, core);
-        } else {
-            core.path.remote.set_ip(home);
+        core.path.remote.set_ip(home);
+        if path.remote.ip() == home && path.remote != core.path.remote {
+            // At home, by another way through its NAT: the child SAs go by it too.
+            self.follow(core, step, Path { remote: path.remote, ..core.path });
         }
     }
 
