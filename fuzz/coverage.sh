@@ -22,7 +22,7 @@ sources() {
         segment) echo src/dataplane/segment.rs src/dataplane/coalesce.rs src/wire/vnet.rs ;;
         tcp_tracker) echo src/inspect/tcp src/inspect/stream src/inspect/case.rs src/inspect/ear.rs src/inspect/ending.rs src/inspect/flow.rs src/inspect/flow_table.rs src/inspect/icmp.rs src/inspect/live.rs src/inspect/slots.rs src/wire/tcp_options.rs ;;
         esp_open) echo src/esp src/dataplane src/wire/esp.rs ;;
-        responder | initiator) echo src/ike ;;
+        responder | initiator | simulation) echo src/ike ;;
         certificate) echo src/crypto/certificate ;;
         # A conversation in TLS has keys in files and randomness of its own.
         eap) echo src/ike/eap/mschapv2 src/ike/eap/credentials.rs src/ike/eap/packet.rs src/ike/eap/peer.rs src/ike/eap/server.rs ;;

@@ -34,6 +34,7 @@ const TARGETS: &[(&str, Body, Changes)] = &[
     ("esp_open", bodies::esp_open::packets, Changes::Steps(bodies::esp_open::LIST)),
     ("responder", bodies::responder::things, Changes::Steps(bodies::responder::LIST)),
     ("initiator", bodies::responder::hostile_responder, Changes::Steps(bodies::responder::LIST)),
+    ("simulation", bodies::simulation::world, Changes::Steps(bodies::simulation::LIST)),
     ("certificate", bodies::certificate::anything, Changes::Blind),
     ("eap", bodies::eap::conversation, Changes::Steps(bodies::eap::LIST)),
     ("config_file", bodies::config_file::file, Changes::Lines),
@@ -86,7 +87,8 @@ fn changed_seeds_keep_what_must_hold() {
             fs::read_dir(folder(target)).expect("seeds").map(|file| file.expect("an entry").path()).collect();
         files.sort();
         let seeds: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).expect("a seed can be read")).collect();
-        // A target with many seeds has fewer changes to each.
+        // A target with many seeds has fewer changes to each, and one with long inputs fewer altogether.
+        let mutants = if *target == "simulation" { mutants.div_ceil(16) } else { mutants };
         let each = mutants.min(mutants * 12 / seeds.len() as u64);
         for (number, (file, seed)) in (0..).zip(files.iter().zip(&seeds)) {
             let mut source = SeededEntropy::new(number);
@@ -205,6 +207,23 @@ fn the_seeds_of_the_responder_reach_an_established_sa() {
     assert!(bodies::responder::ike_sas(&grown_old) > 1, "no IKE SA was rekeyed");
     let [_, responder] = installed("forged_requests");
     assert!(responder >= 2, "{responder}");
+}
+
+#[test]
+fn the_seeds_of_the_simulation_do_what_their_names_say() {
+    let run =
+        |seed| bodies::simulation::run(&fs::read(folder("simulation").join(seed)).expect("a seed")).expect("a run");
+    for seed in ["collisions_far", "collisions_near", "lossy_rekeyings", "lifetimes"] {
+        let [ike, children] = run(seed).rekeys;
+        assert!(ike >= 4 && children >= 4, "{seed}: {ike} IKE SAs and {children} child SAs were rekeyed");
+    }
+    let of = |seed| run(seed).features.iter().map(|feature| feature.name()).collect::<Vec<_>>();
+    assert_eq!(of("moves_behind_nat"), ["nat", "short-life", "mobike"]);
+    assert_eq!(of("ml_kem"), ["quantum", "ppk"]);
+    // Everything has come up again, at both ends, after what went down.
+    for seed in ["operators", "troubles", "heads"] {
+        assert!(run(seed).handshakes >= 4, "{seed}");
+    }
 }
 
 #[test]

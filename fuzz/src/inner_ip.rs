@@ -2,14 +2,21 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use portcullis::wire::checksum::{Sum, checksum};
-use portcullis::wire::icmp::{IcmpError, build_error};
-use portcullis::wire::ip::{self, Inner};
-use portcullis::wire::{natt, tcp};
+use portcullis::wire::checksum::{Change, Sum, checksum};
+use portcullis::wire::icmp::{IcmpError, Quoted, build_error};
+use portcullis::wire::ip::{self, Inner, Transport};
+use portcullis::wire::natt::{self, Natt};
+use portcullis::wire::{ipv4, ipv6, tcp};
 
 /// A packet as it is, and once more with the lengths and the IPv4 checksum that it should have.
 pub fn packet(data: &[u8]) {
-    let _ = natt::demultiplex(data);
+    let _ = natt::demultiplex(data).map(|what| {
+        let marked = data.starts_with(&natt::NON_ESP_MARKER);
+        assert_eq!(marked, what == Natt::Ike(data.get(4..).unwrap_or_default()));
+        assert_eq!(what == Natt::Keepalive, data == natt::KEEPALIVE);
+    });
+    unchecked(data);
+    sums(data);
     look(data);
     look(&mended(data));
 }
@@ -75,8 +82,133 @@ fn look(data: &[u8]) {
         }
     }
     assert!(views <= 1, "one packet, two transports");
+    assert_eq!(views == 0, matches!(inner.transport(), Transport::Other));
+    padded(data);
     edits(data);
+    shed(data);
     answers(&inner);
+    resets(&inner);
+}
+
+/// What is not known to be a packet: edits leave alone what has no header to edit.
+fn unchecked(data: &[u8]) {
+    let version = data.first().map(|first| first >> 4);
+    let whole =
+        version == Some(4) && data.len() >= ipv4::HEADER_LEN || version == Some(6) && data.len() >= ipv6::HEADER_LEN;
+    let mut packet = data.to_vec();
+    ip::set_tos(&mut packet, 0xb9);
+    assert!(whole || packet == data, "a TOS in half a header");
+    packet.copy_from_slice(data);
+    let ttl = ip::decrement_ttl(&mut packet);
+    assert!(whole || ttl.is_none());
+    assert_eq!(ttl.is_none(), packet == data, "a TTL that is as it was is one that cannot be lower");
+    packet.copy_from_slice(data);
+    let clamped = tcp::clamp_mss(&mut packet, 536);
+    assert_eq!(clamped, packet != data);
+    for v6 in [false, true] {
+        if let Some(quoted) = Quoted::parse(data, v6) {
+            assert_eq!((quoted.flow.source.is_ipv6(), version), (v6, Some(if v6 { 6 } else { 4 })));
+        }
+    }
+}
+
+/// The sum of RFC 1071, once more, word by word.
+fn naive(parts: &[&[u8]]) -> u16 {
+    let bytes = parts.concat();
+    let words = bytes.chunks(2).map(|word| u32::from(word[0]) << 8 | word.get(1).map_or(0, |low| u32::from(*low)));
+    words.fold(0, |sum, word| (sum + word) % 0xffff) as u16
+}
+
+/// The same of what stands in front of a transport's header: RFC 9293 §3.1, RFC 8200 §8.1.
+fn naive_pseudo(source: IpAddr, destination: IpAddr, protocol: u8, payload: &[u8]) -> u16 {
+    let length = (payload.len() as u32).to_be_bytes();
+    let octets = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    naive(&[&octets(source), &octets(destination), &[0, protocol], &length, payload])
+}
+
+/// A sum that follows a change is the sum of what was changed; what has no sum has none.
+fn sums(data: &[u8]) {
+    assert_eq!(Sum::ZERO.and(data).fold() % 0xffff, naive(&[data]));
+    let (v4, v6) =
+        (IpAddr::from(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)));
+    assert!(Sum::pseudo(v4, v6, ip::TCP, 20).is_none(), "two families");
+    assert!(Sum::pseudo(v4, v4, ip::TCP, 1 << 32).is_none(), "more than a header can say");
+    // The last two fields become others.
+    let Some((front, [old @ .., a, b, c, d])) = data.split_last_chunk::<20>() else { return };
+    let before = checksum(data);
+    let new: Vec<u8> = old.iter().map(|byte| byte.rotate_left(3) ^ 0x35).collect();
+    let change = Change::NONE.and(old, &new).with(Change::NONE.and(&[*a, *b, *c, *d], &[*d, *b, *a, *c]));
+    if front.len().is_multiple_of(2) {
+        let after = !change.mend(before);
+        assert_eq!(after % 0xffff, naive(&[front, &new, &[*d, *b, *a, *c]]), "a sum that did not follow the change");
+    }
+    // More than a packet can be.
+    static LONG: [u8; 65_536] = [0; 65_536];
+    let mut room = [0; 64];
+    for (ends, protocol) in [([v4; 2], ip::UDP), ([v6; 2], ip::TCP), ([v4, v6], ip::ICMP)] {
+        assert_eq!(ip::write_packet(&mut room, ends[0], ends[1], protocol, &[front, &LONG]), None);
+        let short = ip::write_packet(&mut room, ends[0], ends[1], protocol, &[&data[..data.len() % 48]]);
+        let whole =
+            ends[0].is_ipv4() == ends[1].is_ipv4() && (if ends[0].is_ipv4() { 20 } else { 40 }) + data.len() % 48 <= 64;
+        assert_eq!(short.is_some(), whole, "what fits is written, and nothing else");
+    }
+    if let (IpAddr::V4(v4), IpAddr::V6(v6)) = (v4, v6) {
+        assert!(ipv4::write_header(&mut room, v4, v4, ip::TCP, 0, usize::MAX).is_none());
+        assert!(ipv6::write_header(&mut room, v6, v6, ip::TCP, 0, usize::MAX).is_none());
+    }
+}
+
+/// Bytes behind a packet are not of it; segments behind the first one of a train are.
+fn padded(data: &[u8]) {
+    let longer = [data, &[0; 6]].concat();
+    assert!(Inner::parse(&longer).is_err());
+    let padded = Inner::parse_padded(&longer).expect("a packet with something behind it");
+    assert_eq!(padded.bytes(), data);
+    let (alone, leader) = (Inner::parse(data), Inner::parse_leader(data, 1000));
+    let carried = |inner: Inner<'_>| inner.tcp().map(|segment| segment.carried());
+    assert_eq!(alone.map(carried).ok().flatten().map(|carried| carried + 1000), leader.map(carried).ok().flatten());
+}
+
+/// A segment without its payload is the same segment without it, with a right checksum.
+fn shed(data: &[u8]) {
+    let before = Inner::parse(data).expect("parsed before");
+    let mut packet = data.to_vec();
+    let shed = tcp::shed_payload(&mut packet);
+    assert_eq!(shed.is_some(), before.tcp().is_some());
+    let (Some(len), Some(was)) = (shed, before.tcp()) else {
+        return assert_eq!(packet, data, "something other than a segment was edited");
+    };
+    let after = Inner::parse(&packet[..len]).expect("a packet");
+    let is = after.tcp().expect("a segment");
+    assert!(is.payload().is_empty() && tcp::checksum_holds(&after));
+    assert_eq!(naive_pseudo(after.source(), after.destination(), ip::TCP, after.payload()), 0);
+    assert_eq!(is.flags(), was.flags() & !(tcp::FIN | tcp::PSH));
+    let told = |of: &Inner<'_>, tcp: &tcp::TcpView<'_>| {
+        (of.flow(), of.tos(), of.ttl(), of.dont_fragment(), tcp.sequence(), tcp.acknowledgement(), tcp.window())
+    };
+    assert_eq!(told(&after, &is), told(&before, &was));
+    assert_eq!(is.options(), was.options());
+}
+
+/// A reset that is written over a segment says what it should; a checksum holds if it does.
+fn resets(inner: &Inner<'_>) {
+    let Some(segment) = inner.tcp() else { return };
+    let sum = naive_pseudo(inner.source(), inner.destination(), ip::TCP, inner.payload());
+    assert_eq!(tcp::checksum_holds(inner), sum == 0);
+    let (from, to) = ((inner.source(), segment.source_port()), (inner.destination(), segment.destination_port()));
+    let (sequence, acknowledgement) = (segment.sequence(), segment.acknowledgement());
+    let mut room = [0; 60];
+    let len = tcp::write_reset(&mut room, from, to, sequence, acknowledgement).expect("there is room");
+    let reset = checked(&room[..len]);
+    assert_eq!(reset.flow(), inner.flow());
+    let tcp = reset.tcp().expect("a segment");
+    assert_eq!((tcp.flags(), tcp.sequence(), tcp.acknowledgement()), (tcp::RST | tcp::ACK, sequence, acknowledgement));
+    assert_eq!(tcp::write_reset(&mut room[..len - 1], from, to, sequence, acknowledgement), None);
+    let other: IpAddr = if inner.is_v6() { Ipv4Addr::new(198, 51, 100, 10).into() } else { Ipv6Addr::LOCALHOST.into() };
+    assert_eq!(tcp::write_reset(&mut room, from, (other, 1), sequence, acknowledgement), None, "two families");
 }
 
 /// What is edited in place is still the same flow, and parses.

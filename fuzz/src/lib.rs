@@ -20,5 +20,6 @@ pub mod responder;
 pub mod rewrite;
 pub mod seeds;
 pub mod segment;
+pub mod simulation;
 pub mod steps;
 pub mod tcp_tracker;

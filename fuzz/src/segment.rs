@@ -62,6 +62,11 @@ fn cut(packet: &[u8], said: &VnetHeader) -> Option<Vec<Vec<u8>>> {
         segment
     };
     let segments: Vec<_> = (0..train.count()).map(segment).collect();
+    train.restore(&mut long);
+    // All but the header's checksum, which is right now.
+    let sum = if packet[0] >> 4 == 4 { 10..12 } else { 0..0 };
+    long[sum.clone()].copy_from_slice(&packet[sum]);
+    assert_eq!(long, packet, "a packet that is whole again is what it was");
     assert_eq!(segments.iter().map(Vec::len).sum::<usize>(), train.bytes());
     assert_eq!(train.rest() + train.longest() + (train.count() - 1) * train.header_len(), train.bytes());
     Some(segments)
@@ -119,6 +124,33 @@ fn belongs_together(packet: &[u8], count: usize) -> bool {
     count <= coalesce::MAX_PACKETS && whole && plain
 }
 
+/// How many bytes a segment carries.
+fn first_payload(packet: &[u8], segment: &[u8]) -> usize {
+    let (ip_len, protocol) = if packet[0] >> 4 == 6 { (40, packet[6]) } else { (20, packet[9]) };
+    let transport = if protocol == ip::UDP { 8 } else { usize::from(segment[ip_len + 12] >> 4) * 4 };
+    segment.len() - ip_len - transport
+}
+
+/// A packet in which any one byte is another one is not the next one of a train, nor is the one that was there before; and a
+/// leader whose checksum is wrong leads none.
+fn nothing_else_is_tied(train: &coalesce::Train, leader: &[u8], next: &[u8]) {
+    let tied = |leader: &[u8], packet: &[u8]| {
+        Candidate::of(packet).is_some_and(|candidate| { *train }.take(leader, packet, &candidate))
+    };
+    for at in 0..next.len().min(80) {
+        let mut damaged = next.to_vec();
+        damaged[at] ^= 1 << (at % 8);
+        assert!(!tied(leader, &damaged), "byte {at} is another one");
+        let _ = coalesce::same_flow(leader, &damaged);
+    }
+    assert!(!tied(leader, &next[..next.len() - 1]), "a packet that is cut off");
+    if train.count() == 1 {
+        let mut damaged = leader.to_vec();
+        *damaged.last_mut().expect("a packet") ^= 1;
+        assert!(!tied(&damaged, next), "a leader with a wrong checksum");
+    }
+}
+
 fn long(packet: &[u8], said: &VnetHeader) {
     let Some(segments) = cut(packet, said) else { return };
     is_cut_right(packet, &segments);
@@ -129,13 +161,20 @@ fn long(packet: &[u8], said: &VnetHeader) {
         }
     }
     let Some(first) = Candidate::of(&segments[0]) else { return };
+    let protocol = if packet[0] >> 4 == 6 { packet[6] } else { packet[9] };
+    assert_eq!(first.is_udp(), protocol == ip::UDP);
     let mut train = coalesce::Train::of(first);
     let more = segments[1..].iter().take_while(|next| {
         assert!(coalesce::same_flow(&segments[0], next));
+        nothing_else_is_tied(&train, &segments[0], next);
         Candidate::of(next).is_some_and(|candidate| train.take(&segments[0], next, &candidate))
     });
     let count = 1 + more.count();
     assert_eq!(train.count(), count);
+    let header_len = segments[0].len() - first_payload(packet, &segments[0]);
+    let carried = segments[..count].iter().map(|segment| segment.len() - header_len);
+    assert_eq!(train.bytes(), segments[..count].iter().map(Vec::len).sum::<usize>());
+    assert_eq!(train.rest(), carried.skip(1).sum::<usize>());
     assert!(count == segments.len() || !belongs_together(packet, segments.len()), "{count} of {}", segments.len());
     if count < 2 {
         return;

@@ -55,12 +55,19 @@ pub struct Outcome {
 /// Runs one seed without the features that are `off`.
 #[must_use]
 pub fn run(seed: u64, off: &BTreeSet<Feature>, printer: Option<fn(&str)>) -> Outcome {
-    let outcome = run_once(World::new(Plan::draw(seed, off), printer));
-    if outcome.violation.is_none() || printer.is_some() {
+    let plan = Plan::draw(seed, off);
+    if printer.is_some() { run_once(World::new(plan, printer)) } else { run_plan(plan) }
+}
+
+/// Runs a plan, which may be another one than a seed draws.
+#[must_use]
+pub fn run_plan(plan: Plan) -> Outcome {
+    let outcome = run_once(World::new(plan.clone(), None));
+    if outcome.violation.is_none() {
         return outcome;
     }
     // The same once more, in words.
-    let mut world = World::new(Plan::draw(seed, off), None);
+    let mut world = World::new(plan, None);
     world.remember();
     run_once(world)
 }

@@ -12,6 +12,7 @@ mod imports;
 pub mod packets;
 pub mod recognise;
 mod responder;
+mod simulation;
 mod tracker;
 
 use super::{eap, steps};
@@ -34,6 +35,7 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("control_socket", control_socket()),
         ("agreement_state", agreement::agreement_state()),
         ("initiator", responder::responder()),
+        ("simulation", simulation::simulation()),
         ("certificate", certificates::certificate()),
         ("eap", eap()),
         ("config_file", config_file()),
