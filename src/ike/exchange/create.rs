@@ -230,6 +230,10 @@ pub fn answer(
     let rekeys_ike = sorted.sa.as_ref().is_some_and(|sa| sa.proposals.iter().any(of_ike));
     if is_busy(state, rekeys_ike) {
         decline(state, core, step, incoming, Notify::error(NotifyType::TEMPORARY_FAILURE));
+        if rekeys_ike && !state.leaves_soon() && !followup::rekeys_ike(state) {
+            // It may ask again when something else is under way here, and again, until its lifetime is over.
+            state.rekey_ike_next(step.now);
+        }
         return Ok(Next::Stay);
     }
     if rekeys_ike {

@@ -252,3 +252,34 @@ fn what_the_peer_does_not_know_yet_is_kept_and_rekeyed_once_it_does() {
     pair.talk(Duration::from_secs(14));
     assert_both_are_new(&pair);
 }
+
+/// B has always a child SA to renew, so A's wish to renew the IKE SA would find it busy each time.
+///
+/// ```text
+/// A                                        B
+/// HDR, SK {SA(IKE), Ni, KEi}       --\ /--   HDR, SK {N(REKEY_SA), SA, Ni, ..}
+///                                  <----X---->
+/// HDR, SK {SA, Nr, ..}             --\ /--   HDR, SK {N(TEMPORARY_FAILURE)}
+///                                  <----X---->
+///                                    <--   HDR, SK {SA(IKE), Ni, KEi}
+/// ```
+#[test]
+fn who_is_too_busy_for_the_renewal_of_the_ike_sa_does_it_next() {
+    let mut pair = Pair::new(tunnel(A), tunnel(B));
+    pair.run_secs(1);
+    let old = pair.status(A).ike.unwrap().spis;
+    pair.rekey(B, true, false);
+    pair.rekey(A, false, true);
+    let (of_b, of_a) = (pair.take(A), pair.take(B));
+    pair.pass(&of_a);
+    pair.pass_next(A);
+    // Sooner than A would ask again.
+    assert!(Duration::from_millis(500) < limits::TEMPORARY_FAILURE_PAUSE);
+    pair.pass(&of_b);
+    pair.run(Duration::from_millis(500));
+    assert_ne!(pair.status(A).ike.unwrap().spis, old);
+    assert!(!pair.status(A).ike.unwrap().initiator, "B has done it");
+    pair.talk(Duration::from_secs(8));
+    pair.assert_up(1);
+    pair.assert_no_loss();
+}

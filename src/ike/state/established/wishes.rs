@@ -10,6 +10,7 @@ use crate::ike::lanes;
 use crate::ike::limits;
 use crate::ike::step::{Notice, Step};
 use crate::sa::spi::Spi;
+use crate::time::Instant;
 use crate::wire::ike::numbers::{ExchangeType, NotifyType};
 
 impl Established {
@@ -62,6 +63,13 @@ impl Established {
             self.tasks.push_back(Task::RekeyIke { group: None });
             self.proceed(core, step);
         }
+    }
+
+    /// This IKE SA is to be replaced before anything else is begun: the peer has asked for that and found us busy.
+    pub fn rekey_ike_next(&mut self, now: Instant) {
+        self.rekey_at = now + limits::REKEY_RETRY;
+        self.tasks.retain(|task| !matches!(task, Task::RekeyIke { .. }));
+        self.tasks.push_front(Task::RekeyIke { group: None });
     }
 
     /// Whether our request to replace this child SA is under way.
