@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
@@ -163,7 +164,26 @@ pub fn parse_request(line: &[u8]) -> Result<Request, String> {
     if !line.ends_with(b"\n") && line.len() >= MAX_LINE {
         return Err(format!("a request has at most {MAX_LINE} bytes"));
     }
-    serde_json::from_slice(line).map_err(|error| format!("not a request: {error}"))
+    let sentence = |error: serde_json::Error| format!("not a request: {error}");
+    let request = serde_json::from_slice(line).map_err(sentence)?;
+    // `serde` also takes a list for an object whose members come in the right order, and an object for a word.
+    let (read, written) = (serde_json::from_slice(line).map_err(sentence)?, serde_json::to_value(&request));
+    let same = written.is_ok_and(|written| is_written_so(&read, &written));
+    same.then_some(request).ok_or_else(|| "not a request: a list for an object, or an object for a word".to_owned())
+}
+
+/// Whether a value has the form of another; what is missing there says nothing here.
+fn is_written_so(value: &Value, form: &Value) -> bool {
+    match (value, form) {
+        (Value::Object(members), Value::Object(forms)) => members.iter().all(|(name, value)| match forms.get(name) {
+            Some(form) => is_written_so(value, form),
+            None => matches!(value, Value::Null | Value::Bool(false)) || value.as_array().is_some_and(Vec::is_empty),
+        }),
+        (Value::Array(values), Value::Array(forms)) => {
+            values.len() == forms.len() && values.iter().zip(forms).all(|(value, form)| is_written_so(value, form))
+        }
+        _ => std::mem::discriminant(value) == std::mem::discriminant(form),
+    }
 }
 
 #[cfg(test)]
@@ -182,6 +202,25 @@ mod tests {
         }
         assert!(parse_request(b"\xff\xfe\n").is_err());
         assert!(parse_request(&vec![b' '; MAX_LINE]).unwrap_err().contains("at most"));
+    }
+
+    #[test]
+    fn a_request_is_an_object_with_named_members_and_so_is_what_stands_in_it() {
+        for list in [r#"["policy"]"#, r#"["up","cbp"]"#, "\t[\"agreements\",null]", r#""status""#, "[]"] {
+            assert!(parse_request(list.as_bytes()).unwrap_err().starts_with("not a request"), "{list}");
+        }
+        let wish = |wish: &str| {
+            let line = format!("{{\"op\":\"agreement\",\"name\":\"cbp\",\"wish\":{wish}}}\n");
+            parse_request(line.as_bytes()).map(|_| ())
+        };
+        assert_eq!(wish(r#"{"act":"activate","authorisation":null,"trust_clock":false}"#), Ok(()), "and says nothing");
+        assert!(wish(r#"["activate","so it is",true]"#).is_err());
+        let evidence = |file: &str| wish(&format!(r#"{{"act":"resume","evidence":[{file}]}}"#));
+        let digest = format!("sha256:{}", "5a".repeat(32));
+        assert_eq!(evidence(&format!(r#"{{"file":"log","size":7,"digest":"{digest}"}}"#)), Ok(()));
+        assert!(evidence(&format!(r#"["log",7,"{digest}"]"#)).is_err());
+        assert_eq!(wish(r#"{"act":"terminate","effective":"now"}"#), Ok(()));
+        assert!(wish(r#"{"act":"terminate","effective":{"now":null}}"#).is_err(), "an object for a word");
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! One segment's bytes against what is kept of its flow, and to the flow's listener.
 
 use super::pool::{BLOCK, List, Pool, same};
-use super::{BITE, Heard, KEPT, Lane, Listener, QUARTERS_AHEAD, Voice, WAITING, empty};
+use super::{BITE, Heard, KEPT, Lane, Listener, QUARTERS_AHEAD, Voice, WAITING};
 use crate::event::DropReason;
 use crate::inspect::tcp::{Half, after};
 use crate::wire::ip::Inner;
@@ -79,8 +79,12 @@ impl<L: Listener> Hearing<'_, L> {
         {
             return Heard::Objection(reason);
         }
+        let begin = segment.sequence();
+        let end = begin.wrapping_add(segment.carried());
         if self.sender.free_for_ever {
-            return Heard::Pass;
+            // What was heard before may not have arrived: until it is acknowledged, what is sent again decides what is read.
+            let differs = self.differs(begin, end, payload);
+            return if differs { Heard::Objection(DropReason::OverlapDiffers) } else { Heard::Pass };
         }
         // RFC 7323 §5: a segment with an older timestamp than the last is one that was sent long ago. Refused only where it
         // would be heard, and never a bare acknowledgement.
@@ -89,8 +93,6 @@ impl<L: Listener> Hearing<'_, L> {
         {
             return Heard::Refused(DropReason::StaleTimestamp);
         }
-        let begin = segment.sequence();
-        let end = begin.wrapping_add(segment.carried());
         if after(self.receiver.acked(), begin) {
             return Heard::Bare;
         }
@@ -271,16 +273,8 @@ impl<L: Listener> Hearing<'_, L> {
         self.voice.listener.settled()
     }
 
-    /// Gives up what need not be compared any more; whether nothing is left to be heard of either end.
-    pub(super) fn is_over(&mut self) -> bool {
-        for (half, opener) in [(&mut *self.sender, self.from_opener), (&mut *self.receiver, !self.from_opener)] {
-            if half.free_for_ever && half.keeps {
-                let lane = &mut self.voice.lanes[usize::from(!opener)];
-                self.voice.blocks -= self.pool.iter(&lane.kept).map(|(_, run)| run.blocks as usize).sum::<usize>();
-                empty(self.pool, &mut lane.kept);
-                half.keeps = false;
-            }
-        }
+    /// Whether nothing is left to be heard of either end, nor to be compared with what was.
+    pub(super) fn is_over(&self) -> bool {
         self.sender.is_done() && self.receiver.is_done()
     }
 }

@@ -7,7 +7,8 @@
 //! - Once the service is known, what lies behind a gap is let through and a copy kept, to be heard when the gap is filled;
 //!   without room for the copy it is refused, and its sender will send it again.
 //! - What was heard is kept until its receiver has acknowledged it. Sent again before that it must be the same; sent again
-//!   after that it goes without its payload, so that the receiver acknowledges again and reads nothing.
+//!   after that it goes without its payload, so that the receiver acknowledges again and reads nothing. Where nothing more is to
+//!   be heard, what was is kept until then all the same.
 //! - Bytes that need not be heard are neither waited for nor kept: whatever they are, they are legal in their place, and what
 //!   place that is the sequence numbers alone decide. The next byte to be heard is the one behind them, whether they have come
 //!   or not. This is why a bulk transfer costs a comparison.
@@ -201,6 +202,9 @@ impl<L: Listener> Streams<L> {
             self.pool.free(id);
         }
         receiver.keeps = !lane.kept.is_empty();
+        if sender.is_done() && receiver.is_done() {
+            self.forget(connection.voice.take());
+        }
     }
 
     /// The next packet that has waited and leaves now, into `out`; how long it is. To be asked until there is none. A

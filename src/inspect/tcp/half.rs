@@ -138,16 +138,18 @@ impl Half {
         }
     }
 
-    /// Whether nothing of it need be heard any more, and nothing waits.
+    /// Whether nothing of it need be heard any more, nothing waits, and what was heard can be changed no more.
     pub(in crate::inspect) fn is_done(&self) -> bool {
-        self.free_for_ever && !self.ahead
+        self.free_for_ever && !self.ahead && !self.keeps
     }
 
-    /// The common case: bytes of which none need be heard.
+    /// The common case: bytes of which none need be heard, nor compared with what was.
     #[inline]
     pub(in crate::inspect) fn passes_unheard(&self, sequence: u32, len: u32) -> bool {
-        !self.ahead
-            && (self.free_for_ever || !after(self.free, sequence) && !after(sequence.wrapping_add(len), self.heard))
+        if self.free_for_ever {
+            return self.is_done();
+        }
+        !self.ahead && !after(self.free, sequence) && !after(sequence.wrapping_add(len), self.heard)
     }
 
     /// So much of what comes next need not be heard, as the listener tells; how much of that is passed over at once.

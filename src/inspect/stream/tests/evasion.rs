@@ -102,6 +102,35 @@ fn evasion_segments_that_overlap_are_read_the_same_by_those_who_keep_the_old_and
 }
 
 #[test]
+fn evasion_what_was_heard_last_cannot_be_changed_when_nothing_more_is_to_be_heard() {
+    let said = [0, 0, FINAL, 7, 7];
+    for both in [false, true] {
+        let prepared = || {
+            let mut wire = Wire::new(1);
+            if both {
+                assert_eq!(wire.say(false, RESPONDER, OPENER, &[FINAL]), PASS);
+            }
+            assert_eq!(wire.opener(0, &said), PASS);
+            wire
+        };
+        // The receiver has got none of it yet, or believes what comes last.
+        for (at, other) in [(0, &[ILLEGAL][..]), (1, &[ILLEGAL, 0]), (2, &[ILLEGAL, 7, 7, 7])] {
+            assert_eq!(prepared().opener(at, other), objection(DropReason::OverlapDiffers), "{both} {at}");
+        }
+        let mut wire = prepared();
+        let first = wire.packet(true, ACK, OPENER, RESPONDER, &said[..2]);
+        assert_eq!(wire.hand(true, &first, &[&[ILLEGAL]]), objection(DropReason::OverlapDiffers), "in a train");
+        // The same bytes may come again, and what nobody hears may go on meanwhile.
+        let mut wire = prepared();
+        assert_eq!(wire.opener(0, &said), PASS);
+        assert_eq!(wire.opener(5, &[ILLEGAL; 90]), PASS);
+        wire.acknowledge(2);
+        assert_eq!(wire.opener(1, &[0, FINAL, 7, 7, 9]), PASS);
+        assert_eq!(wire.opener(1, &[0, ILLEGAL]), objection(DropReason::OverlapDiffers), "not yet acknowledged");
+    }
+}
+
+#[test]
 fn evasion_segments_in_the_wrong_order_and_of_one_byte_hide_nothing() {
     let word = [1, 0x20, 0, 2, 1, 1, ILLEGAL];
     // Every order of seven segments of a byte.

@@ -84,12 +84,12 @@ fn step(lies: bool) -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A stream of frames, most of them legal.
+/// A stream of frames, most of them legal, and perhaps one behind which nothing is to be heard.
 fn stream(legal: bool) -> impl Strategy<Value = Vec<u8>> {
-    let head = if legal { 0..20_u8 } else { 0..21_u8 };
+    let head = if legal { 0..21_u8 } else { 0..22_u8 };
     prop::collection::vec((head, prop::collection::vec(any::<u8>(), 20)), 3..30).prop_map(|frames| {
         let frame = |(head, body): (u8, Vec<u8>)| {
-            let head = if head == 20 { ILLEGAL } else { head };
+            let head = [FINAL, ILLEGAL].get(usize::from(head).wrapping_sub(20)).copied().unwrap_or(head);
             let mut frame = vec![head];
             frame.extend(body.iter().take(if head == ILLEGAL { 0 } else { head.into() }));
             frame
