@@ -82,6 +82,9 @@ impl<L: Listener> Hearing<'_, L> {
         let begin = segment.sequence();
         let end = begin.wrapping_add(segment.carried());
         if self.sender.free_for_ever {
+            if self.sender.lies_before(begin) && after(self.receiver.acked(), begin) {
+                return Heard::Bare;
+            }
             // What was heard before may not have arrived: until it is acknowledged, what is sent again decides what is read.
             let differs = self.differs(begin, end, payload);
             return if differs { Heard::Objection(DropReason::OverlapDiffers) } else { Heard::Pass };

@@ -7,8 +7,8 @@
 //! - Once the service is known, what lies behind a gap is let through and a copy kept, to be heard when the gap is filled;
 //!   without room for the copy it is refused, and its sender will send it again.
 //! - What was heard is kept until its receiver has acknowledged it. Sent again before that it must be the same; sent again
-//!   after that it goes without its payload, so that the receiver acknowledges again and reads nothing. Where nothing more is to
-//!   be heard, what was is kept until then all the same.
+//!   after that it goes without its payload, so that the receiver acknowledges again and reads nothing. It is the same
+//!   where nothing more is to be heard.
 //! - Bytes that need not be heard are neither waited for nor kept: whatever they are, they are legal in their place, and what
 //!   place that is the sequence numbers alone decide. The next byte to be heard is the one behind them, whether they have come
 //!   or not. This is why a bulk transfer costs a comparison.
@@ -254,7 +254,7 @@ impl<L: Listener> Streams<L> {
         for opener in [true, false] {
             let (half, _) = connection.halves(opener);
             half.free_for_ever = true;
-            (half.keeps, half.ahead) = (false, false);
+            (half.was_heard, half.keeps, half.ahead) = (false, false, false);
         }
         self.forget(connection.voice.take());
     }
@@ -306,6 +306,11 @@ impl<L: Listener> Streams<L> {
         // Its receiver would not take it, but we would have heard it. (A train has been checked, or has no checksum yet.)
         if rest.is_empty() && !self.trusts_checksums && !tcp::checksum_holds(inner) {
             return Heard::Refused(DropReason::BadTcpChecksum);
+        }
+        let (sender, receiver) = connection.halves(from_opener);
+        if sender.is_done() {
+            // All of what was heard has been acknowledged.
+            return if after(receiver.acked(), segment.sequence()) { Heard::Bare } else { Heard::Pass };
         }
         let stamp = if connection.stamped { tcp_options::timestamp(segment.options()) } else { None };
         let VoiceId(id) = match connection.voice {

@@ -58,6 +58,8 @@ pub(in crate::inspect) struct Half {
     pub(in crate::inspect) free: u32,
     /// Nothing more of it need be heard.
     pub(in crate::inspect) free_for_ever: bool,
+    /// Nothing from `free` on, that is: what lies before it was heard, and may still come again.
+    pub(in crate::inspect) was_heard: bool,
     /// The latest timestamp of what was heard.
     pub(in crate::inspect) stamp: Option<u32>,
     /// Its windows are shifted by so many bits.
@@ -122,6 +124,8 @@ impl Half {
     pub(super) fn sent(&mut self, other: &mut Self, facts: &Facts) {
         if after(facts.end, self.end) {
             self.end = facts.end;
+            // No window is so large: it cannot come again.
+            self.was_heard &= !(after(self.end, self.free) && self.end.wrapping_sub(self.free) > LEAP as u32);
         }
         if after(facts.acknowledgement, self.acked) {
             self.acked = facts.acknowledgement;
@@ -147,15 +151,21 @@ impl Half {
     #[inline]
     pub(in crate::inspect) fn passes_unheard(&self, sequence: u32, len: u32) -> bool {
         if self.free_for_ever {
-            return self.is_done();
+            return self.is_done() && !self.lies_before(sequence);
         }
         !self.ahead && !after(self.free, sequence) && !after(sequence.wrapping_add(len), self.heard)
+    }
+
+    /// Whether this is the place of something that was heard, although nothing more need be.
+    pub(in crate::inspect) fn lies_before(&self, sequence: u32) -> bool {
+        self.was_heard && after(self.free, sequence)
     }
 
     /// So much of what comes next need not be heard, as the listener tells; how much of that is passed over at once.
     pub(in crate::inspect) fn leap(&mut self, unheard: u64) -> u64 {
         if unheard == u64::MAX {
             self.free_for_ever = true;
+            self.was_heard = true;
             return 0;
         }
         let leap = unheard.min(LEAP);
