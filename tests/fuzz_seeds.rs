@@ -231,7 +231,11 @@ fn the_seeds_of_eap_end_as_they_should() {
     let content = |seed| bodies::eap::run(&fs::read(folder("eap").join(seed)).expect("a seed"));
     assert_eq!(content("honest"), [true, true]);
     assert_eq!(content("asked"), [true, true]);
-    for seed in ["wrong_password", "unknown_user", "tls", "early_success"] {
+    for seed in ["certified", "certified_asked"] {
+        assert_eq!(content(seed), [true, true], "{seed}");
+    }
+    let wrong = ["certified_other_client", "certified_other_server", "certified_too_early", "certified_unlisted"];
+    for seed in ["wrong_password", "unknown_user", "tls", "early_success", "certified_forged"].iter().chain(&wrong) {
         assert_eq!(content(seed), [false, false], "{seed}");
     }
 }

@@ -1,16 +1,19 @@
 //! Both sides of EAP (RFC 3748) and a line between them: packets are delivered, changed on the way, said twice, or made up.
 //! Whatever happens, nobody is believed who does not know the password, and both sides have the same key or none.
 //!
-//! EAP-MSCHAPv2, because it is the same from run to run. TLS has randomness of its own; what is ours of EAP-TLS, the
-//! fragments, is driven in front of it by an authenticator and a peer without files.
+//! EAP-MSCHAPv2, and EAP-TLS with a certificate on both sides, which may bear another name than the other side asks for, be not
+//! valid yet, or be covered by no revocation list although there are some; or without certificates, so that it never begins. TLS
+//! has randomness of its own: what differs from run to run are bytes, not the course of an honest conversation.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use portcullis::entropy::SeededEntropy;
 use portcullis::ike::eap::mschapv2::Users;
 use portcullis::ike::eap::tls::{ClientIdentity, ServerIdentity};
 use portcullis::ike::eap::{Authenticator, Credentials, Fault, Msk, Peer, Reaction, Server, Verdict};
 use portcullis::secret::Secret;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use super::steps::{self, List};
 
@@ -23,6 +26,8 @@ const MOST_PACKETS: usize = 256;
 
 /// 2030, for certificates.
 const NOW: u64 = 1_893_456_000;
+/// 2020.
+const TOO_EARLY_NOW: u64 = 1_577_836_800;
 
 /// What a step does.
 pub(super) const DELIVER: u8 = 0;
@@ -36,6 +41,42 @@ pub(super) const ASKED: u8 = 1;
 pub(super) const WRONG_PASSWORD: u8 = 2;
 pub(super) const UNKNOWN_USER: u8 = 4;
 pub(super) const TLS: u8 = 8;
+/// Both sides of TLS have a certificate. What was wrong with the password is wrong with them: the server asks for another name
+/// than the client has, or the client for another than the server has.
+pub(super) const CERTIFIED: u8 = 16;
+/// It is a year in which the certificates are not valid yet.
+pub(super) const TOO_EARLY: u8 = 32;
+/// Both sides have a list of what an authority has revoked, which is not the other side's authority.
+pub(super) const LISTED: u8 = 64;
+
+/// The two sides of EAP-TLS: which name the client asks of the server, and the server of the client, and whether there are lists.
+fn identities(wrong: [bool; 2], listed: bool) -> (Arc<ClientIdentity>, Arc<ServerIdentity>) {
+    static ALL: LazyLock<Vec<(Arc<ClientIdentity>, Arc<ServerIdentity>)>> = LazyLock::new(|| {
+        let chain = |der: &'static [u8]| vec![CertificateDer::from_slice(der)];
+        let key = |pem: &[u8]| PrivateKeyDer::from_pem_slice(pem).expect("a fixture");
+        let authority = || chain(include_bytes!("../fixtures/end_authority.der"));
+        let lists = |listed: bool| {
+            let list = CertificateRevocationListDer::from(include_bytes!("../fixtures/crl.der").to_vec());
+            if listed { vec![list] } else { Vec::new() }
+        };
+        (0..8_u8)
+            .map(|which| {
+                let name = |bit: u8, right| if which & bit == 0 { right } else { "other.example" };
+                let own =
+                    (chain(include_bytes!("../fixtures/end_a.der")), key(include_bytes!("../fixtures/end_a.key")));
+                let client = ClientIdentity::new(own.0, own.1, authority(), name(1, "b.example"));
+                let own =
+                    (chain(include_bytes!("../fixtures/end_b.der")), key(include_bytes!("../fixtures/end_b.key")));
+                let server = ServerIdentity::new(own.0, own.1, authority(), name(2, "a.example"));
+                let lists = lists(which & 4 != 0);
+                let client = client.and_then(|client| client.with_lists(lists.clone())).expect("they belong together");
+                let server = server.and_then(|server| server.with_lists(lists)).expect("they belong together");
+                (Arc::new(client), Arc::new(server))
+            })
+            .collect()
+    });
+    ALL[usize::from(wrong[0]) + 2 * usize::from(wrong[1]) + 4 * usize::from(listed)].clone()
+}
 
 /// What a side has come to.
 #[derive(Default)]
@@ -82,7 +123,15 @@ impl Line {
             if mode & WRONG_PASSWORD == 0 { b"correct horse battery staple" } else { b"another password" };
         let user = if mode & UNKNOWN_USER == 0 { "broker" } else { "nobody" };
         let ask_identity = mode & ASKED != 0;
-        let (credentials, authenticator) = if mode & TLS == 0 {
+        let now = if mode & TOO_EARLY == 0 { NOW } else { TOO_EARLY_NOW };
+        let (credentials, authenticator) = if mode & CERTIFIED != 0 {
+            let wrong = [UNKNOWN_USER, WRONG_PASSWORD].map(|bit| mode & bit != 0);
+            let (client, server) = identities(wrong, mode & LISTED != 0);
+            (
+                Credentials::Tls { user: user.into(), identity: client },
+                Authenticator::Tls { identity: server, ask_identity },
+            )
+        } else if mode & TLS == 0 {
             (
                 Credentials::MschapV2 { user: user.into(), password: Arc::new(Secret::copy_of(password)) },
                 Authenticator::MschapV2 { users: Arc::new(users), ask_identity },
@@ -96,9 +145,9 @@ impl Line {
         };
         let mut entropy = SeededEntropy::new(7);
         let (server, first) =
-            Server::begin(&authenticator, b"gw.example", NOW, &mut entropy).expect("a conversation begins");
+            Server::begin(&authenticator, b"gw.example", now, &mut entropy).expect("a conversation begins");
         Self {
-            peer: Peer::new(&credentials, NOW),
+            peer: Peer::new(&credentials, now),
             server,
             entropy,
             under_way: Some((true, first)),
@@ -179,7 +228,12 @@ impl Line {
 
     fn check(&self, mode: u8) {
         let [peer, server] = [&self.at_peer, &self.at_server].map(|side| side.proven.as_ref());
-        if mode & (WRONG_PASSWORD | UNKNOWN_USER | TLS) != 0 {
+        let nobody_is = match mode & (CERTIFIED | TLS) {
+            0 => WRONG_PASSWORD | UNKNOWN_USER,
+            TLS => TLS,
+            _ => WRONG_PASSWORD | UNKNOWN_USER | TOO_EARLY | LISTED,
+        };
+        if mode & nobody_is != 0 {
             assert!(peer.is_none() && server.is_none(), "a proof without the password");
         }
         if let (Some(peer), Some(server)) = (peer, server) {

@@ -6,7 +6,7 @@ use portcullis::wire::checksum::{Change, Sum, checksum};
 use portcullis::wire::icmp::{IcmpError, Quoted, build_error};
 use portcullis::wire::ip::{self, Inner, Transport};
 use portcullis::wire::natt::{self, Natt};
-use portcullis::wire::{ipv4, ipv6, tcp};
+use portcullis::wire::{ipv4, ipv6, tcp, tcp_options};
 
 /// A packet as it is, and once more with the lengths and the IPv4 checksum that it should have.
 pub fn packet(data: &[u8]) {
@@ -84,6 +84,7 @@ fn look(data: &[u8]) {
     assert!(views <= 1, "one packet, two transports");
     assert_eq!(views == 0, matches!(inner.transport(), Transport::Other));
     padded(data);
+    stripped(data);
     edits(data);
     shed(data);
     answers(&inner);
@@ -170,6 +171,38 @@ fn padded(data: &[u8]) {
     let (alone, leader) = (Inner::parse(data), Inner::parse_leader(data, 1000));
     let carried = |inner: Inner<'_>| inner.tcp().map(|segment| segment.carried());
     assert_eq!(alone.map(carried).ok().flatten().map(|carried| carried + 1000), leader.map(carried).ok().flatten());
+}
+
+/// Options that are not carried become padding, one by one, and the checksum follows; what is carried says what it said.
+pub fn stripped(data: &[u8]) {
+    let Ok(before) = Inner::parse(data) else { return };
+    let mut packet = data.to_vec();
+    let changed = tcp_options::strip(&mut packet);
+    assert_eq!(changed, packet != data);
+    let Some(was) = before.tcp() else { return assert!(!changed, "something other than a segment was edited") };
+    let mut expected = was.options().to_vec();
+    let mut at = 0;
+    while let Some([kind, rest @ ..]) = expected.get(at..) {
+        let len = match (*kind, rest.first()) {
+            (0, _) => break,
+            (1, _) => 1,
+            (_, Some(len)) if *len >= 2 && at + usize::from(*len) <= expected.len() => usize::from(*len),
+            _ => break,
+        };
+        // RFC 9293 §3.2, RFC 7323, RFC 2018.
+        if !matches!(*kind, 1..=5 | 8) {
+            expected[at..at + len].fill(1);
+        }
+        at += len;
+    }
+    let after = Inner::parse(&packet).expect("an edit breaks no packet");
+    let is = after.tcp().expect("a segment");
+    assert_eq!(is.options(), expected);
+    assert_eq!((is.payload(), after.flow()), (was.payload(), before.flow()));
+    let sum = |inner: &Inner<'_>| Sum::ZERO.and(inner.payload()).fold() % 0xffff;
+    assert_eq!(sum(&after), sum(&before), "the checksum did not follow the edit");
+    assert_eq!(tcp_options::of_syn(is.options()), tcp_options::of_syn(was.options()));
+    assert_eq!(tcp_options::timestamp(is.options()), tcp_options::timestamp(was.options()));
 }
 
 /// A segment without its payload is the same segment without it, with a right checksum.

@@ -86,7 +86,7 @@ pub fn of_syn(options: &[u8]) -> Option<SynOptions> {
 #[must_use]
 pub fn timestamp(options: &[u8]) -> Option<u32> {
     // As nearly everybody writes them (RFC 7323 appendix A).
-    if let [NOTHING, NOTHING, TIMESTAMPS, 10, a, b, c, d, ..] = *options {
+    if let [NOTHING, NOTHING, TIMESTAMPS, 10, a, b, c, d, _, _, _, _, ..] = *options {
         return Some(u32::from_be_bytes([a, b, c, d]));
     }
     (Walk { bytes: options, at: 0 }).map_while(|found| found).find_map(|(kind, _, value)| {
@@ -212,6 +212,15 @@ mod tests {
                     assert_eq!(of_syn(&options_of(&packet)).unwrap().scale, Some(7));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_timestamp_that_is_cut_off_is_none() {
+        let whole = [1, 1, 8, 10, 0, 0, 0, 7, 0, 0, 0, 0];
+        assert_eq!(timestamp(&whole), Some(7));
+        for len in 0..whole.len() {
+            assert_eq!(timestamp(&whole[..len]), None, "{len}");
         }
     }
 

@@ -63,12 +63,26 @@ fn eap() -> Vec<Seed> {
     early.push((eap::TO_PEER, success));
     let mut changed = deliver(1);
     changed.extend([(eap::CHANGE, &[9, 1][..]), (eap::AGAIN, &[]), (eap::LOSE, &[])]);
+    // A byte of the server's flight is another one; and an acknowledgement where none is due.
+    let mut forged = deliver(3);
+    forged.extend([(eap::CHANGE, &[60, 1][..])]);
+    forged.extend(deliver(6));
+    let mut ended = deliver(2);
+    ended.extend([(eap::TO_SERVER, &[2, 0, 0, 6, 13, 0][..]), (eap::TO_PEER, success)]);
     vec![
         ("honest", list(0, &deliver(8))),
         ("asked", list(eap::ASKED, &deliver(10))),
         ("wrong_password", list(eap::WRONG_PASSWORD, &deliver(8))),
         ("unknown_user", list(eap::UNKNOWN_USER, &deliver(8))),
         ("tls", list(eap::TLS | eap::ASKED, &deliver(8))),
+        ("certified", list(eap::CERTIFIED, &deliver(24))),
+        ("certified_asked", list(eap::CERTIFIED | eap::ASKED, &deliver(24))),
+        ("certified_other_client", list(eap::CERTIFIED | eap::WRONG_PASSWORD, &deliver(24))),
+        ("certified_other_server", list(eap::CERTIFIED | eap::UNKNOWN_USER, &deliver(24))),
+        ("certified_too_early", list(eap::CERTIFIED | eap::TOO_EARLY, &deliver(24))),
+        ("certified_unlisted", list(eap::CERTIFIED | eap::LISTED, &deliver(24))),
+        ("certified_forged", list(eap::CERTIFIED, &forged)),
+        ("certified_ended", list(eap::CERTIFIED, &ended)),
         ("early_success", list(0, &early)),
         ("changed", list(0, &changed)),
         ("from_nowhere", list(0, &[(eap::TO_SERVER, &[2, 0, 0, 6, 26, 3][..]), (eap::TO_PEER, &[1, 0, 0, 5, 13])])),

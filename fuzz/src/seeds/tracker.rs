@@ -163,7 +163,38 @@ pub(super) fn tcp_tracker() -> Vec<Seed> {
         (4 | BACK, &[ACK, 0, 0, 60, 20, 1]),
         (HAPPENS, &[TIME, 200]),
     ];
+    let odd_errors: Vec<(u8, Vec<u8>)> = (0..16)
+        .map(|kind| (OTHER | 5 | BACK, vec![kind, 0, OLDEST]))
+        .chain((0..4).map(|odd| (OTHER | 5 | BACK, vec![0, 0, OLDEST, 0, odd << 5])))
+        .chain([(OTHER | 3, vec![2])])
+        .chain((0..3).map(|odd| (OTHER | 5 | BACK, vec![0, 0x83, 0, 0, odd << 1])))
+        .collect();
+    let odd_errors: Vec<(u8, &[u8])> = odd_errors.iter().map(|(what, with)| (*what, &with[..])).collect();
+    // Options that are not carried on a SYN, and on what follows.
+    let unknown: [(u8, &[u8]); 4] = [
+        (0, &[SYN, 0, 0, 0, 0, 0, 0x17, 0, 0, 30]),
+        (BACK, &[SYN | ACK, 0, 0, 0, 0, 0, 0x37, 1, 0, 34]),
+        (0, &[ACK, 0, 0, 0, 0, 0, 0, 0, 0, 254]),
+        (0, &[ACK, 0, 0, 0, 20, 0, 0x20, 2, 0, 30]),
+    ];
+    // More out of order than is held, before anybody knows what is spoken; what is missing comes at last.
+    let mut hoarded: Vec<(u8, &[u8])> = vec![(3, &[ACK, BEHIND, 0, 255, 127]); 10];
+    hoarded.extend([(3, &[ACK, FIRST, 0, 255, 60][..]), (3 | BACK, &[ACK, 0, 0, 255, 60])]);
+    let closed: [(u8, &[u8]); 6] = [
+        (0, &[ACK, 0, 0, 0, 20]),
+        (HAPPENS, &[POLICY, 3]),
+        (HAPPENS, &[POLICY, 4]),
+        (0, &[ACK, 0, 0, 0, 20]),
+        (0, &[SYN]),
+        (HAPPENS, &[JUDGE, 0]),
+    ];
     vec![
+        ("errors_of_every_kind", with(0, &opened(0, 0), &odd_errors)),
+        ("errors_of_every_kind_v6", with(1, &opened(0, 0), &odd_errors)),
+        ("unknown_options", input(0, &unknown)),
+        ("unknown_options_v6", input(1, &unknown)),
+        ("more_than_is_held", with(0, &opened(3, 0x1e), &hoarded)),
+        ("closed_and_opened", with(0, &opened(0, 0), &closed)),
         ("conversation", with(0, &opened(0, 0), &talk)),
         ("conversation_v6", with(3, &opened(0, 0x17), &talk)),
         ("odd", with(2, &opened(0, 0x1e), &odd)),

@@ -26,7 +26,7 @@ use portcullis::wire::ip::{self, Inner};
 
 use self::flow::{Flow, Name, State};
 use self::model::{Connection, Said};
-use self::policies::{POLICIES, kind};
+use self::policies::{OPENED_AGAIN, POLICIES, kind};
 use super::seeds::packets::host;
 use super::steps::{self, List};
 
@@ -203,6 +203,9 @@ impl World {
         }
         let key = self.key(flow.opener_is_local, flow.name);
         let rule = self.allows(flow.opener_is_local, &key).ok_or_else(|| self.why_not(flow.opener_is_local, &key))?;
+        if self.policy == OPENED_AGAIN {
+            return Err(DropReason::AgreementSuspended);
+        }
         let (policy, flow) = (self.policy, &mut self.flows[at]);
         let inspected = kind(rule);
         if matches!(flow.state, State::Tcp(_)) && inspected != flow.inspected {

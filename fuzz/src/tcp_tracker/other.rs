@@ -10,7 +10,7 @@ use super::{Arrival, CONNECTIONS, Expected, World, as_expected};
 
 /// Type, code, second word, and why it does not pass whatever it is about.
 type Kind = (u8, u8, u32, Option<DropReason>);
-const V4: [Kind; 8] = [
+const V4: [Kind; 16] = [
     (3, 1, 0, None),
     (3, 4, 1400, None),
     (3, 4, 100, Some(DropReason::BadTransport)),
@@ -19,8 +19,16 @@ const V4: [Kind; 8] = [
     (5, 1, 0, Some(DropReason::IcmpNotError)),
     (12, 0, 0, None),
     (13, 0, 0, Some(DropReason::IcmpNotError)),
+    (3, 3, 0, None),
+    (3, 9, 0, None),
+    (3, 10, 0, None),
+    (3, 13, 0, None),
+    (11, 1, 0, None),
+    (12, 1, 0, Some(DropReason::IcmpNotError)),
+    (11, 2, 0, Some(DropReason::IcmpNotError)),
+    (4, 0, 0, Some(DropReason::IcmpNotError)),
 ];
-const V6: [Kind; 8] = [
+const V6: [Kind; 16] = [
     (1, 0, 0, None),
     (2, 0, 1400, None),
     (2, 0, 100, Some(DropReason::BadTransport)),
@@ -29,6 +37,14 @@ const V6: [Kind; 8] = [
     (137, 0, 0, Some(DropReason::IcmpNotError)),
     (4, 2, 0, None),
     (135, 0, 0, Some(DropReason::IcmpNotError)),
+    (1, 6, 0, None),
+    (3, 1, 0, None),
+    (4, 0, 0, None),
+    (2, 1, 1400, Some(DropReason::IcmpNotError)),
+    (3, 2, 0, Some(DropReason::IcmpNotError)),
+    (4, 3, 0, Some(DropReason::IcmpNotError)),
+    (100, 0, 0, Some(DropReason::IcmpNotError)),
+    (1, 3, 0, None),
 ];
 
 impl World {
@@ -107,8 +123,8 @@ impl World {
     /// An error about a packet of a flow that went the other way: which error, which flow, who had sent it, where it stood.
     pub(super) fn error(&mut self, outbound: bool, bytes: &[u8]) {
         let at = |place: usize| bytes.get(place).copied().unwrap_or_default();
-        let (kind, code, word, useless) = if self.v6 { V6 } else { V4 }[usize::from(at(0) & 7)];
-        let choice = at(1);
+        let (kind, code, word, useless) = if self.v6 { V6 } else { V4 }[usize::from(at(0) & 15)];
+        let (choice, odd) = (at(1), at(4));
         // The packet that it quotes went the other way.
         let quoted_outbound = !outbound;
         let (name, quoted_from_opener, protocol, head) = if choice & 0x80 == 0 {
@@ -128,18 +144,32 @@ impl World {
         } else {
             let protocol = if self.v6 { ip::ICMPV6 } else { ip::ICMP };
             let identifier = choice >> 1 & 3;
-            let request = if self.v6 { 128 } else { 8 };
-            let head = vec![request, 0, 0, 0, 0, identifier, 0, 1];
+            // What is quoted is a request, a reply, or neither.
+            let kind = if self.v6 { [128, 129, 135] } else { [8, 0, 13] }[usize::from(odd >> 1) % 3];
+            let head = vec![kind, 0, 0, 0, 0, identifier, 0, 1];
             (Name { protocol, local: identifier.into(), remote: 0 }, quoted_outbound, protocol, head)
         };
         let mut quoted = packet(quoted_outbound, self.v6, protocol, 0, [0, 0].into());
         quoted.truncate(if self.v6 { 40 } else { 20 });
         quoted.extend(&head);
+        let neither = head.len() == 8 && protocol != ip::UDP && matches!(head[0], 135 | 13) && choice & 0x81 == 0x81;
+        let mut lost = neither;
+        match odd >> 5 {
+            // What it quotes was sent by somebody else than who receives it, is of a protocol without ports, or is cut off.
+            1 => (quoted[if self.v6 { 23 } else { 15 }], lost) = (7, true),
+            2 => (quoted[if self.v6 { 6 } else { 9 }], lost) = (50, true),
+            3 => {
+                quoted.pop();
+                lost = true;
+            }
+            _ => {}
+        }
         let icmp = if self.v6 { ip::ICMPV6 } else { ip::ICMP };
         let body = [&[kind, code, 0, 0][..], &word.to_be_bytes(), &quoted].concat();
         let arrival = arrival(outbound, packet(outbound, self.v6, icmp, 2, body), at(3));
         let expected = match useless {
             Some(reason) => Expected::Refused(reason),
+            None if lost => Expected::Refused(DropReason::IcmpNoFlow),
             None => match self.live(name, &arrival) {
                 Err(reason) => Expected::Refused(reason),
                 Ok(None) => Expected::Refused(DropReason::IcmpNoFlow),

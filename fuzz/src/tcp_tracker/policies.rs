@@ -11,8 +11,8 @@ use portcullis::policy::{Inspection, Mode, Rule, RuleDirection, SelectorMode, Se
 use super::super::seeds::packets::host;
 use super::{OBSERVED, TUNNEL};
 
-/// The policies: all rules; without those of port 80 and of UDP; port 80 inspected and port 22 not; the tunnel closed.
-pub(super) static POLICIES: LazyLock<[Snapshot; 4]> = LazyLock::new(|| {
+/// The policies: all rules; without those of port 80 and of UDP; port 80 inspected and port 22 not; the tunnel closed; and opened again.
+pub(super) static POLICIES: LazyLock<[Snapshot; 5]> = LazyLock::new(|| {
     let tunnel = TunnelPolicy { id: TUNNEL, name: "t".into(), selectors: SelectorMode::Host, lanes: 1, enabled: true };
     let compile =
         |rules, before| Snapshot::compile(rules, vec![tunnel.clone()], before).expect("rules without overlap");
@@ -23,8 +23,12 @@ pub(super) static POLICIES: LazyLock<[Snapshot; 4]> = LazyLock::new(|| {
     others[2].inspection = Inspection::Uninspected;
     let others = compile(others, Some(&fewer));
     let closed = compile(rules(), Some(&others)).gated(&BTreeMap::from([(TUNNEL, DropReason::AgreementSuspended)]));
-    [all, fewer, others, closed]
+    let opened_again = closed.gated(&BTreeMap::new());
+    [all, fewer, others, closed, opened_again]
 });
+
+/// The last of them: nothing that is older than the closing before it goes on.
+pub(super) const OPENED_AGAIN: usize = 4;
 
 fn rules() -> Vec<Rule> {
     let rule = |id, service, ports: &[u16], direction| {

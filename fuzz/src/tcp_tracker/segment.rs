@@ -8,6 +8,7 @@ use portcullis::inspect::{Cause, Origin, Verdict};
 use portcullis::wire::ip;
 use portcullis::wire::tcp::{ACK, SYN};
 
+use super::super::inner_ip::stripped;
 use super::super::seeds::packets::packet;
 use super::super::seeds::recognise::ssh_sides;
 use super::flow::{Name, State};
@@ -51,11 +52,14 @@ impl World {
         }
         let first = if train { len.div_ceil(3) } else { len };
         let (first, rest) = payload.split_at(first);
-        let mut bytes = self.written(outbound, name, &segment, options, at(7), first);
+        let mut bytes = self.written(outbound, name, &segment, options, [at(7), at(9)], first);
         if options & 64 != 0 {
             // What nobody takes: the checksum is wrong.
             let sum = if self.v6 { 56 } else { 36 };
             bytes[sum] ^= 0x55;
+        }
+        if flags & SYN != 0 {
+            stripped(&bytes);
         }
         let arrival = Arrival {
             bytes,
@@ -96,13 +100,17 @@ impl World {
         name: Name,
         segment: &Segment,
         options: u8,
-        stamp: u8,
+        [stamp, unknown]: [u8; 2],
         payload: &[u8],
     ) -> Vec<u8> {
         let mut list = Vec::new();
         if segment.flags & SYN != 0 {
             list.extend(segment.scale.unwrap_or_default().map_or([1, 1, 1, 1], |shift| [1, 3, 3, shift]));
             list.extend(if segment.scale.is_err() { [3, 4, 0, 0] } else { [1, 1, 4, 2] });
+        }
+        if unknown > 8 {
+            // Multipath TCP and others: padding by the time that the packet leaves.
+            list.extend([unknown, 4, 0, 0]);
         }
         if options & 32 != 0 {
             list.extend([1, 1, 8, 10, 0, 0, 0, stamp, 0, 0, 0, 0]);
