@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use portcullis::config::{self, Loaded, Problem};
+use jiff::Timestamp;
+use portcullis::config::{self, ConfigError, Loaded, Problem};
 use portcullis::crypto::suite::Cipher;
 use portcullis::ike::config::TunnelConfig;
 use portcullis::policy::{Inspection, Rule, Service};
@@ -31,6 +32,10 @@ local = "198.51.100.1"
 peer = "198.51.100.3"
 auth = { method = "psk", secret = "file:/psk" }
 preset = "cisco-ios-xe"
+
+[approval]
+approver = "J. Doe"
+ticket = "CHG-1"
 
 [[rule]]
 name = "gone"
@@ -119,13 +124,36 @@ fn text(text: &str) {
             assert_eq!(again.policy.digest(), loaded.policy.digest(), "the same policy, another digest");
             assert_eq!(again.subjects(), loaded.subjects(), "the same agreements, another baseline");
             placed(text, &loaded);
+            on_days(&loaded, secret.as_deref());
             reloaded(text, &loaded);
         }
         Err(refused) => {
             assert!(!refused.errors.is_empty() && !refused.to_string().is_empty(), "refused without a word");
             shown(&refused.errors, secret.as_deref());
             shown(&refused.warnings, secret.as_deref());
+            in_one_line(&refused);
         }
+    }
+}
+
+/// What a log and a terminal are told of a file that does not load.
+fn in_one_line(refused: &ConfigError) {
+    let line = refused.to_string();
+    assert!(line.starts_with("fuzz.toml") && !line.chars().any(char::is_control), "{line:?}");
+    let more = refused.errors.len() > 1;
+    assert!(!more || line.contains(&(refused.errors.len() - 1).to_string()), "{line:?} of {}", refused.errors.len());
+    assert!(refused.render(false).contains(refused.errors[0].message().split(' ').next().unwrap_or_default()));
+    let strict = ConfigError::of_warnings(Path::new("fuzz.toml"), refused.warnings.clone());
+    assert_eq!(strict.errors.len(), refused.warnings.len());
+}
+
+/// Whatever the day, all that is warned of on every day is warned of, and more; in words that a person can read.
+fn on_days(loaded: &Loaded, secret: Option<&str>) {
+    for seconds in [0, 1_600_000_000, 1_760_000_000, 1_900_000_000, 40_000_000_000] {
+        let now = Timestamp::from_second(seconds).expect("a day");
+        let warnings: Vec<Problem> = loaded.warnings_at(now).cloned().collect();
+        assert!(warnings.len() >= loaded.warnings.len());
+        shown(&warnings[loaded.warnings.len()..], secret);
     }
 }
 
@@ -160,6 +188,11 @@ fn shown(problems: &[Problem], secret: Option<&str>) {
     for (at, problem) in problems.iter().enumerate() {
         let text = if at < 2 { problem.render(false) } else { problem.message().to_owned() };
         assert!(!text.is_empty() && !problem.message().is_empty(), "a problem without a word");
+        assert!(at > 0 || problem.render(true).len() >= text.len(), "colour takes something away");
+        let place = problem.place().map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
+        assert_eq!(problem.located(Path::new("f")), format!("f{place}: {}", problem.message()));
+        assert!(problem.place().is_none_or(|(line, column)| line > 0 && column > 0));
+        assert!(problem.mend().is_none_or(|mend| !mend.is_empty() && !mend.chars().any(char::is_control)));
         assert!(!problem.message().chars().any(char::is_control), "a problem of more than one line");
         if let Some(secret) = secret {
             assert!(!text.to_ascii_lowercase().contains(secret), "the secret is shown:\n{text}");
@@ -190,7 +223,13 @@ fn promised(loaded: &Loaded) {
         assert!(names.insert(&rule.name), "two rules of one name");
         rule_holds(rule, loaded);
     }
+    // An address of our own gives its route a source, and takes no network out.
+    let own: Vec<_> = loaded.policy.rules().iter().flat_map(Rule::local).map(|net| net.addr()).collect();
+    let with_source = loaded.protected(&own);
+    assert!(with_source.iter().all(|entry| entry.source.is_none_or(|source| own.contains(&source))));
+    assert!(with_source.is_empty() || with_source.iter().any(|entry| entry.source.is_some()));
     let protected = loaded.protected(&[]);
+    assert_eq!(protected.len(), with_source.len());
     let remote = loaded.policy.rules().iter().flat_map(Rule::remote);
     for network in remote {
         assert!(protected.iter().any(|entry| entry.network == *network), "{network} is not kept from leaking");

@@ -2,6 +2,7 @@
 //! equal to these; `PORTCULLIS_WRITE_SEEDS=1 cargo test --test fuzz_seeds` writes them.
 
 mod agreement;
+mod agreements_of_files;
 mod captures;
 mod certificates;
 mod configurations;
@@ -313,6 +314,7 @@ fn config_file() -> Vec<Seed> {
         .into_iter()
         .chain(edits())
         .chain(configurations::more())
+        .chain(agreements_of_files::agreements_of_files())
         .collect()
 }
 
