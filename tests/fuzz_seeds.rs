@@ -247,4 +247,7 @@ fn the_seeds_of_the_configuration_load() {
         let loaded = portcullis::config::load_text(Path::new(seed), &text, None);
         assert!(loaded.is_ok(), "{}", loaded.map(drop).unwrap_err().render(false));
     }
+    let followed = fs::read(folder("config_file").join("followed")).expect("a seed");
+    let loaded = bodies::config_followed::file(std::str::from_utf8(&followed[1..]).expect("text"));
+    assert_eq!(loaded, Some(9), "tunnels, with all that they name");
 }

@@ -11,8 +11,8 @@ use portcullis::crypto::suite::Cipher;
 use portcullis::ike::config::TunnelConfig;
 use portcullis::policy::{Inspection, Rule, Service};
 
-use super::seeds;
 use super::steps::{self, Blind, List, Random};
+use super::{config_followed, seeds};
 
 /// What is reloaded over: another file, with tunnels and rules of which some may have the same names.
 const BEFORE: &str = r#"
@@ -57,14 +57,19 @@ service = "mq"
 /// A file of the seeds that loads, and the mark of an input that changes it.
 const BASES: [&str; 3] = [seeds::REAL, seeds::LAB, seeds::EVERY];
 const EDITED: u8 = 0;
+/// The mark of one whose references are followed.
+pub const FOLLOWED: u8 = 1;
 /// How the changes stand in such an input: mark, which file, then (which line, value).
 const EDITS: List = List { prefix: 2, most: 16 };
 
-/// A file as it is; or, behind the mark, one that loads with some of its values changed.
+/// A file as it is; behind a mark one that loads with some of its values changed, or one whose references are followed.
 pub fn file(data: &[u8]) {
     match data.split_first_chunk() {
         Some(([EDITED, base], edits)) => text(&edited(BASES[usize::from(*base) % BASES.len()], edits)),
-        _ => text(std::str::from_utf8(data).unwrap_or_default()),
+        _ => match data.strip_prefix(&[FOLLOWED]) {
+            Some(followed) => drop(config_followed::file(std::str::from_utf8(followed).unwrap_or_default())),
+            None => text(std::str::from_utf8(data).unwrap_or_default()),
+        },
     }
 }
 
@@ -171,7 +176,7 @@ fn placed(text: &str, loaded: &Loaded) {
     loaded.policy.rules().iter().for_each(|rule| on_a_line(places.rule(&rule.name)));
 }
 
-fn load(text: &str, previous: Option<&Loaded>) -> Result<Loaded, config::ConfigError> {
+fn load(text: &str, previous: Option<&Loaded>) -> Result<Loaded, ConfigError> {
     config::load_text(Path::new("fuzz.toml"), text, previous)
 }
 
@@ -184,7 +189,7 @@ fn only_secret(text: &str) -> Option<String> {
 }
 
 /// A person can read each problem, and nobody can read the secret in it. More than a few are not made into pictures.
-fn shown(problems: &[Problem], secret: Option<&str>) {
+pub(super) fn shown(problems: &[Problem], secret: Option<&str>) {
     for (at, problem) in problems.iter().enumerate() {
         let text = if at < 2 { problem.render(false) } else { problem.message().to_owned() };
         assert!(!text.is_empty() && !problem.message().is_empty(), "a problem without a word");
@@ -201,7 +206,7 @@ fn shown(problems: &[Problem], secret: Option<&str>) {
 }
 
 /// docs/CONFIG.md, read once more.
-fn promised(loaded: &Loaded) {
+pub(super) fn promised(loaded: &Loaded) {
     let gateway = &loaded.gateway;
     assert!(gateway.state_dir.is_absolute() && gateway.control_socket.is_absolute());
     assert!(gateway.control_socket.as_os_str().len() <= 107 && gateway.tun.len() <= 15 && !gateway.tun.is_empty());

@@ -7,6 +7,7 @@ pub mod agreement_state;
 pub mod capture;
 pub mod certificate;
 pub mod config_file;
+pub mod config_followed;
 pub mod control_socket;
 pub mod eap;
 mod endpoints;

@@ -18,6 +18,8 @@ use crate::secret::Secret;
 
 /// No pre-shared key is longer than this.
 const MAX_LEN: usize = 4096;
+/// So much room there is for any file, as far as it may have it: a small one that grows while it is read has it as well.
+const SMALL: usize = 64 << 10;
 
 /// Whether references are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +202,8 @@ fn content(path: &Path, limit: usize, check_mode: bool, mend: &str) -> Result<Ze
         ));
     }
     // Room for all of it at once: a vector that grows leaves copies behind.
-    let mut content = Zeroizing::new(Vec::with_capacity(limit + 1));
+    let room = usize::try_from(metadata.len()).unwrap_or(limit).max(SMALL).min(limit);
+    let mut content = Zeroizing::new(Vec::with_capacity(room + 1));
     file.take(limit as u64 + 1)
         .read_to_end(&mut content)
         .map_err(|error| unusable(format!("cannot read {shown}: {error}"), "check the file"))?;

@@ -210,11 +210,18 @@ pub(super) fn agreements_of_files() -> Vec<Seed> {
         format!("{REAL}{more}").replace("CBP Interconnection Security Agreement", title).into_bytes()
     };
     let hosts = |count: usize| (0..count).map(|host| format!("\"192.0.2.{host}\"")).collect::<Vec<_>>().join(", ");
-    let many = format!("[[test]]\nfrom = [{}]\nto = [{}]\nservice = \"mq\"\nexpect = \"no-rule\"\n", hosts(60), hosts(60));
-    let too_many = format!("\n{}[[test]]\nfrom = [{}]\nto = \"1.1.1.1\"\nexpect = \"allow\"\n", many.repeat(20), hosts(300));
+    let many =
+        format!("[[test]]\nfrom = [{}]\nto = [{}]\nservice = \"mq\"\nexpect = \"no-rule\"\n", hosts(60), hosts(60));
+    let too_many =
+        format!("\n{}[[test]]\nfrom = [{}]\nto = \"1.1.1.1\"\nexpect = \"allow\"\n", many.repeat(20), hosts(300));
     vec![
         ("records", [text(""), records.collect::<String>().into_bytes()].concat()),
-        ("records_dated", text("\n[agreement.old]\ndocument = \"D\"\norganisation = \"O\"\nbasis = \"acknowledgement\"\ndate = 2020-01-01\nyears = 1\ntermination = 2020-06-01\n")),
+        (
+            "records_dated",
+            text(
+                "\n[agreement.old]\ndocument = \"D\"\norganisation = \"O\"\nbasis = \"acknowledgement\"\ndate = 2020-01-01\nyears = 1\ntermination = 2020-06-01\n",
+            ),
+        ),
         ("documents", text(CONTRADICTIONS)),
         ("documents_purposes", text(PURPOSES)),
         ("documents_of_tls", of("TAXII ISA", PURPOSES)),

@@ -8,6 +8,7 @@ mod certificates;
 mod configurations;
 mod explain;
 mod flaws;
+mod followed;
 mod ike;
 mod imports;
 pub mod packets;
@@ -315,6 +316,7 @@ fn config_file() -> Vec<Seed> {
         .chain(edits())
         .chain(configurations::more())
         .chain(agreements_of_files::agreements_of_files())
+        .chain(followed::followed())
         .collect()
 }
 
