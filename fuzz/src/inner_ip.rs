@@ -8,6 +8,9 @@ use portcullis::wire::ip::{self, Inner, Transport};
 use portcullis::wire::natt::{self, Natt};
 use portcullis::wire::{ipv4, ipv6, tcp, tcp_options};
 
+/// More than a packet can be.
+static TOO_LONG: [u8; 65_536] = [0; 65_536];
+
 /// A packet as it is, and once more with the lengths and the IPv4 checksum that it should have.
 pub fn packet(data: &[u8]) {
     let _ = natt::demultiplex(data).map(|what| {
@@ -146,11 +149,9 @@ fn sums(data: &[u8]) {
         let after = !change.mend(before);
         assert_eq!(after % 0xffff, naive(&[front, &new, &[*d, *b, *a, *c]]), "a sum that did not follow the change");
     }
-    // More than a packet can be.
-    static LONG: [u8; 65_536] = [0; 65_536];
     let mut room = [0; 64];
     for (ends, protocol) in [([v4; 2], ip::UDP), ([v6; 2], ip::TCP), ([v4, v6], ip::ICMP)] {
-        assert_eq!(ip::write_packet(&mut room, ends[0], ends[1], protocol, &[front, &LONG]), None);
+        assert_eq!(ip::write_packet(&mut room, ends[0], ends[1], protocol, &[front, &TOO_LONG]), None);
         let short = ip::write_packet(&mut room, ends[0], ends[1], protocol, &[&data[..data.len() % 48]]);
         let whole =
             ends[0].is_ipv4() == ends[1].is_ipv4() && (if ends[0].is_ipv4() { 20 } else { 40 }) + data.len() % 48 <= 64;
