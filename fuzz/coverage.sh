@@ -26,6 +26,8 @@ sources() {
         certificate) echo src/crypto/certificate ;;
         eap) echo src/ike/eap ;;
         config_file) echo src/config/*.rs src/config/validate ;;
+        # What of it is the agreement: its record, its documents, its facts, its tests and its approval.
+        agreement_file) echo src/config/subject.rs src/config/cases.rs src/config/validate/agreement.rs src/config/validate/document.rs src/config/validate/case.rs ;;
         import_file) echo src/config/import ;;
         capture) echo src/wire/pcap.rs src/inspect/replay.rs src/inspect/replay ;;
         explain) echo src/report/explain src/lab/pcap_reader.rs ;;
@@ -60,7 +62,8 @@ for target in $targets; do
     rm -f "$out/$target".*.profraw
     # Fewer where an input takes long.
     case $target in
-        responder | initiator | esp_open | tcp_tracker | agreement_state | capture | explain | config_file) mutants=$((changes / 20)) ;;
+        responder | initiator | esp_open | agreement_state | capture | explain | config_file) mutants=$((changes / 20)) ;;
+        tcp_tracker) mutants=$((changes / 4)) ;;
         *) mutants=$changes ;;
     esac
     PORTCULLIS_TARGET=$target PORTCULLIS_CORPUS=fuzz/corpus PORTCULLIS_MUTANTS=$mutants LLVM_PROFILE_FILE="$out/$target.%p.profraw" "$program" \
@@ -68,9 +71,10 @@ for target in $targets; do
     "$tools/llvm-profdata" merge -sparse "$out/$target".*.profraw -o "$out/$target.profdata"
     rm -f "$out/$target".*.profraw
     report "$target" "$target"
+    [ "$target" != config_file ] || SHOW="" report "$target" agreement_file
 done
 if [ $# -eq 0 ]; then
     # shellcheck disable=SC2046
     "$tools/llvm-profdata" merge -sparse $(for target in $targets; do echo "$out/$target.profdata"; done) -o "$out/together.profdata"
-    for target in $targets; do report together "$target"; done
+    for target in $targets agreement_file; do report together "$target"; done
 fi

@@ -188,7 +188,36 @@ pub(super) fn tcp_tracker() -> Vec<Seed> {
         (0, &[SYN]),
         (HAPPENS, &[JUDGE, 0]),
     ];
+    // Timestamps on both SYNs, and then one that is older than the last, one behind other options, and none.
+    let stamped: [(u8, &[u8]); 6] = [
+        (3, &[ACK, 0, 0, 255, 20, 0, 0x20, 5]),
+        (3 | BACK, &[ACK, 0, 0, 255, 20, 0, 0x20, 7]),
+        (3, &[ACK, 0, 0, 255, 20, 0, 0x20, 4]),
+        (3, &[ACK, 0, 0, 255, 20, 0, 0x20, 6, 0, 30]),
+        (3, &[ACK, 0, 0, 255, 20, 0, 0, 0, 0, 30]),
+        (3 | BACK, &[ACK, 0, 0, 255, 20, 0, 0x20, 8]),
+    ];
+    // What a new policy forbids is looked at by the next packet, whatever that is.
+    let forbidden: Vec<(u8, &[u8])> = [
+        (OTHER, &[0][..], 1, (OTHER, &[0][..])),
+        (OTHER | 3, &[2], 3, (OTHER | 3 | BACK, &[3])),
+        (OTHER | 3, &[2], 3, (OTHER | 3, &[2])),
+        (OTHER | 3, &[2], 3, (OTHER | 5 | BACK, &[0, 0x83])),
+        (OTHER, &[0], 1, (OTHER | 5 | BACK, &[0, 0x80])),
+    ]
+    .into_iter()
+    .flat_map(|(what, with, policy, next)| {
+        let policy: &[u8] = if policy == 1 { &[POLICY, 1] } else { &[POLICY, 3] };
+        [(HAPPENS, &[POLICY, 0][..]), (what, with), (HAPPENS, policy), next]
+    })
+    .collect();
+    let opened_badly: [(u8, &[u8]); 3] =
+        [(0, &[RST | ACK]), (0, &[SYN, 0, 0, 0, 0, 0, 0x80]), (0, &[SYN, 0, 0, 0, 0, 0, 0x17])];
     vec![
+        ("forbidden", input(0, &forbidden)),
+        ("opened_badly", with(0, &opened(0, 0), &opened_badly)),
+        ("stamped", with(0, &opened(3, 0x3e), &stamped)),
+        ("stamped_v6", with(1, &opened(3, 0x3e), &stamped)),
         ("errors_of_every_kind", with(0, &opened(0, 0), &odd_errors)),
         ("errors_of_every_kind_v6", with(1, &opened(0, 0), &odd_errors)),
         ("unknown_options", input(0, &unknown)),
