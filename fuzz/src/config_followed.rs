@@ -89,7 +89,7 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     let certificate = |der: &[u8]| pem("CERTIFICATE", der);
     let own = certificate(include_bytes!("../fixtures/end_a.der"));
     let key = include_bytes!("../fixtures/end_a.key").to_vec();
-    let users: String = (0..2000).map(|user| format!("u{user} = \"p\"\n")).collect();
+    let users = (0..2000).map(|user| format!("u{user} = \"p\"\n")).collect::<Vec<_>>().concat();
     vec![
         ("key", SECRETS[0].into()),
         ("key-with-newline", format!("{}\r\n", SECRETS[0]).into_bytes()),
