@@ -46,6 +46,10 @@ const ONCE_FAILED: &[(u64, &str)] = &[
     (42066, "a handshake that the peer had given up was not given its time: the simulation's own fault"),
     (140_800, "ESP stayed on a peer's old mapping, because IKE had been looked for elsewhere and found at home"),
     (169_706, "a child SA that was to go in favour of its twin came back when that was rekeyed"),
+    (
+        639_296,
+        "a child SA was given up because the peer had not had the answer that makes it when it was asked about it",
+    ),
     (294_183, "who had always a child SA to renew refused the renewal of the IKE SA until it ended"),
     (56242, "an IKE SA that was to go, and stayed because the other one failed its proof, did not send"),
 ];

@@ -37,6 +37,8 @@ pub struct Rekeying {
     pub old: Spi,
     requested: Requested,
     rival: Option<Rival>,
+    /// It was asked for before the peer had shown that it has the old one: that it does not know it says nothing then.
+    early: bool,
 }
 
 /// What the peer's request for the same child SA made meanwhile.
@@ -70,17 +72,18 @@ pub fn begin(
         // The peer is at it, and if nothing comes of that, the next attempt is ours.
         return None;
     }
+    let early = child.is_unproven(step.now);
     let offer = Offer::in_place_of(core, step, &child.agreed);
     // RFC 7296 §1.3.3: "The SPI field of the notification" is the one "the exchange initiator would expect in inbound ESP
     // or AH packets".
     let rekeyed = Notify::about_esp(NotifyType::REKEY_SA, old.get());
     let requested = create::request(state, core, step, offer, group, Some(rekeyed))?;
-    Some(Ongoing::ChildRekey(Box::new(Rekeying { old, requested, rival: None })))
+    Some(Ongoing::ChildRekey(Box::new(Rekeying { old, requested, rival: None, early })))
 }
 
 /// The response has come in.
 pub fn process(rekeying: Rekeying, state: &mut Established, core: &mut Core, step: &mut Step<'_>, answer: &Sorted) {
-    let Rekeying { old, requested, rival } = rekeying;
+    let Rekeying { old, requested, rival, early } = rekeying;
     let (shape, inbound) = (requested.offer.shape, requested.offer.inbound);
     if let Some(group) = requested.once_more(core, answer) {
         step.esp.release(inbound);
@@ -92,11 +95,11 @@ pub fn process(rekeying: Rekeying, state: &mut Established, core: &mut Core, ste
     match requested.made(state, core, step, answer, loses) {
         Ok(Made::Now(new)) => install(state, core, step, *new, (old, inbound), rival.as_ref(), &lowest),
         Ok(Made::Later(requested)) => {
-            state.ongoing = Some(Ongoing::ChildRekey(Box::new(Rekeying { old, requested: *requested, rival })));
+            state.ongoing = Some(Ongoing::ChildRekey(Box::new(Rekeying { old, requested: *requested, rival, early })));
         }
         Ok(Made::Gone(_)) => {
             step.esp.release(inbound);
-            refused(state, core, step, (old, shape), create::deleted_already(), true);
+            refused(state, core, step, (old, shape, early), create::deleted_already(), true);
         }
         // The peer's own takes its place, or the next attempt does.
         Ok(Made::Nothing) => step.esp.release(inbound),
@@ -107,7 +110,7 @@ pub fn process(rekeying: Rekeying, state: &mut Established, core: &mut Core, ste
             } else {
                 step.esp.release(inbound);
             }
-            refused(state, core, step, (old, shape), declined, agreed);
+            refused(state, core, step, (old, shape, early), declined, agreed);
         }
     }
 }
@@ -164,7 +167,7 @@ fn refused(
     state: &mut Established,
     core: &mut Core,
     step: &mut Step<'_>,
-    (old, shape): (Spi, ShapeId),
+    (old, shape, early): (Spi, ShapeId, bool),
     declined: Declined,
     agreed: bool,
 ) {
@@ -172,7 +175,7 @@ fn refused(
     let not_found = !agreed && notify.kind == NotifyType::CHILD_SA_NOT_FOUND;
     let Some(child) = state.children.get_mut(old).filter(|child| child.is_current()) else {
         // The peer was first, or the child SA is gone: nothing is left to rekey.
-        if not_found {
+        if not_found && !early {
             state.remove_child(core, step, old, "the peer has it no more");
         }
         // If the peer has deleted it meanwhile and nothing takes its place, it is missing from now on.
@@ -185,7 +188,7 @@ fn refused(
             child.rekey_at = step.now + jitter(limits::TEMPORARY_FAILURE_PAUSE, 25, step.entropy);
         }
         // It has asked for it, and does not have our answer: it asks again, and so do we.
-        _ if not_found && child.is_unproven(step.now) => {
+        _ if not_found && (early || child.is_unproven(step.now)) => {
             child.rekey_at = step.now + jitter(limits::TEMPORARY_FAILURE_PAUSE, 25, step.entropy);
         }
         // §2.25: "it SHOULD silently delete the Child SA (if it still exists) and send a request to create a new Child SA

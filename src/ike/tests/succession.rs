@@ -253,6 +253,45 @@ fn what_the_peer_does_not_know_yet_is_kept_and_rekeyed_once_it_does() {
     assert_both_are_new(&pair);
 }
 
+/// B asks about what A does not have yet, and hears A's answer after A has it.
+///
+/// ```text
+/// A                                          B
+/// HDR, SK {N(REKEY_SA), SA, Ni, ..}   -->
+///                                   /--      HDR, SK {SA, Nr, ..}
+///                                   | <--    HDR, SK {N(REKEY_SA), SA, Ni, ..}, of the new one
+/// HDR, SK {N(CHILD_SA_NOT_FOUND)}  --|-\
+///                                 <--/  |
+/// HDR, SK {D}, of the old one        ---|->
+///                                       \->
+/// ```
+#[test]
+fn what_the_peer_did_not_know_when_it_was_asked_is_kept_when_it_has_shown_since_that_it_does() {
+    let mut pair = Pair::new(tunnel(A), tunnel(B));
+    pair.run_secs(1);
+    pair.rekey(A, true, false);
+    pair.pass_next(B);
+    let made = pair.take(A);
+    pair.meddle = Some(Box::new(|_, _| vec![]));
+    pair.rekey(B, true, false);
+    pair.run(limits::ARRIVAL_TIME + Duration::from_millis(10));
+    let says = |pair: &Pair, to: usize| pair.trace.iter().rfind(|datagram| datagram.to == to).unwrap().clone();
+    let asked = says(&pair, A);
+    assert!(!asked.header().flags.response && asked.header().exchange == ExchangeType::CREATE_CHILD_SA);
+    pair.deliver(&asked);
+    let unknown = says(&pair, B);
+    pair.deliver(&made);
+    pair.deliver(&says(&pair, B));
+    pair.deliver(&says(&pair, A));
+    let made: Vec<_> = pair.sides[B].outbound.keys().copied().collect();
+    pair.deliver(&unknown);
+    assert_eq!(pair.sides[B].outbound.keys().copied().collect::<Vec<_>>(), made);
+    pair.meddle = None;
+    pair.talk(Duration::from_secs(12));
+    pair.assert_up(1);
+    pair.assert_no_loss();
+}
+
 /// B has always a child SA to renew, so A's wish to renew the IKE SA would find it busy each time.
 ///
 /// ```text
