@@ -6,7 +6,7 @@ mod platform_common;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use platform_common::{add, bring_up, ip, join, path, privileged, route, wait_until};
+use platform_common::{add, bring_up, ip, join, path, privileged, route, wait_long_until};
 use portcullis::dataplane::buffer::{Batch, Path};
 use portcullis::platform::namespace::Namespace;
 use portcullis::platform::netlink::Netlink;
@@ -64,7 +64,7 @@ fn sorted(mut paths: Vec<Path>) -> Vec<Path> {
 
 fn receive(batch: &mut Batch, want: usize, mut read: impl FnMut(&mut Batch) -> io::Result<usize>) {
     assert!(
-        wait_until(|| {
+        wait_long_until(|| {
             read(batch).unwrap();
             batch.len() >= want
         }),
@@ -155,7 +155,7 @@ fn a_train_of_segments_leaves_as_datagrams_and_one_too_long_comes_out_done() {
 fn report(mut read: impl FnMut() -> Option<PathReport>) -> PathReport {
     let mut found = None;
     assert!(
-        wait_until(|| {
+        wait_long_until(|| {
             found = found.or_else(&mut read);
             found.is_some()
         }),
