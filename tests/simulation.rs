@@ -51,6 +51,11 @@ const ONCE_FAILED: &[(u64, &str)] = &[
         "a child SA was given up because the peer had not had the answer that makes it when it was asked about it",
     ),
     (294_183, "who had always a child SA to renew refused the renewal of the IKE SA until it ended"),
+    (698_406, "rest was asked of all pairs of selectors in one moment: the simulation's own fault"),
+    (
+        824_784,
+        "a child SA that was put off because the IKE SA was being renewed was asked for seconds after that was over",
+    ),
     (56242, "an IKE SA that was to go, and stayed because the other one failed its proof, did not send"),
 ];
 

@@ -13,6 +13,8 @@ pub struct Backoff {
     pub failures: u32,
     /// The next attempt waits until then.
     pub not_before: Option<Instant>,
+    /// Or until what the peer is busy with is over.
+    busy: bool,
     well_since: Option<Instant>,
 }
 
@@ -24,12 +26,25 @@ impl Backoff {
         }
         let pause = limits::RETRY_FIRST.saturating_mul(1 << self.failures.min(10)).min(limits::RETRY_MAX);
         self.failures = self.failures.saturating_add(1);
+        self.busy = false;
         self.not_before = Some(now + jitter(pause, 25, entropy).min(limits::RETRY_MAX));
+    }
+
+    /// The peer is busy: the next attempt waits until then, or until that is over.
+    pub fn put_off(&mut self, until: Instant) {
+        (self.not_before, self.busy) = (Some(until), true);
+    }
+
+    /// What the peer was busy with is over.
+    pub fn peer_is_free(&mut self) {
+        if std::mem::take(&mut self.busy) {
+            self.not_before = None;
+        }
     }
 
     /// What was wanted is there.
     pub fn succeeded(&mut self, now: Instant) {
-        self.not_before = None;
+        (self.not_before, self.busy) = (None, false);
         self.well_since = Some(now);
     }
 

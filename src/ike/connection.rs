@@ -328,6 +328,11 @@ impl Connection {
     pub fn rekeyed(&mut self, ike: bool) {
         *(if ike { &mut self.rekeys.ike } else { &mut self.rekeys.child }) += 1;
         self.rekeys.why = None;
+        if ike {
+            // RFC 7296 §2.25: who hears TEMPORARY_FAILURE "MUST wait so that the sender may complete whatever operation caused
+            // the temporary condition", and mostly it was this one.
+            self.children.values_mut().for_each(Backoff::peer_is_free);
+        }
     }
 
     /// The peer refused a rekeying.
@@ -368,7 +373,7 @@ impl Connection {
         let backoff = self.children.entry(shape).or_default();
         backoff.failed(now, entropy);
         if let Some(pause) = pause {
-            backoff.not_before = Some(now + jitter(pause, 25, entropy));
+            backoff.put_off(now + jitter(pause, 25, entropy));
         }
     }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::gateway::nanos;
 use super::plan::{Feature, Plan};
 use super::world::{Action, MILLI, SECOND, World};
+use crate::ids::ShapeId;
 use crate::ike::api::Input;
-use crate::ike::endpoint::probe::{Phase, SaProbe};
+use crate::ike::endpoint::probe::{ChildProbe, Phase, SaProbe};
 
 /// So long may it take.
 pub const SETTLES_WITHIN: Duration = Duration::from_mins(1);
@@ -18,6 +19,8 @@ const HALF_OPEN_TIME: Duration = Duration::from_secs(30);
 const LASTS: u64 = 10 * SECOND;
 /// A rekeying may take so long.
 const REKEYING: u64 = 5 * SECOND;
+/// So long ago may a pair of selectors have been at rest last while others are: their renewals need not meet in one moment.
+const IN_TURN: u64 = 2 * SECOND;
 /// So long may an IKE SA that is not rekeyed in time, because the peer is never idle, stand beside the one that is opened in its place
 /// (RFC 7296 §2.8.3): a handshake and `SUCCESSION_TIME` of `ike::limits`.
 const SUCCESSION: u64 = 15 * SECOND;
@@ -29,6 +32,8 @@ pub struct Settle {
     healed_at: u64,
     calm: Vec<Option<Calm>>,
     messages_then: u64,
+    /// When each pair of selectors of each tunnel was seen with exactly one child SA, the same on both sides, and nothing under way.
+    paired: BTreeMap<(usize, ShapeId), u64>,
     /// What was sealed: when, on which way, with which number.
     sealed: Vec<(u64, (u16, u16, usize), u32)>,
     keep_all: bool,
@@ -53,6 +58,7 @@ impl Settle {
             healed_at: 0,
             calm: vec![None; plan.tunnels.len()],
             messages_then: 0,
+            paired: BTreeMap::new(),
             sealed: Vec::new(),
             keep_all: plan.is_calm(),
             arrived: BTreeMap::new(),
@@ -74,10 +80,20 @@ impl Settle {
     }
 }
 
+/// Whether both have exactly one child SA for these selectors, the same one, and it is in use.
+fn is_paired(a: &SaProbe, b: &SaProbe, shape: ShapeId) -> bool {
+    let only = |sa: &SaProbe| {
+        let mut of = sa.children.iter().filter(|child| child.shape == shape);
+        of.next().filter(|child| child.current && of.next().is_none()).map(|child| (child.inbound, child.outbound))
+    };
+    let theirs = only(b).map(|(inbound, outbound)| (outbound, inbound));
+    only(a).is_some_and(|ours| Some(ours) == theirs)
+}
+
 impl World {
     /// Why a tunnel is not at rest.
-    fn unrest(&self, tunnel: usize, probes: &[Vec<SaProbe>]) -> Option<String> {
-        let of = &self.plan.tunnels[tunnel];
+    fn unrest(&mut self, tunnel: usize, probes: &[Vec<SaProbe>]) -> Option<String> {
+        let (now, settle, of) = (self.now, &mut self.settle, &self.plan.tunnels[tunnel]);
         let own = |gateway: usize| probes[gateway].iter().filter(move |sa| usize::from(sa.tunnel.0) == tunnel);
         // Which of its head-ends the peer is seen at.
         let at = own(of.ends[0]).next().map(|sa| self.plan.peer_of(of.ends[0], tunnel, sa.path[1].ip()));
@@ -94,24 +110,20 @@ impl World {
         if !a.phase.is_established() || !b.phase.is_established() || a.spis != b.spis || a.initiator == b.initiator {
             return Some(show());
         }
-        let count = usize::from(of.shapes);
-        let fits = a.children.len() == count
-            && b.children.len() == count
-            && a.children.iter().chain(&b.children).all(|child| child.current)
-            && a.children.iter().all(|child| {
-                b.children.iter().any(|other| {
-                    (other.shape, other.inbound, other.outbound) == (child.shape, child.outbound, child.inbound)
-                })
-            });
-        if !fits {
+        for shape in (0..of.shapes).map(ShapeId).filter(|shape| is_paired(a, b, *shape)) {
+            settle.paired.insert((tunnel, shape), now);
+        }
+        let patience = if of.shapes > 1 { IN_TURN } else { 0 };
+        let at_rest = |shape| settle.paired.get(&(tunnel, shape)).is_some_and(|at| at + patience >= now);
+        let known = |child: &ChildProbe| child.shape.0 < of.shapes;
+        if !(0..of.shapes).map(ShapeId).all(at_rest) || !a.children.iter().chain(&b.children).all(known) {
             return Some(show());
         }
         // L2: what looks well on both sides may be out of reach of each other.
         let patience = 3 * nanos(of.pace) + 2 * SECOND;
         let id = u16::try_from(tunnel).unwrap_or(0);
         let ways = (0..of.shapes).flat_map(|shape| ends.map(|gateway| (id, shape, gateway)));
-        let silent =
-            ways.into_iter().find(|way| self.settle.arrived.get(way).is_none_or(|at| at + patience < self.now));
+        let silent = ways.into_iter().find(|way| settle.arrived.get(way).is_none_or(|at| at + patience < now));
         silent.map(|way| format!("no packet passes on {way:?}; {}", show()))
     }
 

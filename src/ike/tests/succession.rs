@@ -5,9 +5,12 @@ use std::time::Duration;
 use super::pair::*;
 use crate::entropy::{Entropy, SeededEntropy};
 use crate::event::Event;
+use crate::ids::ShapeId;
 use crate::ike::api::Input;
+use crate::ike::config::Start;
 use crate::ike::endpoint::Endpoint;
 use crate::ike::limits;
+use crate::sa::event::SadEvent;
 use crate::wire::ike::numbers::ExchangeType;
 
 const OLD: &[u8] = b"the key that is to go, long enough for it";
@@ -72,7 +75,7 @@ fn what_a_rekeying_made_beside_ours_goes_with_the_ike_sa_that_it_was_to_replace(
     assert!(pair.sides[A].endpoint.spare().is_some());
     pair.line.clear();
     let mut b = tunnel(B);
-    b.start = crate::ike::config::Start::Always;
+    b.start = Start::Always;
     let side = &mut pair.sides[B];
     side.endpoint = Endpoint::new(config(b), Box::new(SeededEntropy::new(7)), false);
     (side.inbound, side.outbound, side.ways) = Default::default();
@@ -321,4 +324,36 @@ fn who_is_too_busy_for_the_renewal_of_the_ike_sa_does_it_next() {
     pair.talk(Duration::from_secs(8));
     pair.assert_up(1);
     pair.assert_no_loss();
+}
+
+/// What B was too busy for is asked for once more as soon as the IKE SA is renewed, and not after the pause.
+///
+/// ```text
+/// A                                          B
+/// HDR, SK {SA, Ni, .., TSi, TSr}   --\ /--   HDR, SK {SA(IKE), Ni, KEi}
+///                                <----X---->
+/// HDR, SK {N(TEMPORARY_FAILURE)}   --\ /--   HDR, SK {N(TEMPORARY_FAILURE)}
+///                                <----X---->
+/// HDR, SK {SA(IKE), Ni, KEi}       -->
+///                                  <--       HDR, SK {SA(IKE), Nr, KEr}
+/// HDR(new), SK {SA, Ni, .., TSi, TSr} -->
+/// ```
+#[test]
+fn a_child_sa_that_the_renewal_of_the_ike_sa_put_off_is_asked_for_right_behind_it() {
+    let [mut a, mut b] = [tunnel(A), tunnel(B)];
+    a.start = Start::OnDemand;
+    (a.children, b.children) = (vec![child(A, 0), child(A, 1)], vec![child(B, 0), child(B, 1)]);
+    let mut pair = Pair::new(a, b);
+    pair.input(A, Input::Sad(SadEvent::Acquire { tunnel: TUNNEL, shape: ShapeId(0) }));
+    pair.run_secs(1);
+    pair.assert_up(1);
+    pair.input(A, Input::Sad(SadEvent::Acquire { tunnel: TUNNEL, shape: ShapeId(1) }));
+    pair.rekey(B, false, true);
+    let (of_a, of_b) = (pair.take(B), pair.take(A));
+    pair.pass(&of_a);
+    pair.pass(&of_b);
+    assert!(Duration::from_millis(500) < limits::TEMPORARY_FAILURE_PAUSE);
+    pair.run(Duration::from_millis(500));
+    assert_eq!(pair.status(A).rekeys.ike, 1);
+    pair.assert_up(2);
 }
