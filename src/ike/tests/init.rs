@@ -246,7 +246,9 @@ fn a_wrong_key_establishes_nothing_and_is_named() {
     let mut pair = Pair::new(a, b);
     pair.run(Duration::from_millis(100));
     assert_eq!(pair.failed(A)[0].1, IkeReason::AuthenticationFailed);
-    assert_eq!(pair.failed(B)[0].1, IkeReason::AuthenticationFailed);
+    let (_, reason, detail) = pair.failed(B).remove(0);
+    assert_eq!(reason, IkeReason::AuthenticationFailed);
+    assert!(detail.ends_with("a.example, as expected, and does not prove it"), "{detail}");
     pair.run_secs(200);
     assert_eq!((pair.sides[A].ups(), pair.sides[B].ups()), (0, 0));
     assert!(pair.sides.iter().all(|side| side.inbound.is_empty() && side.outbound.is_empty()));
@@ -278,6 +280,19 @@ fn a_corrected_key_is_not_turned_away_for_the_wrong_ones_before_it() {
     pair.input(A, Input::Up(id));
     pair.run_secs(1);
     pair.assert_up(1);
+}
+
+#[test]
+fn who_proves_to_be_somebody_else_is_told_apart_from_who_should_have() {
+    let [mut a, b] = [tunnel(A), tunnel(B)];
+    a.local_id = fqdn("c.example");
+    let mut pair = Pair::new(a, b);
+    pair.run(Duration::from_millis(100));
+    let failed = pair.failed(B);
+    let (_, reason, detail) = &failed[0];
+    assert_eq!(*reason, IkeReason::WrongIdentity);
+    assert!(detail.contains("c.example, expected is") && detail.ends_with("a.example"), "{detail}");
+    assert_eq!((pair.sides[A].ups(), pair.sides[B].ups()), (0, 0));
 }
 
 #[test]
