@@ -243,6 +243,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_takes_as_much_memory_as_it_has_bytes_and_is_never_moved() {
+        let limit = 16 << 20;
+        for len in [0, 3, SMALL, SMALL + 1, 100_000] {
+            let (directory, _) = file(&vec![b'x'; len], 0o600);
+            let content = content(&directory.path().join("psk"), limit, true, "").unwrap();
+            assert_eq!((content.len(), content.capacity()), (len, len.max(SMALL) + 1));
+        }
+    }
+
+    #[test]
     fn a_file_that_others_can_read_is_refused() {
         for mode in [0o640, 0o604, 0o620, 0o601] {
             let (_directory, reference) = file(b"key", mode);
