@@ -18,6 +18,9 @@ sources() {
     case $1 in
         ike_message | ike_inner_chain) echo src/wire/ike ;;
         inner_ip) echo src/wire/ip.rs src/wire/ipv4.rs src/wire/ipv6.rs src/wire/tcp.rs src/wire/udp.rs src/wire/icmp.rs src/wire/checksum.rs src/wire/natt.rs ;;
+        selectors) echo src/policy/selector.rs src/policy/narrow.rs src/policy/classifier.rs src/policy/spd.rs ;;
+        proposals) echo src/ike/negotiate.rs ;;
+        fragments) echo src/ike/fragment.rs ;;
         rewrite) echo src/wire/rewrite.rs ;;
         segment) echo src/dataplane/segment.rs src/dataplane/coalesce.rs src/wire/vnet.rs ;;
         tcp_tracker) echo src/inspect/tcp src/inspect/stream src/inspect/case.rs src/inspect/ear.rs src/inspect/ending.rs src/inspect/flow.rs src/inspect/flow_table.rs src/inspect/icmp.rs src/inspect/live.rs src/inspect/slots.rs src/wire/tcp_options.rs ;;

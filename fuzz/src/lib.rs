@@ -21,6 +21,7 @@ pub mod responder;
 pub mod rewrite;
 pub mod seeds;
 pub mod segment;
+pub mod selectors;
 pub mod simulation;
 pub mod steps;
 pub mod tcp_tracker;

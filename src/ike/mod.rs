@@ -24,6 +24,7 @@ mod exchange;
 mod expiry;
 pub mod flood;
 mod fragment;
+pub mod fuzz;
 mod half_open;
 mod heads;
 mod ike_sa;

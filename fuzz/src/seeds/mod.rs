@@ -11,6 +11,7 @@ mod flaws;
 mod followed;
 mod ike;
 mod imports;
+mod negotiation;
 pub mod packets;
 pub mod recognise;
 mod responder;
@@ -29,6 +30,9 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("ike_message", ike::ike_message()),
         ("ike_inner_chain", ike::ike_inner_chain()),
         ("inner_ip", packets::inner_ip()),
+        ("selectors", negotiation::selectors()),
+        ("proposals", negotiation::proposals()),
+        ("fragments", negotiation::fragments()),
         ("segment", packets::segment()),
         ("rewrite", packets::rewrite()),
         ("tcp_tracker", tracker::tcp_tracker()),
