@@ -51,6 +51,10 @@ const ONCE_FAILED: &[(u64, &str)] = &[
         "a child SA was given up because the peer had not had the answer that makes it when it was asked about it",
     ),
     (294_183, "who had always a child SA to renew refused the renewal of the IKE SA until it ended"),
+    (
+        313_903,
+        "a child SA was given up because the peer did not have it yet, which sending on it, for want of another, was taken to disprove",
+    ),
     (698_406, "rest was asked of all pairs of selectors in one moment: the simulation's own fault"),
     (
         824_784,

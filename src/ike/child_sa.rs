@@ -283,15 +283,23 @@ impl ChildSa {
         matches!(self.outbound, Outbound::Waits(_))
     }
 
-    /// Sends from now on, if it waited for that.
+    /// Sends from now on, if it waited for the peer to show that it has it: it has.
     pub fn send(&mut self, step: &mut Step<'_>) {
+        if !self.redundant && self.waits() {
+            self.send_unheard(step);
+            self.arrived(step.now);
+        }
+    }
+
+    /// Sends from now on, because what it replaces does not any more, whether the peer has it or not.
+    pub fn send_unheard(&mut self, step: &mut Step<'_>) {
         if self.redundant || !self.waits() {
             return;
         }
         if let Outbound::Waits(spec) = std::mem::replace(&mut self.outbound, Outbound::Installed) {
             step.out.sad(SadCommand::InstallOutbound(spec));
         }
-        self.arrived(step.now);
+        self.unheard = true;
     }
 
     /// Its IKE SA stays after all, because the other one is gone: sends from now on, if it was kept from that.

@@ -166,7 +166,7 @@ impl Children {
         let gone = self.all.remove(index);
         // Its successor sends before it stops: no packet is without an SA.
         for successor in self.all.iter_mut().filter(|child| child.replaces == Some(inbound)) {
-            successor.send(step);
+            successor.send_unheard(step);
         }
         // A successor that goes leaves its predecessor where it was, or to its own successor.
         let heir = gone.replaced_by.filter(|heir| self.get(*heir).is_some());

@@ -53,5 +53,7 @@ pub fn answer(state: &mut Established, core: &Core, step: &mut Step<'_>, sorted:
             state.note_unknown_delete(spi);
         }
     }
+    // What takes its place sends now, and the peer has it: it has asked for something new.
+    state.children.answers_arrived(step.now);
     if ours.is_empty() { Vec::new() } else { vec![Payload::Delete(Delete::esp(ours))] }
 }

@@ -231,7 +231,9 @@ fn ike(offered: &Sa, ours: &[IkeSuite], theirs: &[IkeSuite], lab: bool, further:
     let chosen = negotiate::choose_ike(&negotiate::ike_offer(theirs), ours, lab, further);
     assert_eq!(chosen.as_ref().map(|chosen| &chosen.suite), common, "not the first that both have");
     if let Some(Chosen { suite, proposal }) = chosen {
-        assert_eq!(negotiate::accept_ike(&Sa { proposals: vec![proposal] }, theirs, lab), Some(suite));
+        let accept = |proposal| negotiate::accept_ike(&Sa { proposals: vec![proposal] }, theirs, lab);
+        assert_eq!(accept(proposal.clone()), Some(suite));
+        flaws(&proposal).into_iter().for_each(|flaw| assert_eq!(accept(flaw), None, "nobody offered that"));
     }
 }
 
@@ -274,7 +276,19 @@ fn esp(offered: &Sa, ours: &[EspSuite], theirs: &[EspSuite], lab: bool, place: P
     assert_eq!(chosen.as_ref().map(|(chosen, _)| &chosen.suite), common, "not the first that both have");
     if let Some((Chosen { suite, proposal }, of)) = chosen {
         assert_eq!(of, own);
-        let accepted = negotiate::accept_esp(&Sa { proposals: vec![proposal] }, theirs, lab, place);
+        let accept = |proposal| negotiate::accept_esp(&Sa { proposals: vec![proposal] }, theirs, lab, place);
+        let accepted = accept(proposal.clone());
         assert!(accepted.is_some_and(|(theirs, _)| same(&theirs, &suite)), "what both have is not accepted");
+        flaws(&proposal).into_iter().for_each(|flaw| assert_eq!(accept(flaw), None, "nobody offered that"));
     }
+}
+
+/// What is not consistent with an offer that this proposal is (§2.7, §3.3): each proposal of an offer is another one.
+fn flaws(proposal: &Proposal) -> [Proposal; 4] {
+    let mut flaws = [(); 4].map(|()| proposal.clone());
+    flaws[0].number ^= 1;
+    flaws[1].protocol = ProtocolId::AH;
+    flaws[2].transforms.pop();
+    flaws[3].transforms.extend_from_within(..1);
+    flaws
 }

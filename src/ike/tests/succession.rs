@@ -295,6 +295,47 @@ fn what_the_peer_did_not_know_when_it_was_asked_is_kept_when_it_has_shown_since_
     pair.assert_no_loss();
 }
 
+/// B's old child SA is over before A has the new one: B deletes it and sends on the new one, and that shows nothing.
+///
+/// ```text
+/// A                                          B
+/// HDR, SK {N(REKEY_SA), SA, Ni, ..}   -->
+///                                   /--      HDR, SK {SA, Nr, ..}
+///                                   | <--    HDR, SK {D}, of the old one
+/// HDR, SK {D}                       --|->
+///                                   | <--    HDR, SK {N(REKEY_SA), SA, Ni, ..}, of the new one
+/// HDR, SK {N(CHILD_SA_NOT_FOUND)}   --|->
+///                                 <--/
+/// ```
+#[test]
+fn that_the_old_one_is_over_does_not_show_that_the_peer_has_the_new_one() {
+    let mut pair = Pair::new(tunnel(A), tunnel(B));
+    pair.run_secs(1);
+    let old = *pair.sides[B].inbound.keys().next().unwrap();
+    pair.rekey(A, true, false);
+    pair.pass_next(B);
+    let made = pair.take(A);
+    pair.input(B, Input::Sad(SadEvent::HardLimit { inbound: old }));
+    pair.pass_next(A);
+    pair.pass_next(B);
+    assert!(!pair.sides[A].outbound.contains_key(&old) && pair.sides[B].outbound.len() == 1);
+    pair.meddle = Some(Box::new(|_, _| vec![]));
+    pair.rekey(B, true, false);
+    pair.run(limits::ARRIVAL_TIME + Duration::from_millis(10));
+    let says = |pair: &Pair, to: usize| pair.trace.iter().rfind(|datagram| datagram.to == to).unwrap().clone();
+    let asked = says(&pair, A);
+    assert!(!asked.header().flags.response && asked.header().exchange == ExchangeType::CREATE_CHILD_SA);
+    pair.deliver(&asked);
+    let unknown = says(&pair, B);
+    let kept: Vec<_> = pair.sides[B].outbound.keys().copied().collect();
+    pair.deliver(&unknown);
+    assert_eq!(pair.sides[B].outbound.keys().copied().collect::<Vec<_>>(), kept);
+    pair.deliver(&made);
+    pair.meddle = None;
+    pair.run_secs(12);
+    pair.assert_up(1);
+}
+
 /// B has always a child SA to renew, so A's wish to renew the IKE SA would find it busy each time.
 ///
 /// ```text
