@@ -117,7 +117,7 @@ fn header(message_id: u32, response: bool) -> Header {
 }
 
 impl Line {
-    /// A fragment by itself, with a number and a total that may be anything; two in eight of them from a message of 70.
+    /// A fragment by itself, with a number and a total that may be anything; one kind is of a message of 70, more than are taken.
     fn one(&mut self, header: &Header, act: u8, [number, total]: [u8; 2]) -> Vec<u8> {
         let total = if act % 8 == 3 { 70 } else { u16::from(total) };
         let fragment = FragmentNumber { number: number.into(), total };
