@@ -159,6 +159,15 @@ fn hellos_over_several_records_and_retries_are_followed() {
     else {
         panic!("a second retry")
     };
+    // To a client it is a retry by its random, so it is no hello of TLS 1.2 behind which another one would not be judged.
+    for suite in [0xc030, 0x1302] {
+        let disguised = record(22, &server_message(0x0303, None, suite, &retry_random()));
+        let turns = [opener(client_hello(&Client::default())), responder(disguised)];
+        let limits = TlsLimits { tls13: false, ..TlsLimits::default() };
+        let Heard::Stopped { by: Speaker::Responder, reason: DropReason::TlsHello, .. } = told(limits, &turns) else {
+            panic!("a retry without a version")
+        };
+    }
     // Without a retry there is one hello.
     let twice = [opener(client_hello(&Client::default())), opener(client_hello(&Client::default()))];
     let at = client_hello(&Client::default()).len();

@@ -294,8 +294,12 @@ impl Hello {
         if self.side == Side::Client && !self.named && !allowed.is_any() {
             return Err(allowed.otherwise());
         }
-        // A retry is one of TLS 1.3.
-        self.retry &= self.side == Side::Server && self.versions == Some(true);
+        self.retry &= self.side == Side::Server;
+        // RFC 8446 §4.1.3: implementations "MUST first examine the Random value", so this is a retry to a client, whatever else it
+        // says; §4.1.4: its extensions "MUST contain "supported_versions"".
+        if self.retry && self.versions != Some(true) {
+            return Err(DropReason::TlsHello);
+        }
         self.field = Field::Done;
         Ok(())
     }
