@@ -256,6 +256,22 @@ fn what_the_peer_does_not_know_yet_is_kept_and_rekeyed_once_it_does() {
     assert_both_are_new(&pair);
 }
 
+/// What was said last to a side.
+fn last_to(pair: &Pair, to: usize) -> Datagram {
+    pair.trace.iter().rfind(|datagram| datagram.to == to).unwrap().clone()
+}
+
+/// B asks about what A does not have yet, over a line that carries nothing else from then on. What A answers.
+fn asked_too_early(pair: &mut Pair) -> Datagram {
+    pair.meddle = Some(Box::new(|_, _| vec![]));
+    pair.rekey(B, true, false);
+    pair.run(limits::ARRIVAL_TIME + Duration::from_millis(10));
+    let asked = last_to(pair, A);
+    assert!(!asked.header().flags.response && asked.header().exchange == ExchangeType::CREATE_CHILD_SA);
+    pair.deliver(&asked);
+    last_to(pair, B)
+}
+
 /// B asks about what A does not have yet, and hears A's answer after A has it.
 ///
 /// ```text
@@ -275,17 +291,10 @@ fn what_the_peer_did_not_know_when_it_was_asked_is_kept_when_it_has_shown_since_
     pair.rekey(A, true, false);
     pair.pass_next(B);
     let made = pair.take(A);
-    pair.meddle = Some(Box::new(|_, _| vec![]));
-    pair.rekey(B, true, false);
-    pair.run(limits::ARRIVAL_TIME + Duration::from_millis(10));
-    let says = |pair: &Pair, to: usize| pair.trace.iter().rfind(|datagram| datagram.to == to).unwrap().clone();
-    let asked = says(&pair, A);
-    assert!(!asked.header().flags.response && asked.header().exchange == ExchangeType::CREATE_CHILD_SA);
-    pair.deliver(&asked);
-    let unknown = says(&pair, B);
+    let unknown = asked_too_early(&mut pair);
     pair.deliver(&made);
-    pair.deliver(&says(&pair, B));
-    pair.deliver(&says(&pair, A));
+    pair.deliver(&last_to(&pair, B));
+    pair.deliver(&last_to(&pair, A));
     let made: Vec<_> = pair.sides[B].outbound.keys().copied().collect();
     pair.deliver(&unknown);
     assert_eq!(pair.sides[B].outbound.keys().copied().collect::<Vec<_>>(), made);
@@ -319,14 +328,7 @@ fn that_the_old_one_is_over_does_not_show_that_the_peer_has_the_new_one() {
     pair.pass_next(A);
     pair.pass_next(B);
     assert!(!pair.sides[A].outbound.contains_key(&old) && pair.sides[B].outbound.len() == 1);
-    pair.meddle = Some(Box::new(|_, _| vec![]));
-    pair.rekey(B, true, false);
-    pair.run(limits::ARRIVAL_TIME + Duration::from_millis(10));
-    let says = |pair: &Pair, to: usize| pair.trace.iter().rfind(|datagram| datagram.to == to).unwrap().clone();
-    let asked = says(&pair, A);
-    assert!(!asked.header().flags.response && asked.header().exchange == ExchangeType::CREATE_CHILD_SA);
-    pair.deliver(&asked);
-    let unknown = says(&pair, B);
+    let unknown = asked_too_early(&mut pair);
     let kept: Vec<_> = pair.sides[B].outbound.keys().copied().collect();
     pair.deliver(&unknown);
     assert_eq!(pair.sides[B].outbound.keys().copied().collect::<Vec<_>>(), kept);
