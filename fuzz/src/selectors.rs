@@ -39,6 +39,7 @@ pub fn lists(data: &[u8]) {
         |count: u8| (0..count % 4).map_while(|_| take::<5>(&mut rest)).map(selector).collect::<Vec<TrafficSelector>>();
     let (local, remote) = (selectors(offered & 15), selectors(offered >> 4));
     let (ours, theirs) = (selectors(shapes & 15), selectors(shapes >> 4));
+    local.first().into_iter().for_each(shown);
     meet(&local, &remote);
     narrowed(&local, &ours);
     chosen(&local, &remote, &ours, &theirs);
@@ -112,6 +113,13 @@ fn packet(point: Point, source: bool) -> FlowKey {
     let (near, far) = (point.address, host(point.address.is_ipv6(), 0));
     let (from, to) = if source { (near, far) } else { (far, near) };
     FlowKey { protocol: point.protocol, source: from, source_port: ports.0, destination: to, destination_port: ports.1 }
+}
+
+/// In words: where it begins, and where it ends if that is elsewhere.
+fn shown(one: &TrafficSelector) {
+    let text = one.to_string();
+    assert!(text.starts_with(&one.start.to_string()), "{text}");
+    assert!(one.start == one.end || text.contains(['-', '/']), "{text}");
 }
 
 /// Two selectors hold in common what both hold.

@@ -189,7 +189,12 @@ impl Line {
         let end = host.parse().expect("an address");
         let (path, length) = (Path { local: end, remote: end }, usize::from(b) * 40);
         let payloads = [Payload::Vendor(Vendor(vec![a; length])), Payload::Vendor(Vendor(vec![b; 8]))];
-        let outgoing = self.fragments.seal_request(&mut self.from, header, &payloads, path, &mut SeededEntropy::new(2));
+        let entropy = &mut SeededEntropy::new(2);
+        let outgoing = if header.flags.response {
+            self.fragments.seal_response(&mut self.from, header, &payloads, path, entropy)
+        } else {
+            self.fragments.seal_request(&mut self.from, header, &payloads, path, entropy)
+        };
         let narrow = limits::WIDE_TRANSMISSIONS + u32::from(act & 8 != 0);
         let datagrams = outgoing.datagrams(narrow).to_vec();
         let room = if path.remote.is_ipv4() { limits::UNFRAGMENTED_DATAGRAM } else { 1280 };
