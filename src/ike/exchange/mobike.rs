@@ -231,9 +231,10 @@ pub fn begin_telling(state: &mut Established, core: &mut Core, step: &mut Step<'
 }
 
 /// The peer has answered that, by whatever way. §3.6: "If the request to update the addresses is retransmitted using several
-/// different source addresses, a new INFORMATIONAL request MUST be sent."
-pub fn told(state: &mut Established, core: &Core, asked: Asked) {
-    if !asked.is_about(core.path) {
+/// different source addresses, a new INFORMATIONAL request MUST be sent." If our address is another one by now without that, either
+/// we have moved again, which is told anyhow, or the peer has said so in its update.
+pub fn told(state: &mut Established, asked: Asked) {
+    if asked.strayed {
         first(state, Task::TellAddress);
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::mobike::{elsewhere, mobile, payloads, says, up};
+use super::mobike::{elsewhere, mobile, payloads, says, udp, up};
 use super::pair::*;
 use crate::ike::api::Input;
 use crate::ike::config::TunnelConfig;
@@ -94,6 +94,33 @@ fn a_cookie_that_was_sent_two_ways_proves_neither() {
     pair.run_secs(30);
     pair.assert_up(2);
     assert_eq!(pair.sides[B].redirects.last(), Some(&raw(address(B), elsewhere())));
+}
+
+/// ```text
+/// A                                                        B
+///                                                          <-- HDR, SK {N(NO_ADDITIONAL_ADDRESSES)}   from there
+/// HDR, SK {}                                               --> (back at home)
+///                                                          <-- HDR, SK {N(NO_ADDITIONAL_ADDRESSES)}   from home
+/// HDR, SK {N(UPDATE_SA_ADDRESSES), ..} to where it was     -->
+/// HDR, SK {}                                               -->
+/// HDR, SK {N(UPDATE_SA_ADDRESSES), ..} to its home         -->
+/// ```
+/// The update that is overtaken by the second telling moves B once more, but that is A's word: B has nothing to tell of it.
+#[test]
+fn a_responder_that_moves_there_and_back_at_once_comes_to_rest() {
+    let mut pair = up(mobile(A, true), mobile(B, true));
+    let before = pair.trace.len();
+    pair.input(B, Input::Moved { tunnel: TUNNEL, local: elsewhere() });
+    pair.input(B, Input::Moved { tunnel: TUNNEL, local: address(B) });
+    pair.run_secs(5);
+    let told = pair.trace[before..].iter().filter(|datagram| datagram.to == A);
+    let told = told.filter(|datagram| says(&payloads(&pair, A, datagram), NotifyType::NO_ADDITIONAL_ADDRESSES));
+    assert_eq!(told.count(), 2, "where it went, and that it is back");
+    pair.assert_up(2);
+    let ends = [A, B].map(|side| pair.status(side).ike.unwrap());
+    assert_eq!((ends[A].remote.ip(), ends[B].local.ip()), (address(B), address(B)));
+    assert_eq!(pair.sides[A].redirects.last(), Some(&udp(address(A), address(B))));
+    assert_eq!(pair.sides[B].redirects.last(), Some(&udp(address(B), address(A))));
 }
 
 /// B rekeys the IKE SA while A's update is under way in the old one, where nobody answers it any more.

@@ -374,7 +374,7 @@ impl Established {
             Some(Ongoing::IkeRekey(rekeying)) => return ike_rekey::process(*rekeying, self, core, step, &sorted),
             Some(Ongoing::AskMapping) => mobike::heard_of_mapping(&mut self, &sorted),
             Some(Ongoing::UpdateAddresses(asked)) => mobike::updated(&mut self, core, step, asked, &sorted),
-            Some(Ongoing::TellAddress(asked)) => mobike::told(&mut self, core, asked),
+            Some(Ongoing::TellAddress(asked)) => mobike::told(&mut self, asked),
             Some(Ongoing::CheckRoute { cookie, asked }) => {
                 if !mobike::checked(&mut self, core, step, (cookie, asked), &sorted) {
                     // RFC 4555 §3.7: a cookie that does not match ends the IKE SA.
