@@ -71,6 +71,8 @@ fn cases(outcome: &Value) -> Vec<(String, String)> {
 #[test]
 fn the_path_in_memory_is_shown_with_intervals_and_with_what_its_parts_cost() {
     let shown = outcome(&["bench", "path", "--seconds", "0.01", "--json"], 0);
+    let provider = shown["plan"]["provider"].as_str().expect("whose AES it was");
+    assert!(["ring", "aws-lc-rs"].contains(&provider), "{provider}");
     let cases: Vec<String> = cases(&shown).into_iter().map(|(_, case)| case).collect();
     for way in ["outbound", "inbound"] {
         for what in

@@ -15,6 +15,7 @@ use crate::lab::bench::progress::Progress;
 use crate::lab::bench::site::Underlay;
 use crate::lab::bench::{BenchError, Outcome, crypto, path, remote, rfc2544, tunnel};
 use crate::report;
+use crate::runtime::provider;
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -238,6 +239,7 @@ pub(super) fn bench(what: Bench, out: &mut dyn Write) -> Result<Exit, Failure> {
             let mut outcome = Outcome::new("path");
             outcome.plan("seconds_each", words.seconds.as_secs_f64());
             outcome.plan("cipher", "AES-256-GCM with extended sequence numbers, in UDP; null: neither encrypted nor authenticated, in memory only");
+            outcome.plan("provider", provider::fastest().name());
             words.bind(&mut outcome)?;
             let progress = Progress::new(path::variants());
             outcome.figures.0 = path::measure(words.seconds, |what| progress.step(what));

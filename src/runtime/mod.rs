@@ -14,7 +14,7 @@ mod keylog;
 mod link;
 mod operator;
 pub mod protocol;
-mod provider;
+pub mod provider;
 mod sockets;
 mod state_dir;
 mod stats;

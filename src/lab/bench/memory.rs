@@ -17,6 +17,7 @@ use crate::ids::{RuleId, ShapeId, TunnelId};
 use crate::inspect::Pass;
 use crate::lab::mq_dialect::{self, Dialect, Names};
 use crate::policy::{Inspection, Mode, Rule, RuleDirection, SelectorMode, Service, Snapshot, TunnelPolicy};
+use crate::runtime::provider;
 use crate::sa::child::{ChildSpec, Encapsulation, EspKeys, InboundSpec, OutboundSpec};
 use crate::sa::command::SadCommand;
 use crate::sa::lifetime::Lifetime;
@@ -65,9 +66,8 @@ impl Facing {
                         && shape.local.start == IpAddr::V4(if left { HOST_A } else { HOST_B })
                 })
                 .expect("the last rule names these hosts");
-            if without == Without::Cipher {
-                pipeline.set_provider(Provider::Null);
-            }
+            // With the cipher that a gateway would choose here.
+            pipeline.set_provider(if without == Without::Cipher { Provider::Null } else { provider::fastest() });
             for command in install(shape.id, left) {
                 pipeline.apply(NOW, command);
             }
