@@ -96,7 +96,7 @@ pub fn bare_tls(newest: bool) -> Vec<Turn> {
     let (offered, chosen, suite) = if newest {
         (extension(43, &[4, 3, 4, 3, 3]), extension(43, &[3, 4]), [0x13, 0x02])
     } else {
-        (Vec::new(), extension(23, &[]), [0xc0, 0x30])
+        (extension(23, &[]), extension(23, &[]), [0xc0, 0x30])
     };
     let suites = vector(&[0x13, 0x02, 0xc0, 0x30]);
     let client = [&[3, 3][..], &[7; 32], &[32], &[5; 32], &suites, &[1, 0], &vector(&[name, offered].concat())];

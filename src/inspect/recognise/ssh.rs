@@ -20,6 +20,9 @@ const FIRST_CIPHERS: u8 = 2;
 
 const MSG_KEXINIT: u8 = 20;
 const MSG_NEWKEYS: u8 = 21;
+/// RFC 4250 §4.1.2: numbers that belong to the method of the key exchange.
+const METHOD_FIRST: u8 = 30;
+const METHOD_LAST: u8 = 49;
 
 /// What is remembered of an SSH flow.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +67,8 @@ struct Side {
     left: u32,
     list: u8,
     kexinit: bool,
+    /// Whether it has said something of the method: every one has words of both sides.
+    exchanged: bool,
     newkeys: bool,
     name: Heard,
     known: bool,
@@ -257,12 +262,15 @@ impl Side {
             MSG_KEXINIT => !self.kexinit,
             // DISCONNECT, IGNORE, UNIMPLEMENTED, DEBUG
             1..=4 => true,
-            MSG_NEWKEYS | 30..=49 => self.kexinit,
+            METHOD_FIRST..=METHOD_LAST => self.kexinit,
+            // RFC 4253 §7.3: key exchange ends by it; it is this byte alone.
+            MSG_NEWKEYS => self.exchanged && self.packet == self.padding,
             _ => false,
         };
         if !legal {
             return Err(DropReason::SshKexinit);
         }
+        self.exchanged |= matches!(byte, METHOD_FIRST..=METHOD_LAST);
         self.newkeys = byte == MSG_NEWKEYS;
         if byte == MSG_KEXINIT {
             self.kexinit = true;

@@ -134,6 +134,10 @@ fn what_follows_the_banner_is_the_key_exchange_and_nothing_else() {
     assert_eq!(told(&[packet(&[2, 0, 0]), kexinit(STRONG, STRONG)].concat()), None, "IGNORE may stand anywhere");
     let good = kexinit(STRONG, STRONG);
     assert_eq!(told(&[good.clone(), good.clone()].concat()), Some(good.len() + 5), "twice");
+    assert_eq!(told(&[good.clone(), packet(&[21])].concat()), Some(good.len() + 5), "NEWKEYS without an exchange");
+    let exchanged = [good.clone(), packet(&[30; 20])].concat();
+    assert_eq!(told(&[exchanged.clone(), packet(&[21])].concat()), None);
+    assert_eq!(told(&[exchanged.clone(), packet(&[21, 0])].concat()), Some(exchanged.len() + 5), "NEWKEYS and more");
     for list in ["aes256-ctr,", ",aes256-ctr", "a,,b", "aes\u{7f}"] {
         assert!(told(&kexinit(list, STRONG)).is_some(), "{list}");
     }

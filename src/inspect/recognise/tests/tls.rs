@@ -205,7 +205,8 @@ fn versions_are_judged_in_both_hellos() {
         (0x0303, Some(0x0304), only13(), false),
         (0x0303, None, only12(), false),
     ] {
-        let server = record(22, &server_message(legacy, chosen, 0x1302, &[5; 32]));
+        let suite = if chosen.is_some() { 0x1302 } else { 0xc030 };
+        let server = record(22, &server_message(legacy, chosen, suite, &[5; 32]));
         let turns = [client(0x0303, Some(vec![0x0304, 0x0303])), responder(server)];
         assert_eq!(version(told(limits, &turns)), stopped.then_some(Speaker::Responder), "{legacy:x} {chosen:?}");
     }
@@ -221,6 +222,13 @@ fn the_server_may_choose_only_a_suite_that_the_rule_names() {
     assert_eq!(told(limits(), &turns(0x1301)), stopped(Speaker::Responder, at, DropReason::TlsSuite));
     assert_eq!(told(TlsLimits::default(), &turns(0x1301)), SETTLED);
     assert_eq!(told(TlsLimits::default(), &turns(0x003b)), stopped(Speaker::Responder, at, DropReason::TlsSuite));
+    // A suite of the other version.
+    for (version, suite) in [(Some(0x0304), 0xc030), (None, 0x1302)] {
+        let server = server_hello(version, suite);
+        let at = server.len() - 1;
+        let turns = [opener(client_hello(&Client::default())), responder(server)];
+        assert_eq!(told(TlsLimits::default(), &turns), stopped(Speaker::Responder, at, DropReason::TlsSuite));
+    }
 }
 
 #[test]
@@ -288,4 +296,62 @@ fn early_data_passes_only_if_it_was_announced() {
     let at = hello.len();
     let unannounced = [opener([hello, data].concat())];
     assert_eq!(verdict(&any(), 443, &unannounced), stopped(Speaker::Opener, at, DropReason::NotTls));
+}
+
+#[test]
+fn extensions_stand_where_they_may_once_and_are_what_they_say() {
+    let asks = |more: &[(u16, &[u8])]| {
+        let more = more.iter().map(|(kind, body)| (*kind, body.to_vec())).collect();
+        opener(client_hello(&Client { more, ..Client::default() }))
+    };
+    let answers = |version: Option<u16>, more: &[(u16, &[u8])]| {
+        let mut extensions = version.map(|version| [&[0, 43][..], &vector(&version.to_be_bytes())].concat());
+        for (kind, body) in more {
+            extensions.get_or_insert_default().extend([&kind.to_be_bytes()[..], &vector(body)].concat());
+        }
+        let suite: u16 = if version.is_some() { 0x1302 } else { 0xc030 };
+        let extensions = extensions.map(|extensions| vector(&extensions)).unwrap_or_default();
+        let body = [&[3, 3][..], &[5; 32], &[0], &suite.to_be_bytes(), &[0], &extensions];
+        responder(record(22, &handshake(2, &body.concat())))
+    };
+    let groups: (u16, &[u8]) = (10, &[0, 4, 0, 29, 0, 24]);
+    let share: (u16, &[u8]) = (51, &[0, 29, 0, 2, 7, 7]);
+    let asked = asks(&[groups, (23, &[]), (51, &[0, 6, 0, 29, 0, 2, 7, 7]), (0xfafa, &[0]), (0xff01, &[0])]);
+    let refused = |turns: &[Turn]| match told(TlsLimits::default(), turns) {
+        Heard::Passed { .. } => None,
+        Heard::Stopped { by, reason: DropReason::TlsHello, .. } => Some(by),
+        Heard::Stopped { reason, .. } => panic!("{reason}"),
+    };
+    for (version, more) in [
+        (None, &[(16, &b"\0\x03\x02h2"[..]), (23, &[]), (0xff01, &[0])][..]),
+        (None, &[(0, &[])]),
+        (Some(0x0304), &[share]),
+        (None, &[groups]),
+    ] {
+        assert_eq!(refused(&[asked.clone(), answers(version, more)]), None, "{version:?} {more:?}");
+    }
+    for (version, more) in [
+        // Not asked for; of another version; not for a server; unknown; twice; not what it says.
+        (None, &[(22, &[][..])][..]),
+        (None, &[share]),
+        (Some(0x0304), &[(16, b"\0\x03\x02h2")]),
+        (None, &[(13, &[0, 2, 4, 3])]),
+        (None, &[(0xfafa, &[0])]),
+        (None, &[(23, &[]), (23, &[])]),
+        (None, &[(16, b"\0\x04\x02h2")]),
+        (Some(0x0304), &[(51, &[0, 29, 0, 3, 7, 7])]),
+        (None, &[(0, &[0])]),
+    ] {
+        let turns = [asked.clone(), answers(version, more)];
+        assert_eq!(refused(&turns), Some(Speaker::Responder), "{version:?} {more:?}");
+    }
+    for more in [
+        &[groups, groups][..],
+        &[(10, &[0, 3, 0, 29, 0])],
+        &[(23, &[0])],
+        &[(41, &[0, 7, 0, 1, 1, 0, 0, 0, 0]), (23, &[])],
+        &[(51, &[0, 6, 0, 29])],
+    ] {
+        assert_eq!(refused(&[asks(more)]), Some(Speaker::Opener), "{more:?}");
+    }
 }

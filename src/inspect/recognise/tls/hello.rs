@@ -1,5 +1,6 @@
 //! ClientHello and ServerHello, letter by letter (RFC 8446 §4.1, RFC 5246 §7.4.1): the version, the suite, the server name.
 
+use super::extension::{self, Set, Walk};
 use super::server_name::{Allowed, ServerName};
 use crate::event::DropReason;
 use crate::policy::inspection::TlsLimits;
@@ -18,17 +19,6 @@ const NULL: [u16; 25] = [
     0x0000, 0x0001, 0x0002, 0x002c, 0x002d, 0x002e, 0x003b, 0x00b0, 0x00b1, 0x00b4, 0x00b5, 0x00b8, 0x00b9, 0xc001,
     0xc006, 0xc00b, 0xc010, 0xc015, 0xc039, 0xc03a, 0xc03b, 0xc0b4, 0xc0b5, 0x0082, 0x0083,
 ];
-
-/// Extensions that are judged.
-mod extension {
-    pub(super) const SERVER_NAME: u32 = 0;
-    pub(super) const EARLY_DATA: u32 = 42;
-    pub(super) const SUPPORTED_VERSIONS: u32 = 43;
-    /// Encrypted ClientHello.
-    pub(super) const ECH: u32 = 0xfe0d;
-    /// Its predecessor, the encrypted server name.
-    pub(super) const ESNI: u32 = 0xffce;
-}
 
 /// Which hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,13 +61,17 @@ pub(super) struct Hello {
     /// The extension, and how much of it was heard.
     extension: u32,
     at: u32,
+    /// What it looks like, where anybody looks.
+    walk: Option<Walk>,
+    /// The extensions so far.
+    said: Set,
     legacy: u32,
+    suite: u16,
     /// Whether a version that the rule allows was named; `None`: none was named at all.
     versions: Option<bool>,
     name: ServerName,
     named: bool,
     retry: bool,
-    early: bool,
     compression: bool,
 }
 
@@ -91,12 +85,14 @@ impl Hello {
             message: 0,
             extension: 0,
             at: 0,
+            walk: None,
+            said: Set::default(),
             legacy: 0,
+            suite: 0,
             versions: None,
             name: ServerName::begin(),
             named: false,
             retry: true,
-            early: false,
             compression: false,
         }
     }
@@ -117,7 +113,17 @@ impl Hello {
 
     /// Whether a done ClientHello announces data before the handshake is over.
     pub(super) fn has_early_data(&self) -> bool {
-        self.early
+        self.said.has(extension::EARLY_DATA)
+    }
+
+    /// Which extensions stand in it.
+    pub(super) fn said(&self) -> Set {
+        self.said
+    }
+
+    /// Whether a done ServerHello answers a client that has asked for `asked`, and says nothing of another version.
+    pub(super) fn answers(&self, asked: Set) -> bool {
+        extension::answers(self.said, asked, self.versions.is_some(), self.retry)
     }
 
     /// Hears one byte.
@@ -150,6 +156,9 @@ impl Hello {
             Field::Extension => {
                 let at = self.at;
                 self.at += 1;
+                if self.walk.as_mut().is_some_and(|walk| !walk.byte(byte, self.left)) {
+                    return Err(DropReason::TlsHello);
+                }
                 match (self.extension, self.side) {
                     (extension::SERVER_NAME, Side::Client) => self.server_name(allowed, at, byte),
                     (extension::SUPPORTED_VERSIONS, _) => self.supported_versions(limits, at, byte),
@@ -230,11 +239,13 @@ impl Hello {
             Field::SuitesLength => self.next(value > 0 && value.is_multiple_of(2), Field::Suites, value),
             Field::Suites if client => self.next(true, Field::CompressionsLength, 1),
             Field::Suites => {
-                judge_suite(limits, u16::try_from(value & 0xffff).unwrap_or(0))?;
+                self.suite = u16::try_from(value & 0xffff).unwrap_or(0);
+                judge_suite(limits, self.suite)?;
                 self.next(true, Field::Compressions, 1)
             }
             Field::CompressionsLength => self.next(value > 0, Field::Compressions, value),
             Field::Compressions if !self.compression => Err(DropReason::TlsHello),
+            Field::Extension if self.walk.as_ref().is_some_and(|walk| !walk.is_over()) => Err(DropReason::TlsHello),
             // RFC 5246 §7.4.1.2: a hello may end here, without extensions.
             Field::Compressions | Field::Extension if self.message == 0 => self.finish(limits, allowed),
             Field::Compressions => self.next(true, Field::ExtensionsLength, 2),
@@ -242,15 +253,7 @@ impl Hello {
             Field::ExtensionsLength if value == 0 => self.finish(limits, allowed),
             Field::ExtensionsLength | Field::Extension => self.next(true, Field::ExtensionType, 2),
             Field::ExtensionType => {
-                self.extension = value;
-                match value {
-                    extension::ECH | extension::ESNI if client => return Err(DropReason::TlsHiddenHello),
-                    extension::EARLY_DATA => self.early = true,
-                    // RFC 8446 §4.2: "There MUST NOT be more than one extension of the same type".
-                    extension::SERVER_NAME if self.named => return Err(DropReason::TlsHello),
-                    extension::SUPPORTED_VERSIONS if self.versions.is_some() => return Err(DropReason::TlsHello),
-                    _ => {}
-                }
+                self.begin_extension(value)?;
                 self.next(true, Field::ExtensionLength, 2)
             }
             Field::ExtensionLength => {
@@ -258,14 +261,29 @@ impl Hello {
                     && match (self.extension, self.side) {
                         (extension::SERVER_NAME, Side::Client) => value > 5,
                         (extension::SUPPORTED_VERSIONS, Side::Client) => value > 2,
-                        (extension::SUPPORTED_VERSIONS, Side::Server) => value == 2,
-                        _ => true,
+                        _ => value > 0 || self.walk.as_ref().is_none_or(Walk::is_over),
                     };
                 self.at = 0;
                 self.next(fits, Field::Extension, value)
             }
             Field::Done => Ok(()),
         }
+    }
+
+    fn begin_extension(&mut self, kind: u32) -> Result<(), DropReason> {
+        self.extension = kind;
+        self.walk = match self.side {
+            Side::Client if matches!(kind, extension::ECH | extension::ESNI) => return Err(DropReason::TlsHiddenHello),
+            Side::Client => extension::of_client(kind).map(Walk::through),
+            Side::Server => {
+                let pieces = extension::of_server(kind, self.retry).ok_or(DropReason::TlsHello)?;
+                Some(Walk::through(pieces))
+            }
+        };
+        // RFC 8446 §4.2.11: it "MUST be the last extension in the ClientHello"; §4.2: "There MUST NOT be more than one extension of the same
+        // type in a given extension block".
+        let behind_the_last = self.side == Side::Client && self.said.has(extension::PRE_SHARED_KEY);
+        if behind_the_last || !self.said.add(kind) { Err(DropReason::TlsHello) } else { Ok(()) }
     }
 
     /// Fields without a byte end where they begin.
@@ -300,6 +318,10 @@ impl Hello {
         if self.retry && self.versions != Some(true) {
             return Err(DropReason::TlsHello);
         }
+        // RFC 8446 Appendix B.4: its suites "cannot be used for TLS 1.2", nor the others for TLS 1.3.
+        if self.side == Side::Server && (self.versions == Some(true)) != is_of_tls13(self.suite) {
+            return Err(DropReason::TlsSuite);
+        }
         self.field = Field::Done;
         Ok(())
     }
@@ -311,6 +333,11 @@ fn allows(limits: &TlsLimits, version: u32) -> bool {
         TLS13 => limits.tls13,
         _ => false,
     }
+}
+
+/// Suites of TLS 1.3: those of RFC 8446 and 9150, and SM4.
+fn is_of_tls13(suite: u16) -> bool {
+    matches!(suite, 0x1301..=0x13ff | 0x00c6 | 0x00c7 | 0xc0b4 | 0xc0b5)
 }
 
 fn judge_suite(limits: &TlsLimits, suite: u16) -> Result<(), DropReason> {

@@ -4,12 +4,14 @@
 //! The server has the last word on version and suite, so they are judged in its hello; the client's shows the server name,
 //! and whether a version that is allowed can be agreed on at all. Certificates are left out: TLS 1.3 hides them.
 
+mod extension;
 mod hello;
 mod server_name;
 
 use super::{FOR_EVER, Listener, Speaker};
 use crate::event::DropReason;
 use crate::policy::inspection::{Names, TlsLimits};
+use extension::Set;
 use hello::{Hello, Side};
 use server_name::Allowed;
 
@@ -39,6 +41,8 @@ pub(super) struct Tls {
     retried: bool,
     /// Whether the client sends data before the server has spoken.
     early: bool,
+    /// The extensions of its last hello.
+    asked: Set,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +75,7 @@ impl Tls {
             turn: Turn::Client,
             retried: false,
             early: false,
+            asked: Set::default(),
         }
     }
 
@@ -125,8 +130,10 @@ impl Tls {
         match speaker {
             Speaker::Opener => {
                 self.early |= self.hello.has_early_data();
+                self.asked = self.hello.said();
                 self.turn = Turn::Server;
             }
+            Speaker::Responder if !self.hello.answers(self.asked) => return Err(DropReason::TlsHello),
             // RFC 8446 §4.1.4: a second HelloRetryRequest ends the handshake.
             Speaker::Responder if self.hello.is_retry() && self.retried => return Err(DropReason::TlsHello),
             Speaker::Responder if self.hello.is_retry() => {
