@@ -229,11 +229,12 @@ pub(super) fn promised(loaded: &Loaded) {
         rule_holds(rule, loaded);
     }
     // An address of our own gives its route a source, and takes no network out.
-    let local = loaded.policy.rules().iter().flat_map(Rule::local);
-    let own: Vec<_> = local.filter(|net| net.prefix_len() == net.max_prefix_len()).map(|net| net.addr()).collect();
+    let local = || loaded.policy.rules().iter().flat_map(Rule::local);
+    let own: Vec<_> = local().map(|net| net.trunc().addr()).collect();
+    let one_host = local().any(|net| net.prefix_len() == net.max_prefix_len());
     let with_source = loaded.protected(&own);
     assert!(with_source.iter().all(|entry| entry.source.is_none_or(|source| own.contains(&source))));
-    assert!(own.is_empty() || with_source.iter().any(|entry| entry.source.is_some()));
+    assert!(!one_host || with_source.iter().any(|entry| entry.source.is_some()));
     let protected = loaded.protected(&[]);
     assert_eq!(protected.len(), with_source.len());
     let remote = loaded.policy.rules().iter().flat_map(Rule::remote);
