@@ -78,6 +78,66 @@ fn server_hello(random: &[u8; 32], tls13: bool) -> Vec<u8> {
     record(22, &handshake(2, &[&[3, 3][..], random, &[0], &suite, &[0], &extensions].concat()))
 }
 
+/// Hellos in which every extension stands whose form is known: a client's, and a server's of each version and of a retry.
+fn extended() -> [Vec<u8>; 4] {
+    let share = [&[0, 29][..], &vector(&[7; 8])].concat();
+    let offer = [vector(&[&vector(b"ticket")[..], &[0; 4]].concat()), vector(&[&[32][..], &[6; 32]].concat())].concat();
+    let name = vector(&[&[0][..], &vector(b"mq.example")].concat());
+    let client = [
+        extension(0, &name),
+        extension(1, &[2]),
+        extension(5, &[1, 0, 0, 0, 0]),
+        extension(10, &vector(&[0, 29, 0, 24])),
+        extension(11, &[1, 0]),
+        extension(13, &vector(&[8, 4, 4, 3])),
+        extension(16, &vector(b"\x02h2\x08http/1.1")),
+        extension(18, &[]),
+        extension(19, &[1, 2]),
+        extension(22, &[]),
+        extension(23, &[]),
+        extension(27, &[2, 0, 2]),
+        extension(28, &[64, 1]),
+        extension(35, b"old"),
+        extension(42, &[]),
+        extension(43, &[4, 3, 4, 3, 3]),
+        extension(44, &vector(b"cookie")),
+        extension(45, &[1, 1]),
+        extension(47, &vector(&vector(b"name"))),
+        extension(51, &vector(&share)),
+        vec![0xff, 1, 0, 1, 0],
+        extension(41, &offer),
+    ];
+    let suites = vector(&[0x13, 2, 0xc0, 0x30]);
+    let hello = [&[3, 3][..], &[7; 32], &[0], &suites, &[1, 0], &vector(&client.concat())].concat();
+    let server = |random: &[u8; 32], suite: [u8; 2], extensions: &[Vec<u8>]| {
+        let body = [&[3, 3][..], random, &[0], &suite, &[0], &vector(&extensions.concat())];
+        record(22, &handshake(2, &body.concat()))
+    };
+    let old = [
+        extension(0, &[]),
+        extension(1, &[2]),
+        extension(5, &[]),
+        extension(10, &vector(&[0, 29])),
+        extension(11, &[1, 0]),
+        extension(16, &vector(b"\x02h2")),
+        extension(18, &vector(&vector(b"signed"))),
+        extension(19, &[2]),
+        extension(22, &[]),
+        extension(23, &[]),
+        extension(28, &[64, 1]),
+        extension(35, &[]),
+        vec![0xff, 1, 0, 1, 0],
+    ];
+    let new = [extension(41, &[0, 0]), extension(43, &[3, 4]), extension(51, &share)];
+    let retry = [extension(43, &[3, 4]), extension(44, &vector(b"cookie")), extension(51, &[0, 24])];
+    [
+        record(22, &handshake(1, &hello)),
+        server(&[5; 32], [0xc0, 0x30], &old),
+        server(&[5; 32], [0x13, 2], &new),
+        server(&RETRY, [0x13, 2], &retry),
+    ]
+}
+
 /// SHA-256 of "HelloRetryRequest".
 pub const RETRY: [u8; 32] = [
     0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91, 0xc2, 0xa2, 0x11,
@@ -89,6 +149,7 @@ pub fn tls() -> Vec<Seed> {
     let hello = client_hello("mq.example");
     let (old, new, again) = (server_hello(&[5; 32], false), server_hello(&[5; 32], true), server_hello(&RETRY, true));
     let (spec, data) = (record(20, &[1]), record(23, &[9; 40]));
+    let [asks, old_more, new_more, retry_more] = extended();
     let parts: Vec<u8> = hello[5..].chunks(30).flat_map(|part| record(22, part)).collect();
     vec![
         (
@@ -98,6 +159,11 @@ pub fn tls() -> Vec<Seed> {
         ("tls12", input(12, &[(true, &hello), (false, &old), (true, &spec), (false, &spec), (true, &data)])),
         ("retry", input(4, &[(true, &hello), (false, &again), (true, &spec), (true, &hello), (false, &new)])),
         ("parts", input(8, &[(true, &parts), (false, &new)])),
+        ("extensions12", input(0, &[(true, &asks), (false, &old_more), (true, &spec), (false, &spec), (true, &data)])),
+        (
+            "extensions13",
+            input(0, &[(true, &asks), (false, &retry_more), (true, &asks), (false, &new_more), (false, &data)]),
+        ),
         ("alert", input(0, &[(true, &hello), (false, &[21, 3, 3, 0, 2, 2, 40])])),
     ]
 }
