@@ -205,7 +205,8 @@ fn what_is_no_mq_to_tshark_does_not_pass() {
     }
     let mutants = std::env::var("PORTCULLIS_MUTANTS").ok().and_then(|count| count.parse().ok()).unwrap_or(MUTANTS);
     let strangers: Vec<Vec<u8>> = STRANGERS.iter().map(|bytes| [bytes, &[0x20; 300][..]].concat()).collect();
-    let mut random = SeededEntropy::new(41);
+    let seed = std::env::var("PORTCULLIS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(41);
+    let mut random = SeededEntropy::new(seed);
     let firsts: Vec<Vec<u8>> =
         Dialect::all().map(|dialect| mq_dialect::client(dialect, &Names::default(), 0).remove(0).bytes).collect();
     let flows: Vec<Vec<(bool, Vec<u8>)>> = (0..mutants)

@@ -17,7 +17,7 @@ use portcullis::lab::pcap::PcapWriter;
 use portcullis::policy::inspection::{MqLimits, Wrapping};
 use portcullis::policy::{Inspection, Service};
 
-/// How many conversations of each protocol the ordinary run changes; `PORTCULLIS_MUTANTS=25000` changes more.
+/// How many conversations of each protocol the ordinary run changes; `PORTCULLIS_MUTANTS=25000` changes more, `PORTCULLIS_SEED=n` others.
 const MUTANTS: usize = 400;
 /// Conversations in one capture.
 const BATCH: usize = 5000;
