@@ -351,6 +351,8 @@ fn extensions_stand_where_they_may_once_and_are_what_they_say() {
         &[(23, &[0])],
         &[(41, &[0, 7, 0, 1, 1, 0, 0, 0, 0]), (23, &[])],
         &[(51, &[0, 6, 0, 29])],
+        &[(17, &[0, 4, 8, 4, 4, 3])],
+        &[(57, &[])],
     ] {
         assert_eq!(refused(&[asks(more)]), Some(Speaker::Opener), "{more:?}");
     }

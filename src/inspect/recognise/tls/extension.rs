@@ -11,6 +11,9 @@ pub(super) const SUPPORTED_VERSIONS: u32 = 43;
 pub(super) const COOKIE: u32 = 44;
 const KEY_SHARE: u32 = 51;
 const RENEGOTIATION_INFO: u32 = 0xff01;
+/// RFC 9001 §8.2: "A fatal unsupported_extension alert MUST be sent by an implementation that supports this extension if the extension is
+/// received when the transport is not QUIC."
+pub(super) const QUIC: u32 = 57;
 /// Encrypted ClientHello.
 pub(super) const ECH: u32 = 0xfe0d;
 /// Its predecessor, the encrypted server name.
@@ -104,21 +107,28 @@ pub(super) fn of_client(kind: u32) -> Option<&'static [Piece]> {
         5 => &[Bytes(1), Vector(2, 0), Vector(2, 0)],
         // Groups (RFC 8446 §4.2.7), signatures (§4.2.3; RFC 9345 §4.1.1).
         10 | 13 | 34 | 50 => WORDS,
-        // RFC 8422 §5.1.2; RFC 7250 §3; psk_key_exchange_modes (RFC 8446 §4.2.9); RFC 5746 §3.2.
-        11 | 19 | 20 | 45 => &[Vector(1, 1)],
-        RENEGOTIATION_INFO => &[Vector(1, 0)],
-        // RFC 7301 §3.1.
-        16 => NAMES,
-        // RFC 6962 §3.3.1, RFC 7366 §2, RFC 7627 §5.1, early_data and post_handshake_auth (RFC 8446 §4.2).
-        18 | 22 | 23 | EARLY_DATA | 49 => NOTHING,
-        // RFC 8879 §3, RFC 8449 §4.
+        // RFC 4681, 5878, 6091, 8422 §5.1.2, 5054 §2.8.1, 7250 §3; psk_key_exchange_modes (RFC 8446 §4.2.9).
+        6..=9 | 11 | 12 | 19 | 20 | 45 => &[Vector(1, 1)],
+        // RFC 5746 §3.2, RFC 9146 §3.
+        RENEGOTIATION_INFO | 53 | 54 => &[Vector(1, 0)],
+        // RFC 5764 §4.1.1.
+        14 => &[List(2, 1, &[Bytes(2)]), Vector(1, 0)],
+        // RFC 7301 §3.1, and what Chromium says of settings in the same form.
+        16 | 17513 | 17613 => NAMES,
+        // RFC 6961 §2.2.
+        17 => &[List(2, 1, &[Bytes(1), Vector(2, 4)])],
+        // RFC 6066 §5 and §7, RFC 6962 §3.3.1, RFC 7366 §2, RFC 7627 §5.1, early_data and post_handshake_auth (RFC 8446 §4.2).
+        2 | 4 | 18 | 22 | 23 | EARLY_DATA | 49 => NOTHING,
+        // RFC 8472 §2.
+        24 => &[Bytes(2), Vector(1, 1)],
+        // RFC 8879 §3, RFC 8449 §4, RFC 9149 §2, RFC 9102 §2.
         27 => &[List(1, 1, &[Bytes(2)])],
-        28 => &[Bytes(2)],
-        // RFC 8446 §4.2.11, §4.2.2, §4.2.4, §4.2.5, §4.2.8.
+        28 | 58 | 59 => &[Bytes(2)],
+        // RFC 8446 §4.2.11, §4.2.2, §4.2.4, §4.2.5, §4.2.8; RFC 7924 §3, RFC 6066 §6.
         PRE_SHARED_KEY => &[List(2, 1, &[Vector(2, 1), Bytes(4)]), List(2, 1, &[Vector(1, 32)])],
-        COOKIE => &[Vector(2, 1)],
+        25 | COOKIE => &[Vector(2, 1)],
         47 => &[List(2, 1, &[Vector(2, 1)])],
-        48 => &[Vector(2, 0)],
+        3 | 48 => &[Vector(2, 0)],
         // A client may leave the choice of a group to the server.
         KEY_SHARE => &[List(2, 0, &[Bytes(2), Vector(2, 1)])],
         _ => return None,
@@ -128,8 +138,8 @@ pub(super) fn of_client(kind: u32) -> Option<&'static [Piece]> {
 /// What an extension of a server looks like, in a HelloRetryRequest or not; `None`: it may not stand there.
 pub(super) fn of_server(kind: u32, retry: bool) -> Option<&'static [Piece]> {
     Some(match kind {
-        // RFC 6066 §3, §8; RFC 6961 §2.2; RFC 7366 §2, RFC 7627 §5.1, RFC 5077 §3.2.
-        SERVER_NAME | 5 | 17 | 22 | 23 | 35 => NOTHING,
+        // RFC 6066 §3, §5, §7, §8; RFC 6961 §2.2; RFC 7366 §2, RFC 7627 §5.1, RFC 5077 §3.2.
+        SERVER_NAME | 2 | 4 | 5 | 17 | 22 | 23 | 35 => NOTHING,
         // RFC 6066 §4, RFC 6520 §2, RFC 7250 §3.
         1 | 15 | 19 | 20 => &[Bytes(1)],
         // Not for a server to say (RFC 8422 §5.2), and said by some all the same.

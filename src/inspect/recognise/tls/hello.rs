@@ -274,6 +274,7 @@ impl Hello {
         self.extension = kind;
         self.walk = match self.side {
             Side::Client if matches!(kind, extension::ECH | extension::ESNI) => return Err(DropReason::TlsHiddenHello),
+            Side::Client if kind == extension::QUIC => return Err(DropReason::TlsHello),
             Side::Client => extension::of_client(kind).map(Walk::through),
             Side::Server => {
                 let pieces = extension::of_server(kind, self.retry).ok_or(DropReason::TlsHello)?;
