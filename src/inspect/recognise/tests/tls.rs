@@ -283,6 +283,32 @@ fn the_old_hello_a_server_that_begins_and_malformed_hellos_are_refused() {
 }
 
 #[test]
+fn who_has_said_its_hello_says_nothing_into_the_other_sides() {
+    // Its record promises a byte more, which comes when the other side has begun its own hello.
+    let longer = |message: &[u8]| {
+        let mut record = record(22, &[message, &[0]].concat());
+        record.pop();
+        record
+    };
+    let client = client_message(&Client::default());
+    let server = server_hello(Some(0x0304), 0x1302);
+    let begun = &server[..20];
+    let hello = longer(&client);
+    let behind_the_client = [opener(&hello), responder(begun), opener([2])];
+    assert_eq!(
+        verdict(&any(), 443, &behind_the_client),
+        stopped(Speaker::Opener, hello.len(), DropReason::TlsHello)
+    );
+    let retry = longer(&server_message(0x0303, Some(0x0304), 0x1302, &retry_random()));
+    let again = client_hello(&Client::default());
+    let behind_a_retry = [opener(&again), responder(&retry), opener(&again[..20]), responder([2])];
+    assert_eq!(
+        verdict(&any(), 443, &behind_a_retry),
+        stopped(Speaker::Responder, retry.len(), DropReason::TlsHello)
+    );
+}
+
+#[test]
 fn early_data_passes_only_if_it_was_announced() {
     let early = Client { more: vec![(42, Vec::new())], ..Client::default() };
     let data = record(23, &[1; 100]);

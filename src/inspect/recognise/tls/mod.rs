@@ -112,8 +112,8 @@ impl Tls {
         let allowed = Allowed { servers: &limits.names, channels };
         self.direction_mut(speaker).left = self.direction(speaker).left.saturating_sub(1);
         if self.direction(speaker).speaks {
-            if self.hello.is_done() {
-                // A client has to wait behind its hello, and so has a server behind a retry.
+            // A client has to wait behind its hello, and so has a server behind a retry, even where the record is longer.
+            if self.hello.is_done() || !self.is_turn_of(speaker) {
                 return Err(DropReason::TlsHello);
             }
             self.hello.byte(limits, &allowed, byte)?;
