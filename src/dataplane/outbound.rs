@@ -3,8 +3,6 @@
 //! One long packet of many segments (`segment`) is judged once, takes one range of sequence numbers, and is cut here into
 //! segments that are sealed one after the other.
 
-use std::ops::Range;
-
 use super::buffer::{Batch, Packet, Parts, Path, stride};
 use super::drop::Refused;
 use super::mtu;
@@ -50,13 +48,6 @@ struct Cleared {
     fits: u16,
     syn: bool,
     v6: bool,
-    flow: FlowKey,
-}
-
-impl Cleared {
-    fn refusal(&self, reason: DropReason) -> Refusal {
-        Refusal { reason, tunnel: Some(self.pass.tunnel), rule: Some(self.pass.rule), flow: Some(self.flow) }
-    }
 }
 
 impl Pipeline {
@@ -112,7 +103,7 @@ impl Pipeline {
             return self.send_bare(now, pass, packet, slab);
         }
         let cleared = self.clear(now, &inner, pass)?;
-        *packet = self.leave(now, &cleared, place, slab)?;
+        self.leave(now, &cleared, packet, slab)?;
         Ok(true)
     }
 
@@ -122,28 +113,24 @@ impl Pipeline {
         let len = tcp::shed_payload(&mut slab[place.clone()]).ok_or(DropReason::BadTransport)?;
         let place = place.start..place.start + len;
         (packet.len, packet.offload) = (len, VnetHeader::default());
-        let cleared = self.clear(now, &Inner::parse(&slab[place.clone()])?, pass)?;
-        *packet = self.leave(now, &cleared, place, slab)?;
+        let cleared = self.clear(now, &Inner::parse(&slab[place])?, pass)?;
+        self.leave(now, &cleared, packet, slab)?;
         Ok(true)
     }
 
-    /// Seals a packet that may go.
-    fn leave(
-        &mut self,
-        now: Instant,
-        cleared: &Cleared,
-        place: Range<usize>,
-        slab: &mut [u8],
-    ) -> Result<Packet, Refusal> {
+    /// Seals a packet that may go, where it lies.
+    fn leave(&mut self, now: Instant, cleared: &Cleared, packet: &mut Packet, slab: &mut [u8]) -> Result<(), Refusal> {
+        let place = packet.start..packet.start + packet.len;
         if cleared.syn {
             tcp_options::strip(&mut slab[place.clone()]);
             tcp::clamp_mss(&mut slab[place.clone()], mtu::max_segment(cleared.fits, cleared.v6));
         }
-        let sequence = self.reserve(now, cleared, 1, place.len() as u64)?;
+        let sequence = self.reserve(now, cleared, &slab[place.clone()], 1, place.len() as u64)?;
         let sa = self.sad.outbound(cleared.sa).expect("its place was just found");
         let sealed = sa.seal(sequence, slab, place);
-        let (start, len, lane) = (sealed.start, sealed.len(), self.hands.lane);
-        Ok(Packet { start, len, path: Some(cleared.path), lane, ..Packet::default() })
+        (packet.start, packet.len, packet.offload) = (sealed.start, sealed.len(), VnetHeader::default());
+        (packet.path, packet.lane) = (Some(cleared.path), self.hands.lane);
+        Ok(())
     }
 
     /// Sends packets that have waited, from place `at` on; where those behind them begin.
@@ -158,10 +145,10 @@ impl Pipeline {
                 Ok(inner) => self.clear(now, &inner, pass),
                 Err(reason) => Err(reason.into()),
             };
-            let waited = Packet { start: place.start, len, ..Packet::default() };
-            match left.and_then(|cleared| self.leave(now, &cleared, place, parts.slab)) {
-                Ok(packet) => {
-                    parts.packets.insert(at, packet);
+            let mut waited = Packet { start: place.start, len, ..Packet::default() };
+            match left.and_then(|cleared| self.leave(now, &cleared, &mut waited, parts.slab)) {
+                Ok(()) => {
+                    parts.packets.insert(at, waited);
                     at += 1;
                 }
                 Err(_) if self.pass_on_judged(&waited, VnetHeader::default(), parts.slab) => {}
@@ -225,7 +212,7 @@ impl Pipeline {
             return Ok(None);
         }
         let cleared = self.clear(now, &inner, pass)?;
-        let first = self.reserve(now, &cleared, train.count() as u64, train.bytes() as u64)?;
+        let first = self.reserve(now, &cleared, leader, train.count() as u64, train.bytes() as u64)?;
         Ok(Some((cleared, first)))
     }
 
@@ -254,9 +241,8 @@ impl Pipeline {
 
     /// May it go, or all of the train that it leads? `None`: it waits.
     fn may_go(&mut self, now: Instant, inner: &Inner<'_>, rest: &[&[u8]]) -> Result<Option<Pass>, Refusal> {
-        let flow = inner.flow();
         if inner.ttl() == 0 {
-            return Err(Refusal { flow: Some(flow), ..DropReason::TtlExpired.into() });
+            return Err(Refusal { flow: Some(inner.flow()), ..DropReason::TtlExpired.into() });
         }
         let pass = match self.verdict(now, Origin::Tun, inner, rest) {
             Verdict::Pass(pass) => pass,
@@ -264,7 +250,7 @@ impl Pipeline {
             Verdict::Split(Pass { tunnel, rule, .. }) => {
                 // Our own side sends in order but for what was lost, and that again in order.
                 let reason = DropReason::HoldFull;
-                return Err(Refusal { reason, tunnel: Some(tunnel), rule: Some(rule), flow: Some(flow) });
+                return Err(Refusal { reason, tunnel: Some(tunnel), rule: Some(rule), flow: Some(inner.flow()) });
             }
             Verdict::Drop { reason, tunnel, rule, reply } => {
                 match reply {
@@ -272,19 +258,18 @@ impl Pipeline {
                     Reply::Reset => self.answer(now, inner, Answer::Reset),
                     Reply::Unreachable => self.answer(now, inner, Answer::Error(IcmpError::Prohibited)),
                 }
-                return Err(Refusal { reason, tunnel, rule, flow: Some(flow) });
+                return Err(Refusal { reason, tunnel, rule, flow: Some(inner.flow()) });
             }
         };
         if pass.opened {
-            self.opened(now, pass.tunnel, pass.rule, flow);
+            self.opened(now, pass.tunnel, pass.rule, inner.flow());
         }
         Ok(Some(pass))
     }
 
     /// By which SA does it go, and does it fit?
     fn clear(&mut self, now: Instant, inner: &Inner<'_>, pass: Pass) -> Result<Cleared, Refusal> {
-        let flow = inner.flow();
-        let refusal = |reason| Refusal { reason, tunnel: Some(pass.tunnel), rule: Some(pass.rule), flow: Some(flow) };
+        let refusal = |reason| refusal(pass, inner, reason);
 
         // By which SA?
         let place = match self.way_out(now, pass, inner) {
@@ -317,17 +302,27 @@ impl Pipeline {
         }
         let syn = inner.tcp().is_some_and(|segment| segment.flags() & tcp::SYN != 0);
         let path = outer_path(&encapsulation, tunnel::encapsulate(inner.tos()));
-        Ok(Cleared { pass, sa: place, path, fits, syn, v6: inner.is_v6(), flow })
+        Ok(Cleared { pass, sa: place, path, fits, syn, v6: inner.is_v6() })
     }
 
-    /// Numbers and counts what is about to be sealed.
-    fn reserve(&mut self, now: Instant, cleared: &Cleared, count: u64, bytes: u64) -> Result<u64, Refusal> {
+    /// Numbers and counts what is about to be sealed: so many packets like the first of them, of so many bytes.
+    fn reserve(
+        &mut self,
+        now: Instant,
+        cleared: &Cleared,
+        first: &[u8],
+        count: u64,
+        bytes: u64,
+    ) -> Result<u64, Refusal> {
         let sa = self.sad.outbound(cleared.sa).expect("its place was just found");
         let reserved = sa.reserve(now, count, bytes);
         while let Some(notice) = sa.poll_notice() {
             self.events.push(notice_event(notice, sa.inbound()));
         }
-        let sequence = reserved.map_err(|reason| cleared.refusal(reason))?;
+        let sequence = reserved.map_err(|reason| match Inner::parse(first) {
+            Ok(inner) => refusal(cleared.pass, &inner, reason),
+            Err(_) => reason.into(),
+        })?;
         self.counters.rule(cleared.pass.rule).count_out(count, bytes);
         self.counters.tunnel(cleared.pass.tunnel).count_out(count, bytes);
         Ok(sequence)
@@ -339,19 +334,15 @@ impl Pipeline {
         let mut batch = std::mem::take(&mut self.departures.batch);
         let Parts { packets, slab, .. } = batch.all_mut();
         let sealed = packets.last_mut().is_some_and(|packet| {
-            let place = packet.start..packet.start + packet.len;
-            let Ok(inner) = Inner::parse(&slab[place.clone()]) else { return false };
-            let (flow, v6, tos) = (inner.flow(), inner.is_v6(), inner.tos());
-            let left = self.way_out(now, pass, &inner).ok().and_then(|sa| {
-                let sa_spec = self.sad.outbound(sa)?;
-                let path = outer_path(&sa_spec.child().encapsulation, tunnel::encapsulate(tos));
-                let cleared = Cleared { pass, sa, path, fits: u16::MAX, syn: false, v6, flow };
-                self.leave(now, &cleared, place, slab).ok()
+            let Ok(inner) = Inner::parse(&slab[packet.start..packet.start + packet.len]) else { return false };
+            let (v6, tos) = (inner.is_v6(), inner.tos());
+            let gone = self.way_out(now, pass, &inner).is_ok_and(|sa| {
+                let Some(spec) = self.sad.outbound(sa) else { return false };
+                let path = outer_path(&spec.child().encapsulation, tunnel::encapsulate(tos));
+                let cleared = Cleared { pass, sa, path, fits: u16::MAX, syn: false, v6 };
+                self.leave(now, &cleared, packet, slab).is_ok()
             });
-            let gone = left.is_some();
-            if let Some(left) = left {
-                *packet = left;
-            } else {
+            if !gone {
                 self.pass_on_judged(packet, VnetHeader::default(), slab);
             }
             gone
@@ -390,6 +381,10 @@ impl Pipeline {
         let inside = self.translator.inside_of(now, &self.policy, Some(tunnel), &flow);
         self.records.opened(tunnel, rule, flow, inside);
     }
+}
+
+fn refusal(pass: Pass, inner: &Inner<'_>, reason: DropReason) -> Refusal {
+    Refusal { reason, tunnel: Some(pass.tunnel), rule: Some(pass.rule), flow: Some(inner.flow()) }
 }
 
 fn outer_path(encapsulation: &Encapsulation, tos: u8) -> Path {

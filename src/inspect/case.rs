@@ -18,7 +18,6 @@ pub(super) struct Case<'a> {
     pub(super) packet: &'a Inner<'a>,
     /// The payload of the rest of its train, in pieces.
     pub(super) rest: &'a [&'a [u8]],
-    pub(super) key: FlowKey,
     pub(super) policy: &'a Snapshot,
 }
 
@@ -63,16 +62,16 @@ impl Flow {
 impl FlowId {
     /// The packet with which the flow was opened.
     pub(super) fn opener_key(&self, opener_is_local: bool) -> FlowKey {
-        let echo = match self.protocol {
+        let protocol = self.protocol();
+        let echo = match protocol {
             ip::ICMP => Some((8, 0)),
             ip::ICMPV6 => Some((128, 0)),
             _ => None,
         };
-        let (local, remote) = ((self.local, self.local_port), (self.remote, self.remote_port));
         let ((source, source_port), (destination, destination_port)) =
-            if opener_is_local { (local, remote) } else { (remote, local) };
+            if opener_is_local { (self.local(), self.remote()) } else { (self.remote(), self.local()) };
         let (source_port, destination_port) = echo.unwrap_or((source_port, destination_port));
-        FlowKey { protocol: self.protocol, source, source_port, destination, destination_port }
+        FlowKey { protocol, source, source_port, destination, destination_port }
     }
 }
 
@@ -88,18 +87,18 @@ impl Case<'_> {
     }
 
     pub(super) fn id(&self) -> FlowId {
-        let FlowKey { protocol, source, source_port, destination, destination_port } = self.key;
+        let FlowKey { protocol, source, source_port, destination, destination_port } = self.packet.flow();
         FlowId::new(self.outbound(), protocol, (source, source_port), (destination, destination_port))
     }
 
     pub(super) fn echo_id(&self, message: &IcmpView<'_>) -> FlowId {
-        let FlowKey { protocol, source, destination, .. } = self.key;
-        icmp::echo(self.outbound(), protocol, message.identifier(), source, destination)
+        let (source, destination) = (self.packet.source(), self.packet.destination());
+        icmp::echo(self.outbound(), self.packet.protocol(), message.identifier(), source, destination)
     }
 
     /// The answer of the table to a packet that would open a flow.
     pub(super) fn refuse_opening(&self) -> Refusal {
-        Refusal::of_opening(self.policy, self.outbound(), &self.key)
+        Refusal::of_opening(self.policy, self.outbound(), &self.packet.flow())
     }
 
     /// A refusal for another reason than the table's, with the rule that the table finds nearest.

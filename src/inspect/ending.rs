@@ -86,7 +86,7 @@ pub(super) fn answer(flow: &mut Flow, endings: &mut VecDeque<Ending>, case: &Cas
 /// Notes that a flow has ended, and who is to be told.
 pub(super) fn tell(flow: &Flow, endings: &mut VecDeque<Ending>, cause: Option<Cause>, (local, remote): (bool, bool)) {
     let Flow { id, allowed, .. } = *flow;
-    let (ours, theirs) = ((id.local, id.local_port), (id.remote, id.remote_port));
+    let (ours, theirs) = (id.local(), id.remote());
     let reset = |to_local: bool| {
         let State::Tcp(connection) = &flow.state else { return None };
         let (sequence, acknowledgement) = connection.reset_from(to_local != allowed.opener_is_local);

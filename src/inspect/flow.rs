@@ -1,7 +1,7 @@
 //! One live flow: its name, by what right it is open, and how long it may stay silent.
 
 use std::hash::{Hash, Hasher};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::ear::Kind;
@@ -18,32 +18,48 @@ const UDP_ANSWERED: Duration = Duration::from_mins(2);
 const ECHO: Duration = Duration::from_secs(30);
 
 /// Both ends of a flow as seen from the gateway: the two directions have one name. For echo the port of our side is the
-/// identifier.
+/// identifier. In whole words, because it is made, hashed and compared for each packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FlowId {
-    pub(super) local: IpAddr,
-    pub(super) remote: IpAddr,
-    pub(super) protocol: u8,
-    pub(super) local_port: u16,
-    pub(super) remote_port: u16,
+    local: [u64; 2],
+    remote: [u64; 2],
+    /// The families, the protocol and the ports.
+    rest: u64,
 }
 
-/// In as few words as there are: it is done for each packet.
+/// Set in `rest` where our side's address is of IPv6, and where the other side's is.
+const LOCAL_IS_V6: u64 = 1 << 40;
+const REMOTE_IS_V6: u64 = 1 << 41;
+
+#[inline]
+fn words(address: IpAddr) -> [u64; 2] {
+    match address {
+        IpAddr::V4(address) => [0, u64::from(address.to_bits())],
+        IpAddr::V6(address) => {
+            let bits = address.to_bits();
+            [(bits >> 64) as u64, bits as u64]
+        }
+    }
+}
+
+fn address(v6: bool, [high, low]: [u64; 2]) -> IpAddr {
+    if v6 {
+        Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).into()
+    } else {
+        Ipv4Addr::from_bits(low as u32).into()
+    }
+}
+
+/// As few words as there are.
 impl Hash for FlowId {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let rest = u64::from(self.protocol) << 32 | u64::from(self.local_port) << 16 | u64::from(self.remote_port);
-        match (self.local, self.remote) {
-            (IpAddr::V4(local), IpAddr::V4(remote)) => {
-                state.write_u64(u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits()));
-            }
-            (local, remote) => {
-                for address in [local, remote] {
-                    state.write_u128(match address {
-                        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-                        IpAddr::V6(address) => address.to_bits(),
-                    });
-                }
+        let Self { local, remote, rest } = *self;
+        if rest & (LOCAL_IS_V6 | REMOTE_IS_V6) == 0 {
+            state.write_u64(local[1] << 32 | remote[1]);
+        } else {
+            for word in [local[0], local[1], remote[0], remote[1]] {
+                state.write_u64(word);
             }
         }
         state.write_u64(rest);
@@ -52,20 +68,41 @@ impl Hash for FlowId {
 
 impl FlowId {
     /// The flow of a packet from `source` to `destination`, each with its port.
+    #[inline]
     pub(super) fn new(outbound: bool, protocol: u8, source: (IpAddr, u16), destination: (IpAddr, u16)) -> Self {
         let ((local, local_port), (remote, remote_port)) =
             if outbound { (source, destination) } else { (destination, source) };
-        Self { local, remote, protocol, local_port, remote_port }
+        let local_family = if local.is_ipv6() { LOCAL_IS_V6 } else { 0 };
+        let remote_family = if remote.is_ipv6() { REMOTE_IS_V6 } else { 0 };
+        let ports = u64::from(local_port) << 16 | u64::from(remote_port);
+        let rest = local_family | remote_family | u64::from(protocol) << 32 | ports;
+        Self { local: words(local), remote: words(remote), rest }
+    }
+
+    /// Our side: its address and port.
+    pub(super) fn local(&self) -> (IpAddr, u16) {
+        (address(self.rest & LOCAL_IS_V6 != 0, self.local), (self.rest >> 16) as u16)
+    }
+
+    /// The other side.
+    pub(super) fn remote(&self) -> (IpAddr, u16) {
+        (address(self.rest & REMOTE_IS_V6 != 0, self.remote), self.rest as u16)
+    }
+
+    /// The IP protocol.
+    pub(super) fn protocol(&self) -> u8 {
+        (self.rest >> 32) as u8
     }
 
     /// What the policy has to allow if our side, or the other one, has opened it.
     pub(super) fn opening(&self, opener_is_local: bool) -> Opening {
-        let port = match self.protocol {
+        let ((local, local_port), (remote, remote_port)) = (self.local(), self.remote());
+        let protocol = self.protocol();
+        let port = match protocol {
             ip::ICMP | ip::ICMPV6 => 0,
-            _ if opener_is_local => self.remote_port,
-            _ => self.local_port,
+            _ if opener_is_local => remote_port,
+            _ => local_port,
         };
-        let Self { local, remote, protocol, .. } = *self;
         Opening { local, remote, opener_is_local, protocol, port }
     }
 }

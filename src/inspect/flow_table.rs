@@ -113,7 +113,7 @@ impl FlowTable {
         rest: &[&[u8]],
         policy: &Snapshot,
     ) -> Verdict {
-        let case = Case { now, origin, packet: leader, rest, key: leader.flow(), policy };
+        let case = Case { now, origin, packet: leader, rest, policy };
         let endings = self.endings.len();
         self.streams.discard_released();
         let judged = match leader.transport() {
@@ -383,7 +383,7 @@ impl FlowTable {
         id: FlowId,
         state: impl FnOnce(bool) -> Result<State, DropReason>,
     ) -> Result<Pass, Refusal> {
-        let Classified::Allow(allowed) = case.policy.classify(case.outbound(), &case.key) else {
+        let Classified::Allow(allowed) = case.policy.classify(case.outbound(), &case.packet.flow()) else {
             return Err(case.refuse_opening());
         };
         if let Origin::Tunnel(tunnel) = case.origin

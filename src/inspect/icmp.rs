@@ -66,6 +66,6 @@ pub(super) fn about(quoted: &Quoted, outbound: bool) -> Option<About> {
 
 /// The flow of an echo request and its replies.
 pub(super) fn echo(outbound: bool, protocol: u8, identifier: u16, source: IpAddr, destination: IpAddr) -> FlowId {
-    let id = FlowId::new(outbound, protocol, (source, 0), (destination, 0));
-    FlowId { local_port: identifier, ..id }
+    let (source_port, destination_port) = if outbound { (identifier, 0) } else { (0, identifier) };
+    FlowId::new(outbound, protocol, (source, source_port), (destination, destination_port))
 }

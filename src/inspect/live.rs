@@ -63,7 +63,7 @@ impl FlowTable {
         mut each: impl FnMut(Live) -> bool,
     ) {
         let joins = |flow: &&Flow| {
-            let ends = (flow.id.local, flow.id.remote);
+            let ends = (flow.id.local().0, flow.id.remote().0);
             flow.expires > now && (ends == (one, other) || ends == (other, one))
         };
         for live in self.flows.iter().filter(joins).map(|flow| flow.live(now)) {

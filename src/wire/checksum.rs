@@ -31,27 +31,21 @@ impl Sum {
     }
 
     /// Adds `bytes`. Only the last piece of a sum may have an odd length.
+    #[inline]
     #[must_use]
     pub fn and(self, bytes: &[u8]) -> Self {
-        // Eight sums side by side, which the compiler keeps in vector registers.
         let (blocks, bytes) = bytes.as_chunks::<64>();
-        let mut lanes = [[0_u64; 2]; 8];
-        for block in blocks {
-            for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<8>().0) {
-                let word = u64::from_ne_bytes(*word);
-                lane[0] = lane[0].wrapping_add(word & 0xffff_ffff);
-                lane[1] = lane[1].wrapping_add(word >> 32);
-            }
-        }
-        // 2^32 words would be needed to overflow.
-        let mut sum = lanes.iter().flatten().fold(0_u64, |sum, lane| sum.wrapping_add(*lane));
         let (words, rest) = bytes.as_chunks::<4>();
+        let mut sum = if blocks.is_empty() { 0 } else { sum_of(blocks) };
         for word in words {
             sum = sum.wrapping_add(u64::from(u32::from_ne_bytes(*word)));
         }
-        let mut tail = [0; 4];
-        tail[..rest.len()].copy_from_slice(rest);
-        Self(fold64(self.0).wrapping_add(fold64(sum)).wrapping_add(u64::from(u32::from_ne_bytes(tail))))
+        if !rest.is_empty() {
+            let mut tail = [0; 4];
+            tail[..rest.len()].copy_from_slice(rest);
+            sum = sum.wrapping_add(u64::from(u32::from_ne_bytes(tail)));
+        }
+        Self(fold64(self.0).wrapping_add(fold64(sum)))
     }
 
     /// The sum as sixteen bits in host order, not complemented.
@@ -74,6 +68,20 @@ impl Sum {
     pub fn is_valid(self) -> bool {
         self.fold() == 0xffff
     }
+}
+
+/// The sum of whole blocks, not folded: 2^32 words would be needed to overflow.
+fn sum_of(blocks: &[[u8; 64]]) -> u64 {
+    // Eight sums side by side, which the compiler keeps in vector registers.
+    let mut lanes = [[0_u64; 2]; 8];
+    for block in blocks {
+        for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<8>().0) {
+            let word = u64::from_ne_bytes(*word);
+            lane[0] = lane[0].wrapping_add(word & 0xffff_ffff);
+            lane[1] = lane[1].wrapping_add(word >> 32);
+        }
+    }
+    lanes.iter().flatten().fold(0, |sum, lane| sum.wrapping_add(*lane))
 }
 
 /// Thirty-three bits at most, so that what is added afterwards cannot overflow.

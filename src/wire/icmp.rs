@@ -101,7 +101,7 @@ impl Quoted {
             if header[0] >> 4 != 6 {
                 return None;
             }
-            (ipv6::address(header, 8).into(), ipv6::address(header, 24).into(), header[6], transport)
+            (ipv6::source(header).into(), ipv6::destination(header).into(), ipv6::next_header(header), transport)
         } else {
             let (header, transport) = bytes.split_first_chunk::<{ ipv4::HEADER_LEN }>()?;
             // Nothing of ours has options, and a fragment that is not the first shows no ports.
@@ -109,7 +109,7 @@ impl Quoted {
             if header[0] != 0x45 || offset != 0 {
                 return None;
             }
-            (ipv4::address(header, 12).into(), ipv4::address(header, 16).into(), header[9], transport)
+            (ipv4::source(header).into(), ipv4::destination(header).into(), ipv4::protocol(header), transport)
         };
         let [a, b, c, d, word @ ..] = *transport.first_chunk::<8>()?;
         let (source_port, destination_port, word) = match protocol {

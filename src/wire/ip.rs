@@ -22,14 +22,14 @@ pub const ICMPV6: u8 = 58;
 #[derive(Clone, Copy, Debug)]
 pub struct Inner<'a> {
     bytes: &'a [u8],
-    payload: &'a [u8],
-    source: IpAddr,
-    destination: IpAddr,
-    protocol: u8,
-    tos: u8,
-    ttl: u8,
-    dont_fragment: bool,
+    header: Header<'a>,
     transport: Transport<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Header<'a> {
+    V4(&'a [u8; ipv4::HEADER_LEN]),
+    V6(&'a [u8; ipv6::HEADER_LEN]),
 }
 
 /// What an inner packet carries.
@@ -45,27 +45,16 @@ pub enum Transport<'a> {
     Other,
 }
 
-/// The fields that both headers have, as `ipv4` and `ipv6` find them.
-pub(super) struct Header<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) payload: &'a [u8],
-    pub(super) source: IpAddr,
-    pub(super) destination: IpAddr,
-    pub(super) protocol: u8,
-    pub(super) tos: u8,
-    pub(super) ttl: u8,
-    pub(super) dont_fragment: bool,
-}
-
 impl<'a> Inner<'a> {
     /// A packet that fills `bytes` exactly.
+    #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, DropReason> {
-        let inner = Self::parse_padded(bytes)?;
-        if inner.bytes.len() == bytes.len() { Ok(inner) } else { Err(DropReason::BadIpHeader) }
+        Self::read(bytes, true)
     }
 
     /// The first packet of a train, which fills `bytes` exactly. The others have the same headers but for what counts
     /// up, and carry `rest` bytes of payload altogether.
+    #[inline]
     pub fn parse_leader(bytes: &'a [u8], rest: u32) -> Result<Self, DropReason> {
         let mut inner = Self::parse(bytes)?;
         if let Transport::Tcp(segment) = &mut inner.transport {
@@ -76,53 +65,67 @@ impl<'a> Inner<'a> {
 
     /// A packet at the start of `bytes`; what follows it is padding for traffic flow confidentiality
     /// (RFC 4303 §2.7) and is left out of the view.
+    #[inline]
     pub fn parse_padded(bytes: &'a [u8]) -> Result<Self, DropReason> {
-        let header = match bytes.first().map(|first| first >> 4) {
-            Some(4) => ipv4::parse(bytes)?,
-            Some(6) => ipv6::parse(bytes)?,
+        Self::read(bytes, false)
+    }
+
+    fn read(given: &'a [u8], all: bool) -> Result<Self, DropReason> {
+        let (header, payload) = match given.first().map(|first| first >> 4) {
+            Some(4) => ipv4::parse(given).map(|(header, payload)| (Header::V4(header), payload))?,
+            Some(6) => ipv6::parse(given).map(|(header, payload)| (Header::V6(header), payload))?,
             _ => return Err(DropReason::BadIpHeader),
         };
-        let v6 = header.source.is_ipv6();
-        let transport = match header.protocol {
-            TCP => tcp::TcpView::parse(header.payload).map(Transport::Tcp),
-            UDP => udp::UdpView::parse(header.payload, v6).map(Transport::Udp),
-            ICMP if !v6 => icmp::IcmpView::parse(header.payload, v6).map(Transport::Icmp),
-            ICMPV6 if v6 => icmp::IcmpView::parse(header.payload, v6).map(Transport::Icmp),
+        let bytes = given.get(..header.len() + payload.len()).ok_or(DropReason::BadIpHeader)?;
+        let v6 = matches!(header, Header::V6(_));
+        let transport = match header.protocol() {
+            TCP => tcp::TcpView::parse(payload).map(Transport::Tcp),
+            UDP => udp::UdpView::parse(payload, v6).map(Transport::Udp),
+            ICMP if !v6 => icmp::IcmpView::parse(payload, v6).map(Transport::Icmp),
+            ICMPV6 if v6 => icmp::IcmpView::parse(payload, v6).map(Transport::Icmp),
             _ => Some(Transport::Other),
         }
         .ok_or(DropReason::BadTransport)?;
-        let Header { bytes, payload, source, destination, protocol, tos, ttl, dont_fragment } = header;
-        Ok(Self { bytes, payload, source, destination, protocol, tos, ttl, dont_fragment, transport })
+        if all && bytes.len() < given.len() {
+            return Err(DropReason::BadIpHeader);
+        }
+        Ok(Self { bytes, header, transport })
     }
 
     /// Whether it is IPv6.
     #[must_use]
     pub fn is_v6(&self) -> bool {
-        self.source.is_ipv6()
+        matches!(self.header, Header::V6(_))
     }
 
     /// The source address.
     #[must_use]
     pub fn source(&self) -> IpAddr {
-        self.source
+        match self.header {
+            Header::V4(header) => ipv4::source(header).into(),
+            Header::V6(header) => ipv6::source(header).into(),
+        }
     }
 
     /// The destination address.
     #[must_use]
     pub fn destination(&self) -> IpAddr {
-        self.destination
+        match self.header {
+            Header::V4(header) => ipv4::destination(header).into(),
+            Header::V6(header) => ipv6::destination(header).into(),
+        }
     }
 
     /// The IP protocol (in IPv6 the next header: there are no extension headers).
     #[must_use]
     pub fn protocol(&self) -> u8 {
-        self.protocol
+        self.header.protocol()
     }
 
     /// Length of the IP header.
     #[must_use]
     pub fn header_len(&self) -> usize {
-        self.bytes.len() - self.payload.len()
+        self.header.len()
     }
 
     /// The whole packet.
@@ -134,25 +137,34 @@ impl<'a> Inner<'a> {
     /// What is behind the IP header.
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
-        self.payload
+        self.bytes.get(self.header.len()..).unwrap_or_default()
     }
 
     /// DSCP and ECN.
     #[must_use]
     pub fn tos(&self) -> u8 {
-        self.tos
+        match self.header {
+            Header::V4(header) => ipv4::tos(header),
+            Header::V6(header) => ipv6::tos(header),
+        }
     }
 
     /// TTL or hop limit.
     #[must_use]
     pub fn ttl(&self) -> u8 {
-        self.ttl
+        match self.header {
+            Header::V4(header) => ipv4::ttl(header),
+            Header::V6(header) => ipv6::hop_limit(header),
+        }
     }
 
     /// Whether a router must not fragment it: always, in IPv6.
     #[must_use]
     pub fn dont_fragment(&self) -> bool {
-        self.dont_fragment
+        match self.header {
+            Header::V4(header) => ipv4::dont_fragment(header),
+            Header::V6(_) => true,
+        }
     }
 
     /// What it carries.
@@ -189,11 +201,27 @@ impl<'a> Inner<'a> {
             Transport::Other => (0, 0),
         };
         FlowKey {
-            protocol: self.protocol,
-            source: self.source,
+            protocol: self.protocol(),
+            source: self.source(),
             source_port,
-            destination: self.destination,
+            destination: self.destination(),
             destination_port,
+        }
+    }
+}
+
+impl Header<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::V4(header) => header.len(),
+            Self::V6(header) => header.len(),
+        }
+    }
+
+    fn protocol(&self) -> u8 {
+        match self {
+            Self::V4(header) => ipv4::protocol(header),
+            Self::V6(header) => ipv6::next_header(header),
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 
 use super::checksum::{self, Sum};
-use super::ip::Header;
 use crate::event::DropReason;
 
 /// Length of a header without options.
@@ -13,9 +12,10 @@ const TOS: usize = 1;
 const TTL: usize = 8;
 const CHECKSUM: std::ops::Range<usize> = 10..12;
 
-/// Checks the header at the start of `bytes`; what is behind the packet is left out.
-pub(super) fn parse(bytes: &[u8]) -> Result<Header<'_>, DropReason> {
-    let header: &[u8; HEADER_LEN] = bytes.first_chunk().ok_or(DropReason::BadIpHeader)?;
+/// The header at the start of `bytes`, which is checked, and its payload; what is behind the packet is left out.
+#[inline]
+pub(super) fn parse(bytes: &[u8]) -> Result<(&[u8; HEADER_LEN], &[u8]), DropReason> {
+    let (header, rest) = bytes.split_first_chunk::<HEADER_LEN>().ok_or(DropReason::BadIpHeader)?;
     // RFC 791 §3.1: the header length is counted in 32-bit words, and the least is five.
     match header[0] & 0x0f {
         5 => {}
@@ -23,12 +23,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header<'_>, DropReason> {
         _ => return Err(DropReason::BadIpHeader),
     }
     let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    let bytes = bytes.get(..total).ok_or(DropReason::BadIpHeader)?;
-    let payload = bytes.get(HEADER_LEN..).ok_or(DropReason::BadIpHeader)?;
+    let payload = total.checked_sub(HEADER_LEN).and_then(|len| rest.get(..len)).ok_or(DropReason::BadIpHeader)?;
     if !Sum::ZERO.and(header).is_valid() {
         return Err(DropReason::BadIpChecksum);
     }
-    let fragment = u16::from_be_bytes([header[6], header[7]]);
+    let fragment = fragment(header);
     // RFC 791 §3.1: bit 0 of the flags is reserved and must be zero.
     if fragment & 0x8000 != 0 {
         return Err(DropReason::BadIpHeader);
@@ -36,26 +35,44 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header<'_>, DropReason> {
     if fragment & 0x3fff != 0 {
         return Err(DropReason::InnerFragment);
     }
-    let source = address(header, 12);
-    let destination = address(header, 16);
+    let (source, destination) = (source(header), destination(header));
     // A packet from a host to itself ("LAND") never crosses a gateway.
     if !is_host(source) || !is_host(destination) || source == destination {
         return Err(DropReason::BadSource);
     }
-    Ok(Header {
-        bytes,
-        payload,
-        source: source.into(),
-        destination: destination.into(),
-        protocol: header[9],
-        tos: header[TOS],
-        ttl: header[TTL],
-        dont_fragment: fragment & 0x4000 != 0,
-    })
+    Ok((header, payload))
+}
+
+pub(super) fn source(header: &[u8; HEADER_LEN]) -> Ipv4Addr {
+    address(header, 12)
+}
+
+pub(super) fn destination(header: &[u8; HEADER_LEN]) -> Ipv4Addr {
+    address(header, 16)
+}
+
+pub(super) fn protocol(header: &[u8; HEADER_LEN]) -> u8 {
+    header[9]
+}
+
+pub(super) fn tos(header: &[u8; HEADER_LEN]) -> u8 {
+    header[TOS]
+}
+
+pub(super) fn ttl(header: &[u8; HEADER_LEN]) -> u8 {
+    header[TTL]
+}
+
+pub(super) fn dont_fragment(header: &[u8; HEADER_LEN]) -> bool {
+    fragment(header) & 0x4000 != 0
+}
+
+fn fragment(header: &[u8; HEADER_LEN]) -> u16 {
+    u16::from_be_bytes([header[6], header[7]])
 }
 
 /// The address that stands `at` bytes into the header.
-pub(super) fn address(header: &[u8; HEADER_LEN], at: usize) -> Ipv4Addr {
+fn address(header: &[u8; HEADER_LEN], at: usize) -> Ipv4Addr {
     Ipv4Addr::new(header[at], header[at + 1], header[at + 2], header[at + 3])
 }
 

@@ -2,7 +2,6 @@
 
 use std::net::Ipv6Addr;
 
-use super::ip::Header;
 use crate::event::DropReason;
 
 /// Length of the header.
@@ -10,39 +9,48 @@ pub const HEADER_LEN: usize = 40;
 
 const HOP_LIMIT: usize = 7;
 
-/// Checks the header at the start of `bytes`; what is behind the packet is left out.
-pub(super) fn parse(bytes: &[u8]) -> Result<Header<'_>, DropReason> {
+/// The header at the start of `bytes`, which is checked, and its payload; what is behind the packet is left out.
+pub(super) fn parse(bytes: &[u8]) -> Result<(&[u8; HEADER_LEN], &[u8]), DropReason> {
     let (header, rest) = bytes.split_first_chunk::<HEADER_LEN>().ok_or(DropReason::BadIpHeader)?;
     let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
     let payload = rest.get(..length).ok_or(DropReason::BadIpHeader)?;
-    let bytes = bytes.get(..HEADER_LEN + length).ok_or(DropReason::BadIpHeader)?;
-    let protocol = header[6];
-    match protocol {
+    match next_header(header) {
         44 => return Err(DropReason::InnerFragment),
         // Hop-by-hop, routing, AH, destination options, mobility, HIP, shim6, two for experiments: the extension
         // headers of the IANA registry that are left.
         0 | 43 | 51 | 60 | 135 | 139 | 140 | 253 | 254 => return Err(DropReason::IpOptions),
         _ => {}
     }
-    let source = address(header, 8);
-    let destination = address(header, 24);
+    let (source, destination) = (source(header), destination(header));
     if !is_host(source) || !is_host(destination) || source == destination {
         return Err(DropReason::BadSource);
     }
-    Ok(Header {
-        bytes,
-        payload,
-        source: source.into(),
-        destination: destination.into(),
-        protocol,
-        tos: header[0] << 4 | header[1] >> 4,
-        ttl: header[HOP_LIMIT],
-        dont_fragment: true,
-    })
+    Ok((header, payload))
+}
+
+pub(super) fn source(header: &[u8; HEADER_LEN]) -> Ipv6Addr {
+    address(header, 8)
+}
+
+pub(super) fn destination(header: &[u8; HEADER_LEN]) -> Ipv6Addr {
+    address(header, 24)
+}
+
+pub(super) fn next_header(header: &[u8; HEADER_LEN]) -> u8 {
+    header[6]
+}
+
+/// The traffic class.
+pub(super) fn tos(header: &[u8; HEADER_LEN]) -> u8 {
+    header[0] << 4 | header[1] >> 4
+}
+
+pub(super) fn hop_limit(header: &[u8; HEADER_LEN]) -> u8 {
+    header[HOP_LIMIT]
 }
 
 /// The address that stands `at` bytes into the header.
-pub(super) fn address(header: &[u8; HEADER_LEN], at: usize) -> Ipv6Addr {
+fn address(header: &[u8; HEADER_LEN], at: usize) -> Ipv6Addr {
     let mut octets = [0; 16];
     octets.copy_from_slice(&header[at..at + 16]);
     octets.into()

@@ -295,17 +295,11 @@ fn who_has_said_its_hello_says_nothing_into_the_other_sides() {
     let begun = &server[..20];
     let hello = longer(&client);
     let behind_the_client = [opener(&hello), responder(begun), opener([2])];
-    assert_eq!(
-        verdict(&any(), 443, &behind_the_client),
-        stopped(Speaker::Opener, hello.len(), DropReason::TlsHello)
-    );
+    assert_eq!(verdict(&any(), 443, &behind_the_client), stopped(Speaker::Opener, hello.len(), DropReason::TlsHello));
     let retry = longer(&server_message(0x0303, Some(0x0304), 0x1302, &retry_random()));
     let again = client_hello(&Client::default());
     let behind_a_retry = [opener(&again), responder(&retry), opener(&again[..20]), responder([2])];
-    assert_eq!(
-        verdict(&any(), 443, &behind_a_retry),
-        stopped(Speaker::Responder, retry.len(), DropReason::TlsHello)
-    );
+    assert_eq!(verdict(&any(), 443, &behind_a_retry), stopped(Speaker::Responder, retry.len(), DropReason::TlsHello));
 }
 
 #[test]
