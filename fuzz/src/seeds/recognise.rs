@@ -67,9 +67,13 @@ fn extension(kind: u8, body: &[u8]) -> Vec<u8> {
 
 fn client_hello(name: &str) -> Vec<u8> {
     let name = extension(0, &vector(&[&[0][..], &vector(name.as_bytes())].concat()));
-    let extensions = [name, extension(43, &[4, 3, 4, 3, 3]), extension(16, &vector(b"\x02h2"))].concat();
+    client_hello_with(&[name, extension(43, &[4, 3, 4, 3, 3]), extension(16, &vector(b"\x02h2"))])
+}
+
+fn client_hello_with(extensions: &[Vec<u8>]) -> Vec<u8> {
     let suites = vector(&[0x13, 2, 0xc0, 0x30]);
-    record(22, &handshake(1, &[&[3, 3][..], &[7; 32], &[0], &suites, &[1, 0], &vector(&extensions)].concat()))
+    let extensions = vector(&extensions.concat());
+    record(22, &handshake(1, &[&[3, 3][..], &[7; 32], &[0], &suites, &[1, 0], &extensions].concat()))
 }
 
 fn server_hello(random: &[u8; 32], tls13: bool) -> Vec<u8> {
@@ -107,8 +111,6 @@ fn extended() -> [Vec<u8>; 4] {
         vec![0xff, 1, 0, 1, 0],
         extension(41, &offer),
     ];
-    let suites = vector(&[0x13, 2, 0xc0, 0x30]);
-    let hello = [&[3, 3][..], &[7; 32], &[0], &suites, &[1, 0], &vector(&client.concat())].concat();
     let server = |random: &[u8; 32], suite: [u8; 2], extensions: &[Vec<u8>]| {
         let body = [&[3, 3][..], random, &[0], &suite, &[0], &vector(&extensions.concat())];
         record(22, &handshake(2, &body.concat()))
@@ -131,11 +133,24 @@ fn extended() -> [Vec<u8>; 4] {
     let new = [extension(41, &[0, 0]), extension(43, &[3, 4]), extension(51, &share)];
     let retry = [extension(43, &[3, 4]), extension(44, &vector(b"cookie")), extension(51, &[0, 24])];
     [
-        record(22, &handshake(1, &hello)),
+        client_hello_with(&client),
         server(&[5; 32], [0xc0, 0x30], &old),
         server(&[5; 32], [0x13, 2], &new),
         server(&RETRY, [0x13, 2], &retry),
     ]
+}
+
+/// Extensions that are seldom: of DTLS, of other libraries and of drafts, and a key share that leaves the choice of a group to the server.
+fn seldom() -> Vec<u8> {
+    client_hello_with(&[
+        extension(14, &[vector(&[0, 7]), vec![0]].concat()),
+        extension(17, &vector(&[&[2][..], &vector(&[0; 4])].concat())),
+        extension(24, &[1, 0, 1, 2]),
+        extension(25, &vector(b"hash")),
+        extension(48, &vector(&[])),
+        extension(51, &vector(&[])),
+        extension(54, &[2, 8, 8]),
+    ])
 }
 
 /// SHA-256 of "HelloRetryRequest".
@@ -144,7 +159,7 @@ pub const RETRY: [u8; 32] = [
     0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
 ];
 
-/// Handshakes of both versions, with a retry, in several records, and an alert.
+/// Handshakes of both versions, with a retry, in several records, and an alert; and hellos that are refused.
 pub fn tls() -> Vec<Seed> {
     let hello = client_hello("mq.example");
     let (old, new, again) = (server_hello(&[5; 32], false), server_hello(&[5; 32], true), server_hello(&RETRY, true));
@@ -165,6 +180,15 @@ pub fn tls() -> Vec<Seed> {
             input(0, &[(true, &asks), (false, &retry_more), (true, &asks), (false, &new_more), (false, &data)]),
         ),
         ("alert", input(0, &[(true, &hello), (false, &[21, 3, 3, 0, 2, 2, 40])])),
+        ("seldom", input(0, &[(true, &seldom()), (false, &old)])),
+        ("none", input(0, &[(true, &client_hello_with(&[])), (false, &old)])),
+        ("nameless", input(8, &[(true, &client_hello_with(&[]))])),
+        ("longer_name", input(8, &[(true, &client_hello("mq.example.test"))])),
+        ("shorter_name", input(8, &[(true, &client_hello("mq.exam"))])),
+        ("hidden", input(0, &[(true, &client_hello_with(&[vec![0xfe, 0x0d, 0, 1, 1]]))])),
+        ("quic", input(0, &[(true, &client_hello_with(&[extension(57, &[1, 1, 0])]))])),
+        ("administration", input(0, &[(true, &client_hello("SYSTEM2e-ADMIN2e-svrconn.chl.mq.ibm.com"))])),
+        ("cut_off", input(0, &[(true, &record(22, &handshake(1, &[&[3, 3][..], &[7; 32], &[0]].concat())))])),
     ]
 }
 

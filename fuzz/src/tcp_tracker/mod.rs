@@ -258,7 +258,10 @@ impl World {
         let pieces: Vec<&[u8]> = arrival.rest.chunks(arrival.piece).collect();
         let inner = Inner::parse_leader(&arrival.bytes, arrival.rest.len() as u32).expect("a packet");
         let now = Instant::from_nanos(self.now);
-        let verdict = self.table.judge_train(now, arrival.origin, &inner, &pieces, policy);
+        let verdict = match pieces[..] {
+            [] => self.table.judge(now, arrival.origin, &inner, policy),
+            _ => self.table.judge_train(now, arrival.origin, &inner, &pieces, policy),
+        };
         let mut released = Vec::new();
         let mut room = [0; 2048];
         while let Some((len, pass)) = self.table.release(&mut room) {
