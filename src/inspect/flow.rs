@@ -149,3 +149,27 @@ impl Flow {
         self.bytes[usize::from(!outbound)] += bytes;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_name_tells_both_ends_and_the_two_directions_have_one(
+            local: IpAddr, remote: IpAddr, protocol: u8, ports: (u16, u16),
+        ) {
+            let id = FlowId::new(true, protocol, (local, ports.0), (remote, ports.1));
+            prop_assert_eq!((id.local(), id.remote(), id.protocol()), ((local, ports.0), (remote, ports.1), protocol));
+            prop_assert_eq!(id, FlowId::new(false, protocol, (remote, ports.1), (local, ports.0)));
+        }
+    }
+
+    #[test]
+    fn addresses_of_two_families_with_the_same_bits_are_two() {
+        let name = |host: &str| FlowId::new(true, ip::UDP, (host.parse().unwrap(), 1), (host.parse().unwrap(), 2));
+        assert_ne!(name("192.0.2.1"), name("::192.0.2.1"));
+        assert_ne!(name("192.0.2.1"), name("::ffff:192.0.2.1"));
+    }
+}
