@@ -269,7 +269,8 @@ impl Pipeline {
 
     /// By which SA does it go, and does it fit?
     fn clear(&mut self, now: Instant, inner: &Inner<'_>, pass: Pass) -> Result<Cleared, Refusal> {
-        let refusal = |reason| refusal(pass, inner, reason);
+        let Pass { tunnel, rule, .. } = pass;
+        let refusal = |reason| Refusal { reason, tunnel: Some(tunnel), rule: Some(rule), flow: Some(inner.flow()) };
 
         // By which SA?
         let place = match self.way_out(now, pass, inner) {
@@ -319,12 +320,13 @@ impl Pipeline {
         while let Some(notice) = sa.poll_notice() {
             self.events.push(notice_event(notice, sa.inbound()));
         }
-        let sequence = reserved.map_err(|reason| match Inner::parse(first) {
-            Ok(inner) => refusal(cleared.pass, &inner, reason),
-            Err(_) => reason.into(),
+        let Pass { tunnel, rule, .. } = cleared.pass;
+        let sequence = reserved.map_err(|reason| {
+            let flow = Inner::parse(first).ok().map(|inner| inner.flow());
+            Refusal { reason, tunnel: Some(tunnel), rule: Some(rule), flow }
         })?;
-        self.counters.rule(cleared.pass.rule).count_out(count, bytes);
-        self.counters.tunnel(cleared.pass.tunnel).count_out(count, bytes);
+        self.counters.rule(rule).count_out(count, bytes);
+        self.counters.tunnel(tunnel).count_out(count, bytes);
         Ok(sequence)
     }
 
@@ -381,10 +383,6 @@ impl Pipeline {
         let inside = self.translator.inside_of(now, &self.policy, Some(tunnel), &flow);
         self.records.opened(tunnel, rule, flow, inside);
     }
-}
-
-fn refusal(pass: Pass, inner: &Inner<'_>, reason: DropReason) -> Refusal {
-    Refusal { reason, tunnel: Some(pass.tunnel), rule: Some(pass.rule), flow: Some(inner.flow()) }
 }
 
 fn outer_path(encapsulation: &Encapsulation, tos: u8) -> Path {
